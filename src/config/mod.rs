@@ -1,0 +1,363 @@
+//! The configuration as every other module sees it: typed, complete and checked.
+//!
+//! Owns the sections' types and their defaults. Reading a file into them, and everything that can be wrong with one,
+//! is in the submodules; after loading no code asks whether a value makes sense.
+
+use crate::pattern::{Condition, Path, Template, TypePattern};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole configuration, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What clients connect to.
+    pub server: ServerConfig,
+    /// The operators' listener.
+    pub admin: AdminConfig,
+    /// What producers write to.
+    pub ingest: IngestConfig,
+    /// Bounds.
+    pub limits: LimitsConfig,
+    /// Rooms and room templates, in the file's order.
+    pub rooms: Vec<RoomConfig>,
+    /// Field checks of event types beside the five built in.
+    pub types: Vec<TypeConfig>,
+    /// `[[test]]` blocks.
+    pub tests: Vec<TestConfig>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// Where clients connect.
+    pub listen: Vec<ListenAddr>,
+    /// Which web pages may connect; empty strings from unset environment variables are already gone.
+    pub allowed_origins: Vec<OriginPattern>,
+    /// Whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNetwork>,
+    /// What of the API answers at the clients' listener.
+    pub expose: Vec<Expose>,
+    /// How long stopping may take.
+    pub drain_timeout: Duration,
+    /// How many shards; `auto` is resolved to the number of cores.
+    pub shards: usize,
+    /// Interval of WebSocket pings.
+    pub heartbeat: Duration,
+    /// How long a handshake may take from accept to upgrade.
+    pub handshake_timeout: Duration,
+    /// Handshakes under way at once.
+    pub handshakes: usize,
+    /// Whether the configuration file is watched for changes.
+    pub watch: bool,
+    /// Whether `auth = "none"` is spelled out.
+    pub auth_none: bool,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminConfig {
+    /// Where operators connect.
+    pub listen: Vec<ListenAddr>,
+    /// Whether `auth = "none"` is spelled out.
+    pub auth_none: bool,
+}
+
+/// A stream socket to listen on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// `HOST:PORT`.
+    Tcp(SocketAddr),
+    /// `unix:PATH`, resolved against the runtime directory.
+    Unix(UnixAddr),
+}
+
+/// A Unix socket's place and who may connect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UnixAddr {
+    /// Resolved path.
+    pub path: PathBuf,
+    /// Permission bits.
+    pub mode: u32,
+    /// Group that owns the socket; none: the process's own.
+    pub group: Option<String>,
+}
+
+/// What of the API answers at the clients' listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expose {
+    /// The page at `/`.
+    Page,
+    /// `GET /api/v1/health`.
+    Health,
+}
+
+/// One entry of `allowed_origins`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginPattern {
+    /// `local`: loopback names, any port, http and https.
+    Local,
+    /// `*`.
+    Any,
+    /// `scheme://host[:port]`, lower case; a port of `*` is any.
+    Exact {
+        /// `http` or `https`, or an application's own scheme.
+        scheme: String,
+        /// Host without port.
+        host: String,
+        /// Port, if it is fixed; `None` with `any_port` false means the scheme's default.
+        port: Option<u16>,
+        /// Whether the port is `*`.
+        any_port: bool,
+    },
+}
+
+/// An address or a network in CIDR notation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpNetwork {
+    /// The network's address.
+    pub addr: std::net::IpAddr,
+    /// Length of the prefix in bits.
+    pub prefix: u8,
+}
+
+/// `[ingest]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IngestConfig {
+    /// Where producers write.
+    pub listen: Vec<IngestListenConfig>,
+    /// Producers connected at once, over all listeners.
+    pub connections: usize,
+    /// Longest line or JSON object, in bytes.
+    pub max_event_size: usize,
+    /// Bytes kept because a shard has not passed them yet, over all rooms.
+    pub backlog: u64,
+    /// What happens to an event that no room takes.
+    pub unrouted: Unrouted,
+    /// What happens to an event whose fields are not what its type says.
+    pub invalid: Invalid,
+    /// Threads that read and parse.
+    pub threads: usize,
+    /// Whether `auth = "none"` is spelled out.
+    pub auth_none: bool,
+}
+
+/// One place that producers write to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IngestListenConfig {
+    /// The place.
+    pub addr: IngestAddr,
+    /// Which lines are answered on a raw stream.
+    pub ack: Ack,
+    /// What happens while the backlog is full.
+    pub when_full: WhenFull,
+    /// Name of the field that holds an event's type.
+    pub type_field: String,
+    /// Whether `timestamp` is added to events that have none.
+    pub add_timestamp: bool,
+}
+
+/// The place of an ingest listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IngestAddr {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix stream socket.
+    Unix(UnixAddr),
+    /// A named pipe.
+    Fifo(UnixAddr),
+    /// Standard input (`--stdin`).
+    Stdin,
+}
+
+/// `ack`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// No answers.
+    None,
+    /// A line for each rejected line, and a total at the end.
+    Errors,
+    /// Totals in between as well.
+    All,
+}
+
+/// `when_full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Stop reading that producer.
+    Wait,
+    /// Refuse with a code and a count.
+    Shed,
+}
+
+/// `unrouted`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unrouted {
+    /// Refuse, with the TOML to add.
+    Reject,
+    /// Count only.
+    Count,
+    /// Put into a room.
+    Room(String),
+}
+
+/// `invalid`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// Refuse.
+    Reject,
+    /// Take, and count.
+    Warn,
+    /// Put into a room.
+    Room(String),
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitsConfig {
+    /// Clients connected at once.
+    pub clients: usize,
+    /// Rooms that hold events, made from templates or not.
+    pub rooms: usize,
+    /// Bytes of history over all rooms.
+    pub history_memory: u64,
+    /// Filtered views over all shards.
+    pub views: usize,
+    /// Keys of a room.
+    pub keys: usize,
+    /// Clients of one address.
+    pub clients_per_ip: Option<usize>,
+    /// Limits of each client.
+    pub client: ClientLimits,
+}
+
+/// `[limits.client]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientLimits {
+    /// Rooms subscribed at once.
+    pub rooms: usize,
+    /// Longest message from a client, in bytes.
+    pub message_size: usize,
+    /// Messages from a client.
+    pub messages: Rate,
+    /// Rooms subscribed or unsubscribed.
+    pub subscriptions: Rate,
+    /// Bytes not sent yet in the kernel's socket buffer (`TCP_NOTSENT_LOWAT`).
+    pub unsent: usize,
+    /// `TCP_USER_TIMEOUT`.
+    pub user_timeout: Duration,
+}
+
+/// A token bucket: so many a second, so many at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// Tokens a second.
+    pub per_second: f64,
+    /// Tokens at most.
+    pub burst: u32,
+}
+
+/// `[rooms.x]`, merged over `[room_defaults]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RoomConfig {
+    /// Name; one without fields is a static room.
+    pub name: Template,
+    /// Types it takes.
+    pub types: Vec<TypePattern>,
+    /// Condition on what it takes.
+    pub condition: Option<Condition>,
+    /// What its newest-per is counted by; empty: no key.
+    pub key: Vec<Path>,
+    /// Whether a new subscriber first gets the newest event of every key.
+    pub snapshot: bool,
+    /// What waits before the log.
+    pub buffer: Option<BufferConfig>,
+    /// Flushes the buffer at once.
+    pub urgent: Option<Condition>,
+    /// What is kept for late and returning readers.
+    pub history: HistoryConfig,
+    /// What happens to a client that falls behind.
+    pub slow_client: SlowClient,
+}
+
+/// `history`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryConfig {
+    /// Events at most.
+    pub events: usize,
+    /// Age at most.
+    pub age: Duration,
+    /// Bytes at most.
+    pub bytes: u64,
+}
+
+/// `buffer`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BufferConfig {
+    /// Flush at so many events; none: only by time.
+    pub events: Option<usize>,
+    /// Flush after so long.
+    pub flush_interval: Duration,
+    /// Groups that are flushed one after the other, each contiguous.
+    pub group_by: Option<Path>,
+    /// Whether only the newest event of every key is kept (`keep = "newest"`).
+    pub keep_newest: bool,
+}
+
+/// `slow_client`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowClient {
+    /// Gets what it missed.
+    Replay,
+    /// Goes on with the newest, after a gap.
+    Skip,
+    /// Is disconnected.
+    Disconnect,
+}
+
+/// `[types.x]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeConfig {
+    /// The type's name.
+    pub name: String,
+    /// Fields that must be there.
+    pub required: Vec<(Path, FieldKind)>,
+    /// Fields that may be there.
+    pub optional: Vec<(Path, FieldKind)>,
+}
+
+/// What a field must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// Anything.
+    Any,
+    /// A string.
+    String,
+    /// A number.
+    Number,
+    /// A number from 0 to 100.
+    Percent,
+    /// True or false.
+    Boolean,
+    /// An object.
+    Object,
+    /// An array.
+    Array,
+    /// An array of strings.
+    Strings,
+    /// One of these strings.
+    OneOf(Vec<String>),
+}
+
+/// `[[test]]`: a line, and the rooms it must reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestConfig {
+    /// The line as a producer writes it.
+    pub line: String,
+    /// Rooms it must reach, no more and no fewer, in any order.
+    pub rooms: Vec<String>,
+    /// Fields beside the event (`with`).
+    pub with: Vec<(String, String)>,
+    /// Line of the file where the block begins.
+    pub at: usize,
+}

@@ -1,0 +1,9 @@
+//! What a producer's line becomes: an [`Event`], checked and numbered.
+//!
+//! Pure: no sockets, no rooms, no clock of its own.
+
+mod filter;
+mod stored;
+
+pub use filter::Filter;
+pub use stored::Event;

@@ -1,0 +1,3 @@
+//! The process: arguments, configuration, runtime, exit code.
+
+fn main() {}

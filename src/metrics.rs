@@ -1,0 +1,190 @@
+//! The daemon's figures: handles of the `metrics` crate, made once and held.
+//!
+//! Series are fixed and of low cardinality. Hot paths add up in plain integers of their own and add those here once a
+//! read or a slice. Every instance has a recorder of its own, so that several daemons fit in one process.
+
+use crate::route::RejectionCode;
+use crate::wire::GapReason;
+use metrics::{Counter, Gauge, counter, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+/// Why a handshake was refused; label of `broadcastd_handshakes_refused_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeRefusal {
+    /// Not a proper WebSocket request.
+    BadRequest,
+    /// A page of an origin that is not allowed.
+    Origin,
+    /// `limits.clients` is reached.
+    Clients,
+    /// `limits.clients_per_ip` is reached.
+    ClientsPerIp,
+    /// `server.handshakes` is reached.
+    Handshakes,
+    /// `server.handshake_timeout` passed.
+    Timeout,
+}
+
+/// Handles of every series.
+pub struct Metrics {
+    handle: PrometheusHandle,
+    /// Events accepted.
+    pub ingest_events: Counter,
+    /// Bytes read from producers.
+    pub ingest_bytes: Counter,
+    /// Lines refused, in the order of [`RejectionCode::ALL`].
+    pub ingest_rejected: Vec<Counter>,
+    /// Events taken although a field is not what its type says (`invalid`).
+    pub ingest_invalid: Counter,
+    /// Valid events that no room took (`unrouted = "count"`).
+    pub ingest_unrouted: Counter,
+    /// Room names left out because they were over 200 bytes.
+    pub ingest_names_too_long: Counter,
+    /// Error lines that were not sent to a producer, which had too many pending.
+    pub ingest_answers_dropped: Counter,
+    /// Producers connected.
+    pub producers: Gauge,
+    /// Producers refused at `ingest.connections`.
+    pub producers_refused: Counter,
+    /// Accept calls that failed.
+    pub accept_errors: Counter,
+    /// Events that rooms took, counted once per room.
+    pub room_events: Counter,
+    /// Events replaced in a buffer by a newer one of the same key.
+    pub room_replaced: Counter,
+    /// Rooms that hold events.
+    pub rooms: Gauge,
+    /// Rooms that are only subscribed to.
+    pub interests: Gauge,
+    /// Bytes of history.
+    pub history_bytes: Gauge,
+    /// Bytes kept because a shard has not passed them.
+    pub backlog_bytes: Gauge,
+    /// Clients connected.
+    pub clients: Gauge,
+    /// Clients that have connected.
+    pub clients_opened: Counter,
+    /// Clients whose socket is full.
+    pub clients_blocked: Gauge,
+    /// Subscriptions behind their view's cursor.
+    pub subscriptions_catching_up: Gauge,
+    /// Bytes kept for blocked clients: the rests of cut frames, and answers.
+    pub pinned_bytes: Gauge,
+    /// Bytes of encoded chunks that views keep.
+    pub chunk_bytes: Gauge,
+    /// Messages of clients refused by a rate.
+    pub rate_limited: Counter,
+    /// Events sent, counted once per client.
+    pub deliveries: Counter,
+    /// Sends that the kernel took, whole or in part.
+    pub sends: Counter,
+    /// Sends that the kernel did not take whole.
+    pub short_sends: Counter,
+    /// Passes finished.
+    pub passes: Counter,
+    /// Passes put off because a client that goes on reading still needed the oldest chunk.
+    pub holds: Counter,
+    /// Time shards spent waiting for rooms' locks, in nanoseconds.
+    pub lock_wait_nanoseconds: Counter,
+    gaps: [Counter; 4],
+    gap_events: [Counter; 4],
+    closed: Vec<(u16, Counter)>,
+    closed_other: Counter,
+    refused: [Counter; 6],
+}
+
+/// Close codes that have a series of their own.
+const CLOSE_CODES: [u16; 12] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1013, 4001];
+
+impl Metrics {
+    /// Makes a recorder and every series in it.
+    pub fn new() -> Metrics {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || Metrics::register(handle))
+    }
+
+    fn register(handle: PrometheusHandle) -> Metrics {
+        let reason = |name: &'static str, reason: &'static str| counter!(name, "reason" => reason);
+        let gap_reasons = ["history_expired", "epoch_changed", "slow_client", "limit"];
+        let refusals = ["bad_request", "origin", "clients", "clients_per_ip", "handshakes", "timeout"];
+        Metrics {
+            handle,
+            ingest_events: counter!("broadcastd_ingest_events_total"),
+            ingest_bytes: counter!("broadcastd_ingest_bytes_total"),
+            ingest_rejected: RejectionCode::ALL
+                .iter()
+                .map(|code| reason("broadcastd_ingest_rejected_total", code.as_str()))
+                .collect(),
+            ingest_invalid: counter!("broadcastd_ingest_invalid_total"),
+            ingest_unrouted: counter!("broadcastd_ingest_unrouted_total"),
+            ingest_names_too_long: counter!("broadcastd_ingest_names_too_long_total"),
+            ingest_answers_dropped: counter!("broadcastd_ingest_answers_dropped_total"),
+            producers: gauge!("broadcastd_producers"),
+            producers_refused: counter!("broadcastd_producers_refused_total"),
+            accept_errors: counter!("broadcastd_accept_errors_total"),
+            room_events: counter!("broadcastd_room_events_total"),
+            room_replaced: counter!("broadcastd_room_replaced_total"),
+            rooms: gauge!("broadcastd_rooms"),
+            interests: gauge!("broadcastd_interests"),
+            history_bytes: gauge!("broadcastd_history_bytes"),
+            backlog_bytes: gauge!("broadcastd_backlog_bytes"),
+            clients: gauge!("broadcastd_clients"),
+            clients_opened: counter!("broadcastd_clients_opened_total"),
+            clients_blocked: gauge!("broadcastd_clients_blocked"),
+            subscriptions_catching_up: gauge!("broadcastd_subscriptions_catching_up"),
+            pinned_bytes: gauge!("broadcastd_pinned_bytes"),
+            chunk_bytes: gauge!("broadcastd_chunk_bytes"),
+            rate_limited: counter!("broadcastd_clients_rate_limited_total"),
+            deliveries: counter!("broadcastd_deliveries_total"),
+            sends: counter!("broadcastd_sends_total"),
+            short_sends: counter!("broadcastd_short_sends_total"),
+            passes: counter!("broadcastd_passes_total"),
+            holds: counter!("broadcastd_holds_total"),
+            lock_wait_nanoseconds: counter!("broadcastd_lock_wait_nanoseconds_total"),
+            gaps: gap_reasons.map(|name| reason("broadcastd_gaps_total", name)),
+            gap_events: gap_reasons.map(|name| reason("broadcastd_gap_events_total", name)),
+            closed: CLOSE_CODES
+                .iter()
+                .map(|code| (*code, counter!("broadcastd_clients_closed_total", "code" => code.to_string())))
+                .collect(),
+            closed_other: counter!("broadcastd_clients_closed_total", "code" => "other"),
+            refused: refusals.map(|name| reason("broadcastd_handshakes_refused_total", name)),
+        }
+    }
+
+    /// The Prometheus text of every series. Not for a shard's thread.
+    pub fn render(&self) -> String {
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+
+    /// The counter of lines refused for one reason.
+    pub fn rejected(&self, code: RejectionCode) -> &Counter {
+        &self.ingest_rejected[code as usize]
+    }
+
+    /// Counts a gap and the events in it (0 when unknown).
+    pub fn gap(&self, reason: GapReason, missed: u64) {
+        self.gaps[reason as usize].increment(1);
+        self.gap_events[reason as usize].increment(missed);
+    }
+
+    /// Counts a client that is gone, by the close code it got or gave (1006: none).
+    pub fn closed(&self, code: u16) {
+        let counter =
+            self.closed.iter().find(|(known, _)| *known == code).map_or(&self.closed_other, |(_, c)| c);
+        counter.increment(1);
+    }
+
+    /// Counts a refused handshake.
+    pub fn refused(&self, refusal: HandshakeRefusal) {
+        self.refused[refusal as usize].increment(1);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}

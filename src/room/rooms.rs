@@ -1,0 +1,4 @@
+//! The registry of rooms.
+
+/// All rooms of the daemon.
+pub struct Rooms {}

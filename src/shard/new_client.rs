@@ -1,0 +1,27 @@
+//! A connection on its way from the handshake to a shard.
+
+use crate::limits::ClientPermit;
+use std::net::IpAddr;
+
+/// A connection whose WebSocket handshake is done.
+pub struct NewClient {
+    /// The socket, non-blocking and out of tokio's hands.
+    pub socket: ClientSocket,
+    /// What the client sent after its request, already read; usually empty.
+    pub early: Vec<u8>,
+    /// Rooms named in the request (`/ws?room=a&room=b`), to be subscribed at once.
+    pub rooms: Vec<String>,
+    /// Its place among `limits.clients`; given back when dropped.
+    pub permit: ClientPermit,
+    /// The client's address behind a trusted proxy; none when the socket's own address is the client's.
+    pub forwarded: Option<IpAddr>,
+}
+
+/// A client's socket.
+#[derive(Debug)]
+pub enum ClientSocket {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// A Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}

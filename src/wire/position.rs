@@ -1,0 +1,65 @@
+//! A place in a room's log: an epoch and an offset, written `EPOCH:OFFSET`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One life of a room's log. Within an epoch an offset never names two different events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+/// A place in a room's log. A reader at a position has had every event up to its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The life of the log.
+    pub epoch: Epoch,
+    /// Offset of the last event that was read; 0 before the first.
+    pub offset: u64,
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Epoch, ()> {
+        let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if plain { u64::from_str_radix(text, 16).map(Epoch).map_err(|_| ()) } else { Err(()) }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.epoch, self.offset)
+    }
+}
+
+impl FromStr for Position {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Position, ()> {
+        let (epoch, offset) = text.split_once(':').ok_or(())?;
+        let plain = !offset.is_empty() && offset.bytes().all(|byte| byte.is_ascii_digit());
+        let offset = if plain { offset.parse().map_err(|_| ())? } else { return Err(()) };
+        Ok(Position { epoch: epoch.parse()?, offset })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_read_back_and_nothing_else_does() {
+        let position = Position { epoch: Epoch(0xbeef), offset: 42 };
+        assert_eq!(position.to_string().parse(), Ok(position));
+        for text in
+            ["", ":", "1", "1:", ":1", "g:1", "1:-1", "1:+1", "+1:1", "1:1:1", "1: 1", "12345678901234567:1"]
+        {
+            assert_eq!(text.parse::<Position>(), Err(()), "{text}");
+        }
+    }
+}
