@@ -2,8 +2,10 @@
 //!
 //! Pure: no sockets, no rooms, no clock of its own.
 
+mod entry;
 mod filter;
 mod stored;
 
+pub use entry::{BATCH_EVENTS, Batch, Entry};
 pub use filter::Filter;
 pub use stored::Event;
