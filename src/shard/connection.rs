@@ -155,10 +155,10 @@ impl Shard {
             ClientMessage::Ping { id } => (id, 0),
         };
         if !self.may_send(client) {
-            return self.rate_limited(client, id.clone(), "limits.client.messages", out);
+            return self.rate_limited(id.clone(), "limits.client.messages", out);
         }
         if changes > 0 && !self.may_change(client, changes as u32) {
-            return self.rate_limited(client, id.clone(), "limits.client.subscriptions", out);
+            return self.rate_limited(id.clone(), "limits.client.subscriptions", out);
         }
         self.clients[client as usize].mistakes = 0;
         match message {
@@ -187,7 +187,7 @@ impl Shard {
         self.buckets(client).subscriptions.take(count, rate, now)
     }
 
-    fn rate_limited(&mut self, client: u32, id: Option<Box<str>>, limit: &str, out: &mut Vec<u8>) {
+    fn rate_limited(&mut self, id: Option<Box<str>>, limit: &str, out: &mut Vec<u8>) {
         self.stats.rate_limited += 1;
         let error = MessageError {
             id,
