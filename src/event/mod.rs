@@ -2,8 +2,10 @@
 //!
 //! Pure: no sockets, no rooms, no clock of its own.
 
+mod fields;
 mod filter;
 mod stored;
 
+pub(crate) use fields::FieldTree;
 pub use filter::Filter;
 pub use stored::Event;
