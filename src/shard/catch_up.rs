@@ -38,7 +38,7 @@ struct Page {
 }
 
 /// Up to where bytes put together for a send belong to a subscription, and where they lead it.
-struct Mark {
+pub(super) struct Mark {
     subscription: u32,
     end: usize,
     position: u64,
@@ -78,20 +78,21 @@ impl Shard {
         state.turn = state.turn.wrapping_add(1);
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
-        let mut marks = Vec::new();
+        let mut marks = std::mem::take(&mut self.marks);
+        marks.clear();
         for index in (turn..count).chain(0..turn) {
             let subscription = &self.clients[client as usize].subscriptions[index];
             if subscription.live || subscription.waiting || bytes.len() >= CATCH_UP_BYTES {
                 continue;
             }
             if !self.gather(client, index as u32, &mut bytes, &mut marks) {
-                self.scratch = bytes;
+                (self.scratch, self.marks) = (bytes, marks);
                 self.close(client, 4001, "slow_client", None);
                 return;
             }
         }
         self.send_gathered(client, &bytes, &marks);
-        self.scratch = bytes;
+        (self.scratch, self.marks) = (bytes, marks);
     }
 
     /// Puts together what a subscription needs next. False when its room disconnects those who fall behind so far.

@@ -17,6 +17,8 @@ mod pass;
 #[allow(clippy::module_inception)]
 mod shard;
 mod shards;
+#[cfg(test)]
+mod simulation;
 mod socket;
 mod stats;
 mod subscribe;

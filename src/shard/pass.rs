@@ -42,7 +42,7 @@ impl Budget {
 impl Shard {
     /// Spends one slice on passes and on those who catch up, who get a quarter of the sends while there are both.
     pub(super) fn slice(&mut self) {
-        let mut budget = Budget { sends: SLICE_SENDS, until: self.now + SLICE_TIME };
+        let mut budget = Budget { sends: SLICE_SENDS, until: Instant::now() + SLICE_TIME };
         while !budget.is_spent() {
             let views = self.ready.len();
             if views == 0 && self.catching.is_empty() {

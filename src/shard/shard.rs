@@ -3,7 +3,7 @@
 //! Each turn serves what is ready on its sockets, takes what others handed over, and then spends a bounded slice on
 //! passes and on clients who catch up. Nothing here waits but the poll.
 
-use super::catch_up::PageCache;
+use super::catch_up::{Mark, PageCache};
 use super::client::Client;
 use super::drain::Drain;
 use super::inbox::{Inbox, Message};
@@ -73,7 +73,9 @@ pub(super) struct Shard {
     pub(super) closing: VecDeque<(Instant, u32, u64)>,
     pub(super) entries: Vec<Entry>,
     pub(super) room_json: Vec<u8>,
+    /// What is put together for one client who catches up, and where it leads its subscriptions.
     pub(super) scratch: Vec<u8>,
+    pub(super) marks: Vec<Mark>,
     pub(super) stats: Stats,
     pub(super) started: Instant,
     pub(super) now: Instant,
@@ -81,6 +83,8 @@ pub(super) struct Shard {
     beat: usize,
     pub(super) drain: Option<Drain>,
     pub(super) stopped: bool,
+    /// How far the shard's clock is ahead of the real one; only a simulation moves it.
+    pub(super) ahead: Duration,
     grown: Vec<u32>,
     polled: Vec<(Token, bool, bool)>,
 }
@@ -111,12 +115,14 @@ impl Shard {
             entries: Vec::new(),
             room_json: Vec::new(),
             scratch: Vec::new(),
+            marks: Vec::new(),
             stats: Stats::default(),
             started: now,
             now,
             beat: 0,
             drain: None,
             stopped: false,
+            ahead: Duration::ZERO,
             grown: Vec::new(),
             polled: Vec::new(),
         }
@@ -126,14 +132,15 @@ impl Shard {
     pub(super) fn run(mut self) -> usize {
         let mut events = Events::with_capacity(POLLED);
         while !self.stopped {
-            self.turn(&mut events);
+            self.turn(&mut events, Duration::MAX);
         }
         self.stats.publish(&self.parts.metrics);
         self.unfinished()
     }
 
-    fn turn(&mut self, events: &mut Events) {
-        let timeout = self.sleep_for();
+    /// One turn, which waits for something to do for `longest` at most.
+    pub(super) fn turn(&mut self, events: &mut Events, longest: Duration) {
+        let timeout = self.sleep_for().min(longest);
         if let Err(error) = self.parts.poll.poll(events, Some(timeout))
             && error.kind() != std::io::ErrorKind::Interrupted
         {
@@ -141,7 +148,7 @@ impl Shard {
             self.stopped = true;
         }
         self.parts.bell.awake();
-        self.now = Instant::now();
+        self.now = Instant::now() + self.ahead;
         self.serve_sockets(events);
         self.take_messages();
         self.take_grown();

@@ -47,6 +47,24 @@ impl ShardPolls {
         Ok(ShardPolls { polls: (0..shards).map(|_| poll()).collect::<io::Result<_>>()? })
     }
 
+    /// What each shard needs, now that there are rooms.
+    pub(super) fn into_parts(self, rooms: &Arc<Rooms>, server: &ServerConfig, metrics: &Arc<Metrics>) -> Vec<Parts> {
+        let (numbers, filtered_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+        let parts = |(index, (poll, bell)): (usize, (mio::Poll, Arc<Bell>))| Parts {
+            index: index as u16,
+            poll,
+            inbox: Arc::new(Inbox::new(Arc::clone(&bell))),
+            bell,
+            rooms: Arc::clone(rooms),
+            metrics: Arc::clone(metrics),
+            population: Arc::new(AtomicUsize::new(0)),
+            numbers: Arc::clone(&numbers),
+            filtered_views: Arc::clone(&filtered_views),
+            server: server.clone(),
+        };
+        self.polls.into_iter().enumerate().map(parts).collect()
+    }
+
     /// The shards' bells, in order.
     pub fn bells(&self) -> Vec<Arc<Bell>> {
         self.polls.iter().map(|(_, bell)| Arc::clone(bell)).collect()
@@ -61,25 +79,10 @@ impl Shards {
         server: &ServerConfig,
         metrics: &Arc<Metrics>,
     ) -> io::Result<(Arc<Shards>, ShardThreads)> {
-        let (numbers, filtered_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
-        for (index, (poll, bell)) in polls.polls.into_iter().enumerate() {
-            let inbox = Arc::new(Inbox::new(Arc::clone(&bell)));
-            let population = Arc::new(AtomicUsize::new(0));
-            handles.push(Handle { inbox: Arc::clone(&inbox), population: Arc::clone(&population) });
-            let parts = Parts {
-                index: index as u16,
-                poll,
-                bell,
-                inbox,
-                rooms: Arc::clone(rooms),
-                metrics: Arc::clone(metrics),
-                population,
-                numbers: Arc::clone(&numbers),
-                filtered_views: Arc::clone(&filtered_views),
-                server: server.clone(),
-            };
-            let thread = std::thread::Builder::new().name(format!("shard-{index}"));
+        for parts in polls.into_parts(rooms, server, metrics) {
+            handles.push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
+            let thread = std::thread::Builder::new().name(format!("shard-{}", parts.index));
             threads.push(thread.spawn(move || Shard::new(parts).run())?);
         }
         Ok((Arc::new(Shards { handles }), ShardThreads { threads }))
