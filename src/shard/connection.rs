@@ -343,9 +343,16 @@ impl Shard {
     /// Looks at the clients of one step: asks who is silent, and gives up who stays so.
     pub(super) fn heartbeat(&mut self, step: usize) {
         let capacity = self.clients.capacity();
+        let elapsed_ms = self.elapsed_ms();
+        let heartbeat_ms = self.parts.server.heartbeat.as_millis() as u64;
         for key in (step..capacity).step_by(BEATS) {
             let Some(state) = self.clients.get_mut(key) else { continue };
             if state.closing {
+                continue;
+            }
+            // A blocked client is not asked; that its socket drains is an answer as good.
+            if state.blocked && elapsed_ms.saturating_sub(state.progress_ms) < heartbeat_ms {
+                state.silent_beats = 0;
                 continue;
             }
             state.silent_beats += 1;
