@@ -32,15 +32,12 @@ impl FieldTree {
     pub(crate) fn slot(&mut self, path: &Path) -> usize {
         let mut node = 0;
         for name in path.names() {
-            node = match self.nodes[node].children.find(name) {
-                Some(child) => child,
-                None => {
-                    self.nodes.push(Node::default());
-                    let child = self.nodes.len() - 1;
-                    self.nodes[node].children.insert(name, child);
-                    child
-                }
-            };
+            node = self.nodes[node].children.find(name).unwrap_or_else(|| {
+                let child = self.nodes.len();
+                self.nodes[node].children.insert(name, child);
+                self.nodes.push(Node::default());
+                child
+            });
         }
         node
     }
@@ -227,9 +224,8 @@ struct Field<'a, 'r, 'de> {
 
 impl<'de> Field<'_, '_, 'de> {
     #[inline]
-    fn set<E>(self, value: Value<'de>) -> Result<(), E> {
+    fn set(self, value: Value<'de>) {
         self.reading.values[self.node] = value;
-        Ok(())
     }
 }
 
@@ -249,35 +245,40 @@ impl<'de> Visitor<'de> for Field<'_, '_, 'de> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.set(Value::Null)
+        self.set(Value::Null);
+        Ok(())
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.set(Value::Bool(value))
+        self.set(Value::Bool(value));
+        Ok(())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.set(Value::Integer(value))
+        self.set(Value::Integer(value));
+        Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.set(i64::try_from(value).map_or(Value::Unsigned(value), Value::Integer))
+        self.set(i64::try_from(value).map_or(Value::Unsigned(value), Value::Integer));
+        Ok(())
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.set(Value::Float(value))
+        self.set(Value::Float(value));
+        Ok(())
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
-        self.set(Value::String(Cow::Borrowed(text)))
+        self.set(Value::String(Cow::Borrowed(text)));
+        Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        let text = match self.reading.tree.nodes[self.node].wants_text {
-            true => Cow::Owned(text.to_owned()),
-            false => Cow::Borrowed(""),
-        };
-        self.set(Value::String(text))
+        let wants_text = self.reading.tree.nodes[self.node].wants_text;
+        let text = if wants_text { Cow::Owned(text.to_owned()) } else { Cow::Borrowed("") };
+        self.set(Value::String(text));
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
@@ -289,7 +290,8 @@ impl<'de> Visitor<'de> for Field<'_, '_, 'de> {
         } else {
             while elements.next_element::<IgnoredAny>()?.is_some() {}
         }
-        self.set(Value::Array { all_strings })
+        self.set(Value::Array { all_strings });
+        Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {

@@ -281,4 +281,8 @@ fn recycled<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
 }
 
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
