@@ -54,7 +54,7 @@ struct ResourceUsage {
     active_connections: f64,
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 500)]
 fn serde_json_alone(bencher: Bencher<'_, '_>) {
     bencher.bench(|| {
         let text = std::str::from_utf8(black_box(AGENT_STATE.as_bytes())).expect("the line is UTF-8");
@@ -64,7 +64,7 @@ fn serde_json_alone(bencher: Bencher<'_, '_>) {
 }
 
 /// Two rooms: `agent_states` and `agent:{agentId}`, among the rooms of the built-in configuration.
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 500)]
 fn read_and_route(bencher: Bencher<'_, '_>) {
     let config = config();
     let routes = Routes::compile(&config, &config.ingest.listen[0]);
@@ -77,12 +77,13 @@ fn read_and_route(bencher: Bencher<'_, '_>) {
             seq += 1;
             seq
         });
-        assert!(matches!(outcome, Ok(Outcome::Event(_))) && scratch.destinations.len() == 2);
-        outcome
+        assert_eq!(scratch.destinations.len(), 2);
+        let Ok(Outcome::Event(event)) = outcome else { panic!("the line is an event") };
+        black_box(event.size())
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 200, sample_size = 500)]
 fn filter_a_stored_event(bencher: Bencher<'_, '_>) {
     let condition = "status == \"busy\" && resourceUsage.cpu > 10";
     let filter = Filter::new(Condition::parse(condition).expect("a condition"));

@@ -102,8 +102,8 @@ impl FieldTree {
 #[derive(Debug, Default)]
 struct Names {
     entries: Vec<(Box<str>, usize)>,
-    /// Indexes into `entries` plus one; 0 is free. At most a quarter is taken.
-    table: Vec<u32>,
+    /// The entries by their hash; at most a quarter is taken.
+    table: Vec<Option<(Box<str>, usize)>>,
 }
 
 impl Names {
@@ -111,31 +111,26 @@ impl Names {
     fn find(&self, name: &str) -> Option<usize> {
         let mask = self.table.len().wrapping_sub(1);
         let mut at = Names::hash(name);
-        loop {
-            match self.table.get(at & mask) {
-                None | Some(0) => return None,
-                Some(index) => {
-                    let (known, value) = &self.entries[*index as usize - 1];
-                    if **known == *name {
-                        return Some(*value);
-                    }
-                }
+        while let Some(Some((known, value))) = self.table.get(at & mask) {
+            if same(known.as_bytes(), name.as_bytes()) {
+                return Some(*value);
             }
             at += 1;
         }
+        None
     }
 
     fn insert(&mut self, name: &str, value: usize) {
         self.entries.push((Box::from(name), value));
         let len = (self.entries.len() * 4).next_power_of_two();
         self.table.clear();
-        self.table.resize(len, 0);
-        for (index, (name, _)) in self.entries.iter().enumerate() {
-            let mut at = Names::hash(name);
-            while self.table[at & (len - 1)] != 0 {
+        self.table.resize(len, None);
+        for entry in &self.entries {
+            let mut at = Names::hash(&entry.0);
+            while self.table[at & (len - 1)].is_some() {
                 at += 1;
             }
-            self.table[at & (len - 1)] = index as u32 + 1;
+            self.table[at & (len - 1)] = Some(entry.clone());
         }
     }
 
@@ -153,6 +148,24 @@ impl Names {
             }
             [only] => usize::from(*only),
         }
+    }
+}
+
+/// Equality without a call for the lengths that names have.
+#[inline]
+fn same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    match left.len() {
+        // Both ends overlap, and cover all between them.
+        4..=8 => {
+            left.first_chunk::<4>() == right.first_chunk() && left.last_chunk::<4>() == right.last_chunk()
+        }
+        9..=16 => {
+            left.first_chunk::<8>() == right.first_chunk() && left.last_chunk::<8>() == right.last_chunk()
+        }
+        _ => left == right,
     }
 }
 
@@ -182,7 +195,7 @@ impl<'de> Visitor<'de> for Object<'_, '_, 'de> {
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                Some(child) if self.reading.values[child] != Value::Absent => {
+                Some(child) if !matches!(self.reading.values[child], Value::Absent) => {
                     self.reading.doubled.get_or_insert(child);
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -403,6 +416,19 @@ mod tests {
         assert_eq!(values[slots[0]], Value::Integer(1));
         assert_eq!(tree.names_of(slots[0]), ["a", "b"]);
         assert_eq!(tree.names_of(slots[1]), ["c"]);
+    }
+
+    #[test]
+    fn equal_is_every_byte() {
+        for len in 0..40 {
+            let name = vec![b'a'; len];
+            assert!(same(&name, &name) && !same(&name, &vec![b'a'; len + 1]));
+            for at in 0..len {
+                let mut other = name.clone();
+                other[at] = b'b';
+                assert!(!same(&name, &other), "{len} {at}");
+            }
+        }
     }
 
     #[test]

@@ -93,7 +93,12 @@ impl Template {
     /// and exactly as [`push_encoded`] writes values.
     pub fn could_make(&self, name: &str) -> bool {
         let bytes = name.as_bytes();
-        if bytes.len() > MAX_NAME_BYTES {
+        // Nearly every name is told by how it begins.
+        let begins = match self.segments.first() {
+            Some(Segment::Literal(text)) => name.starts_with(text.as_str()),
+            _ => true,
+        };
+        if !begins || bytes.len() > MAX_NAME_BYTES {
             return false;
         }
         // Where the segments so far may end. Exact where a literal's text also occurs inside a value, and bounded:
@@ -167,7 +172,11 @@ pub fn push_encoded(out: &mut String, value: &Value<'_>) -> bool {
 }
 
 fn push_encoded_text(out: &mut String, text: &str) {
-    let mut rest = text;
+    // Ids are ASCII without any of those, nearly always.
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'%' | b'/' | b':' | b'*');
+    let plain_len = text.bytes().position(|byte| !is_plain(byte)).unwrap_or(text.len());
+    out.push_str(&text[..plain_len]);
+    let mut rest = &text[plain_len..];
     while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_encoded(*c)) {
         out.push_str(&rest[..at]);
         for byte in c.encode_utf8(&mut [0; 4]).bytes() {

@@ -92,7 +92,8 @@ impl Routes {
     ) -> Result<Outcome, Box<Rejection>> {
         scratch.clear();
         let line = std::str::from_utf8(line).map_err(|error| fault::bad_utf8(line, error))?;
-        let object = line.trim_matches(json::is_space);
+        // A form feed, which this trims as well, is refused by the parser.
+        let object = line.trim_ascii();
         if !object.starts_with('{') {
             return Err(fault::not_an_object(line).into());
         }
@@ -100,7 +101,7 @@ impl Routes {
             return Err(fault::too_deep(column).into());
         }
         let mut values = recycled(std::mem::take(&mut scratch.values));
-        values.resize(self.tree.len(), Value::Absent);
+        values.resize_with(self.tree.len(), Value::default);
         let taken = self.route(scratch, line, beside, &mut values);
         scratch.values = recycled(values);
         Ok(match taken? {
