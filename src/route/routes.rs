@@ -80,8 +80,9 @@ impl Routes {
     ///
     /// `number` gives the event its daemon-wide number; it is called once for each [`Outcome::Event`], and not
     /// otherwise. `now_ms` is put in as `timestamp` where one is missing and wanted. White space around the object is
-    /// left out of the event; everything in it stays byte for byte. Allocates for the event only, and for strings
-    /// with escapes in fields that are routed by or checked.
+    /// left out of the event; everything in it stays byte for byte. A field that any room or type of the configuration
+    /// looks at must not appear twice; what nobody looks at is only checked to be JSON, to its end. Allocates for the
+    /// event only, and for strings with escapes in fields that are looked at.
     pub fn read(
         &self,
         scratch: &mut Scratch,
