@@ -32,15 +32,12 @@ impl FieldTree {
     pub(crate) fn slot(&mut self, path: &Path) -> usize {
         let mut node = 0;
         for name in path.names() {
-            node = match self.nodes[node].children.find(name) {
-                Some(child) => child,
-                None => {
-                    self.nodes.push(Node::default());
-                    let child = self.nodes.len() - 1;
-                    self.nodes[node].children.insert(name, child);
-                    child
-                }
-            };
+            node = self.nodes[node].children.find(name).unwrap_or_else(|| {
+                let child = self.nodes.len();
+                self.nodes[node].children.insert(name, child);
+                self.nodes.push(Node::default());
+                child
+            });
         }
         node
     }
@@ -105,8 +102,8 @@ impl FieldTree {
 #[derive(Debug, Default)]
 struct Names {
     entries: Vec<(Box<str>, usize)>,
-    /// Indexes into `entries` plus one; 0 is free. At most a quarter is taken.
-    table: Vec<u32>,
+    /// The entries by their hash; at most a quarter is taken.
+    table: Vec<Option<(Box<str>, usize)>>,
 }
 
 impl Names {
@@ -114,31 +111,26 @@ impl Names {
     fn find(&self, name: &str) -> Option<usize> {
         let mask = self.table.len().wrapping_sub(1);
         let mut at = Names::hash(name);
-        loop {
-            match self.table.get(at & mask) {
-                None | Some(0) => return None,
-                Some(index) => {
-                    let (known, value) = &self.entries[*index as usize - 1];
-                    if **known == *name {
-                        return Some(*value);
-                    }
-                }
+        while let Some(Some((known, value))) = self.table.get(at & mask) {
+            if same(known.as_bytes(), name.as_bytes()) {
+                return Some(*value);
             }
             at += 1;
         }
+        None
     }
 
     fn insert(&mut self, name: &str, value: usize) {
         self.entries.push((Box::from(name), value));
         let len = (self.entries.len() * 4).next_power_of_two();
         self.table.clear();
-        self.table.resize(len, 0);
-        for (index, (name, _)) in self.entries.iter().enumerate() {
-            let mut at = Names::hash(name);
-            while self.table[at & (len - 1)] != 0 {
+        self.table.resize(len, None);
+        for entry in &self.entries {
+            let mut at = Names::hash(&entry.0);
+            while self.table[at & (len - 1)].is_some() {
                 at += 1;
             }
-            self.table[at & (len - 1)] = index as u32 + 1;
+            self.table[at & (len - 1)] = Some(entry.clone());
         }
     }
 
@@ -156,6 +148,24 @@ impl Names {
             }
             [only] => usize::from(*only),
         }
+    }
+}
+
+/// Equality without a call for the lengths that names have.
+#[inline]
+fn same(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    match left.len() {
+        // Both ends overlap, and cover all between them.
+        4..=8 => {
+            left.first_chunk::<4>() == right.first_chunk() && left.last_chunk::<4>() == right.last_chunk()
+        }
+        9..=16 => {
+            left.first_chunk::<8>() == right.first_chunk() && left.last_chunk::<8>() == right.last_chunk()
+        }
+        _ => left == right,
     }
 }
 
@@ -185,7 +195,7 @@ impl<'de> Visitor<'de> for Object<'_, '_, 'de> {
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
-                Some(child) if self.reading.values[child] != Value::Absent => {
+                Some(child) if !matches!(self.reading.values[child], Value::Absent) => {
                     self.reading.doubled.get_or_insert(child);
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -227,9 +237,8 @@ struct Field<'a, 'r, 'de> {
 
 impl<'de> Field<'_, '_, 'de> {
     #[inline]
-    fn set<E>(self, value: Value<'de>) -> Result<(), E> {
+    fn set(self, value: Value<'de>) {
         self.reading.values[self.node] = value;
-        Ok(())
     }
 }
 
@@ -249,35 +258,40 @@ impl<'de> Visitor<'de> for Field<'_, '_, 'de> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.set(Value::Null)
+        self.set(Value::Null);
+        Ok(())
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.set(Value::Bool(value))
+        self.set(Value::Bool(value));
+        Ok(())
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.set(Value::Integer(value))
+        self.set(Value::Integer(value));
+        Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.set(i64::try_from(value).map_or(Value::Unsigned(value), Value::Integer))
+        self.set(i64::try_from(value).map_or(Value::Unsigned(value), Value::Integer));
+        Ok(())
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.set(Value::Float(value))
+        self.set(Value::Float(value));
+        Ok(())
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
-        self.set(Value::String(Cow::Borrowed(text)))
+        self.set(Value::String(Cow::Borrowed(text)));
+        Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        let text = match self.reading.tree.nodes[self.node].wants_text {
-            true => Cow::Owned(text.to_owned()),
-            false => Cow::Borrowed(""),
-        };
-        self.set(Value::String(text))
+        let wants_text = self.reading.tree.nodes[self.node].wants_text;
+        let text = if wants_text { Cow::Owned(text.to_owned()) } else { Cow::Borrowed("") };
+        self.set(Value::String(text));
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
@@ -289,7 +303,8 @@ impl<'de> Visitor<'de> for Field<'_, '_, 'de> {
         } else {
             while elements.next_element::<IgnoredAny>()?.is_some() {}
         }
-        self.set(Value::Array { all_strings })
+        self.set(Value::Array { all_strings });
+        Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
@@ -401,6 +416,19 @@ mod tests {
         assert_eq!(values[slots[0]], Value::Integer(1));
         assert_eq!(tree.names_of(slots[0]), ["a", "b"]);
         assert_eq!(tree.names_of(slots[1]), ["c"]);
+    }
+
+    #[test]
+    fn equal_is_every_byte() {
+        for len in 0..40 {
+            let name = vec![b'a'; len];
+            assert!(same(&name, &name) && !same(&name, &vec![b'a'; len + 1]));
+            for at in 0..len {
+                let mut other = name.clone();
+                other[at] = b'b';
+                assert!(!same(&name, &other), "{len} {at}");
+            }
+        }
     }
 
     #[test]

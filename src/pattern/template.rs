@@ -93,7 +93,12 @@ impl Template {
     /// and exactly as [`push_encoded`] writes values.
     pub fn could_make(&self, name: &str) -> bool {
         let bytes = name.as_bytes();
-        if bytes.len() > MAX_NAME_BYTES {
+        // Nearly every name is told by how it begins.
+        let begins = match self.segments.first() {
+            Some(Segment::Literal(text)) => name.starts_with(text.as_str()),
+            _ => true,
+        };
+        if !begins || bytes.len() > MAX_NAME_BYTES {
             return false;
         }
         // Where the segments so far may end. Exact where a literal's text also occurs inside a value, and bounded:
@@ -167,7 +172,11 @@ pub fn push_encoded(out: &mut String, value: &Value<'_>) -> bool {
 }
 
 fn push_encoded_text(out: &mut String, text: &str) {
-    let mut rest = text;
+    // Ids are ASCII without any of those, nearly always.
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'%' | b'/' | b':' | b'*');
+    let plain_len = text.bytes().position(|byte| !is_plain(byte)).unwrap_or(text.len());
+    out.push_str(&text[..plain_len]);
+    let mut rest = &text[plain_len..];
     while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_encoded(*c)) {
         out.push_str(&rest[..at]);
         for byte in c.encode_utf8(&mut [0; 4]).bytes() {
@@ -357,16 +366,10 @@ mod tests {
         let mut rest = name.as_bytes();
         while let Some((first, tail)) = rest.split_first() {
             let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-            match digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-                Some(byte) => {
-                    bytes.push(byte);
-                    rest = &tail[2..];
-                }
-                None => {
-                    bytes.push(*first);
-                    rest = tail;
-                }
-            }
+            let byte =
+                digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            bytes.push(byte.unwrap_or(*first));
+            rest = if byte.is_some() { &tail[2..] } else { tail };
         }
         String::from_utf8_lossy(&bytes).into_owned()
     }

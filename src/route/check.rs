@@ -14,9 +14,11 @@ pub(super) struct Check {
     required: bool,
 }
 
-/// The types built in: name, and fields as path, kind, whether it must be there. A kind with `|` is one of those
-/// strings.
-const BUILT_IN: [(&str, &[(&str, &str, bool)]); 5] = [
+/// Path, kind, and whether it must be there. A kind with `|` is one of those strings.
+type Field = (&'static str, &'static str, bool);
+
+/// The types built in.
+const BUILT_IN: [(&str, &[Field]); 5] = [
     (
         "agent_state",
         &[

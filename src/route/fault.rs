@@ -23,22 +23,17 @@ pub(super) fn not_an_object(line: &str) -> Rejection {
     if let Some(rejection) = pretty_printed(line) {
         return rejection;
     }
-    match serde_json::from_str::<serde::de::IgnoredAny>(line) {
-        Err(error) => bad_json(line, &error),
-        Ok(_) => {
-            let column = line.len() - line.trim_start_matches(json::is_space).len() + 1;
-            let found = describe(json::value_at(line, column));
-            let rejection = Rejection::new(
-                RejectionCode::NotAnObject,
-                column,
-                format!("a line must be an object, found {found}"),
-            );
-            match line.trim_start_matches(json::is_space).starts_with('[') {
-                true => rejection.hint("write one object a line: jq -c '.[]'"),
-                false => rejection,
-            }
-        }
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(line) {
+        return bad_json(line, &error);
     }
+    let value = line.trim_start_matches(json::is_space);
+    let column = line.len() - value.len() + 1;
+    let message = format!("a line must be an object, found {}", describe(json::value_at(line, column)));
+    let rejection = Rejection::new(RejectionCode::NotAnObject, column, message);
+    if value.starts_with('[') {
+        return rejection.hint("write one object a line: jq -c '.[]'");
+    }
+    rejection
 }
 
 /// A line that is not JSON.

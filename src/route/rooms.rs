@@ -106,6 +106,11 @@ impl RoomRoute {
         if self.name.is_empty() {
             return Some(0..0);
         }
+        // Most events lack the fields of most templates.
+        let lacks = |part: &NamePart| matches!(part, NamePart::Field(slot) if values[*slot] == Value::Absent);
+        if self.name.iter().any(lacks) {
+            return None;
+        }
         let text = &mut scratch.text;
         let start = text.len();
         let is_whole = self.name.iter().all(|part| match part {
