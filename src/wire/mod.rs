@@ -3,6 +3,8 @@
 //! Pure: bytes in, bytes out. Knows no sockets, rooms or clients.
 
 pub mod frame;
+mod from;
+mod header;
 mod message;
 mod position;
 mod reader;
@@ -12,6 +14,6 @@ pub use message::{ClientMessage, From, MessageError, SubscribeRoom, parse_messag
 pub use position::{Epoch, Position};
 pub use reader::{FrameReader, Incoming, Partial, ReadError};
 pub use reply::{
-    Answer, ErrorCode, EventFrame, GapReason, push_batch, push_closing, push_error, push_event, push_gap,
-    push_pong, push_position, push_subscribed, push_unsubscribed, push_welcome,
+    Answer, ErrorCode, EventFrame, GapReason, PROTOCOL, push_batch, push_closing, push_error, push_event,
+    push_gap, push_pong, push_position, push_subscribed, push_unsubscribed, push_welcome,
 };
