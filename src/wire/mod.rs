@@ -8,6 +8,8 @@ mod header;
 mod message;
 mod position;
 mod reader;
+#[cfg(test)]
+mod reader_tests;
 mod reply;
 
 pub use message::{ClientMessage, From, MessageError, SubscribeRoom, parse_message};
