@@ -60,3 +60,64 @@ pub fn frame_len(bytes: &[u8]) -> Option<usize> {
         short => 2 + short as usize,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fastwebsockets::{Frame, OpCode, Payload};
+
+    #[track_caller]
+    fn check_text(len: usize) {
+        let payload = vec![b'x'; len];
+        let mut ours = b"before".to_vec();
+        push_text(&mut ours, |out| out.extend_from_slice(&payload));
+        let mut buffer = Vec::new();
+        let theirs = Frame::text(Payload::Borrowed(&payload)).write(&mut buffer);
+        assert!(ours.strip_prefix(b"before") == Some(theirs), "{len} bytes");
+        assert_eq!(frame_len(theirs), Some(theirs.len()));
+    }
+
+    #[test]
+    fn text_frames_are_those_of_fastwebsockets_in_every_length_class() {
+        for len in [0, 1, 124, 125, 126, 127, 128, 65_534, 65_535, 65_536, 65_537, 70_000] {
+            check_text(len);
+        }
+    }
+
+    #[test]
+    fn control_frames_are_those_of_fastwebsockets() {
+        for (opcode, theirs) in [(PING, OpCode::Ping), (PONG, OpCode::Pong)] {
+            for len in [0, 1, 125] {
+                let payload = vec![b'p'; len];
+                let (mut ours, mut buffer) = (Vec::new(), Vec::new());
+                push_control(&mut ours, opcode, &payload);
+                let mut frame = Frame::new(true, theirs, None, Payload::Borrowed(&payload));
+                assert_eq!(ours, frame.write(&mut buffer));
+            }
+        }
+        let (mut ours, mut buffer) = (Vec::new(), Vec::new());
+        push_close(&mut ours, 1001, "stopping");
+        assert_eq!(ours, Frame::close(1001, b"stopping").write(&mut buffer));
+    }
+
+    #[test]
+    fn control_payloads_are_cut_to_what_a_control_frame_can_hold() {
+        let mut out = Vec::new();
+        push_control(&mut out, PING, &[b'p'; 200]);
+        assert_eq!((out.len(), out[1]), (127, 125));
+        out.clear();
+        push_close(&mut out, 1008, &"\u{e9}".repeat(100));
+        assert_eq!((out.len(), out[1]), (2 + 2 + 122, 124), "61 characters of two bytes");
+        assert!(std::str::from_utf8(&out[4..]).is_ok());
+    }
+
+    #[test]
+    fn a_length_is_known_as_soon_as_its_bytes_are_there() {
+        for (len, header) in [(5, 2), (126, 4), (65_536, 10)] {
+            let mut frame = Vec::new();
+            push_text(&mut frame, |out| out.resize(out.len() + len, b'x'));
+            assert!((0..header).all(|end| frame_len(&frame[..end]).is_none()));
+            assert_eq!(frame_len(&frame[..header]), Some(frame.len()));
+        }
+    }
+}

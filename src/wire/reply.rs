@@ -2,7 +2,14 @@
 //!
 //! `room_json` is always a room's name as a JSON string with its quotes, `id` a client's `id` as it was written.
 
+use super::frame::push_text;
 use super::{Epoch, MessageError};
+
+/// The subprotocol's name, in the handshake and in `welcome`.
+pub const PROTOCOL: &str = "broadcastd.v1";
+
+/// Room for an event's envelope beside the room's name and the event: keys, and three numbers of up to 20 digits.
+const ENVELOPE_BYTES: usize = 160;
 
 /// What an event frame says beside the event.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +37,18 @@ pub enum GapReason {
     Limit,
 }
 
+impl GapReason {
+    /// The reason as clients see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GapReason::HistoryExpired => "history_expired",
+            GapReason::EpochChanged => "epoch_changed",
+            GapReason::SlowClient => "slow_client",
+            GapReason::Limit => "limit",
+        }
+    }
+}
+
 /// Codes of `error` messages and of refused rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
@@ -51,6 +70,23 @@ pub enum ErrorCode {
     Unsupported,
     /// Text messages only.
     Binary,
+}
+
+impl ErrorCode {
+    /// The code as clients see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorCode::BadMessage => "bad_message",
+            ErrorCode::UnknownType => "unknown_type",
+            ErrorCode::BadField => "bad_field",
+            ErrorCode::BadWhere => "bad_where",
+            ErrorCode::UnknownRoom => "unknown_room",
+            ErrorCode::Limit => "limit",
+            ErrorCode::RateLimited => "rate_limited",
+            ErrorCode::Unsupported => "unsupported",
+            ErrorCode::Binary => "binary",
+        }
+    }
 }
 
 /// The answer for one room of a `subscribe`.
@@ -79,67 +115,398 @@ pub enum Answer<'a> {
 }
 
 /// Appends `welcome`.
-pub fn push_welcome(_out: &mut Vec<u8>, _client: &str, _heartbeat_ms: u64) {
-    todo!()
+pub fn push_welcome(out: &mut Vec<u8>, client: &str, heartbeat_ms: u64) {
+    push_text(out, |out| {
+        push(out, r#"{"type":"welcome","protocol":""#);
+        push(out, PROTOCOL);
+        push(out, r#"","client":"#);
+        push_string(out, client);
+        push(out, r#","heartbeat":"#);
+        push_number(out, heartbeat_ms);
+        push(out, "}");
+    });
 }
 
 /// Appends `subscribed` for all rooms of one message.
-pub fn push_subscribed(_out: &mut Vec<u8>, _id: Option<&str>, _rooms: &[Answer<'_>]) {
-    todo!()
+pub fn push_subscribed(out: &mut Vec<u8>, id: Option<&str>, rooms: &[Answer<'_>]) {
+    push_text(out, |out| {
+        push(out, r#"{"type":"subscribed""#);
+        push_id(out, id);
+        push(out, r#","rooms":["#);
+        for (index, answer) in rooms.iter().enumerate() {
+            push(out, if index == 0 { "" } else { "," });
+            push_answer(out, answer);
+        }
+        push(out, "]}");
+    });
+}
+
+fn push_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
+    push(out, r#"{"room":"#);
+    match *answer {
+        Answer::Subscribed { room_json, epoch, head, offset, resumed } => {
+            out.extend_from_slice(room_json);
+            push(out, r#","epoch":"#);
+            push_epoch(out, epoch);
+            push(out, r#","head":"#);
+            push_number(out, head);
+            push(out, r#","offset":"#);
+            push_number(out, offset);
+            push(out, if resumed { r#","resumed":true"# } else { "" });
+        }
+        Answer::Refused { room_json, error } => {
+            out.extend_from_slice(room_json);
+            push(out, r#","error":{"#);
+            push_error_fields(out, error);
+            push(out, "}");
+        }
+    }
+    push(out, "}");
 }
 
 /// Appends `unsubscribed`. `rooms_json` are names as JSON strings.
-pub fn push_unsubscribed(
-    _out: &mut Vec<u8>,
-    _id: Option<&str>,
-    _rooms_json: &[&[u8]],
-    _reason: Option<&str>,
-) {
-    todo!()
+pub fn push_unsubscribed(out: &mut Vec<u8>, id: Option<&str>, rooms_json: &[&[u8]], reason: Option<&str>) {
+    push_text(out, |out| {
+        push(out, r#"{"type":"unsubscribed""#);
+        push_id(out, id);
+        push(out, r#","rooms":["#);
+        for (index, room_json) in rooms_json.iter().enumerate() {
+            push(out, if index == 0 { "" } else { "," });
+            out.extend_from_slice(room_json);
+        }
+        push(out, "]");
+        if let Some(reason) = reason {
+            push(out, r#","reason":"#);
+            push_string(out, reason);
+        }
+        push(out, "}");
+    });
 }
 
-/// Appends an `event`.
-pub fn push_event(_out: &mut Vec<u8>, _frame: EventFrame<'_>, _seq: u64, _data: &[u8]) {
-    todo!()
+/// Appends an `event`. Allocates nothing but `out`'s own growth.
+pub fn push_event(out: &mut Vec<u8>, frame: EventFrame<'_>, seq: u64, data: &[u8]) {
+    out.reserve(ENVELOPE_BYTES + frame.room_json.len() + data.len());
+    push_text(out, |out| {
+        push(out, r#"{"type":"event","room":"#);
+        out.extend_from_slice(frame.room_json);
+        push(out, r#","offset":"#);
+        push_number(out, frame.offset);
+        push(out, r#","seq":"#);
+        push_number(out, seq);
+        push_left_out(out, frame);
+        push(out, r#","data":"#);
+        out.extend_from_slice(data);
+        push(out, "}");
+    });
 }
 
-/// Appends a `batch` of events, each an offset, a number and its JSON. `offsets` are written when not consecutive.
-pub fn push_batch<'e, I>(_out: &mut Vec<u8>, _frame: EventFrame<'_>, _events: I)
+/// Appends a `batch` of events, each an offset, a number and its JSON, in order.
+///
+/// `frame.offset` is the last one's offset, or a later one when a filter left out what follows it. `offsets` are
+/// written unless the events are the consecutive ones that end at `frame.offset`. Allocates nothing but `out`'s own
+/// growth; goes over `events` up to four times.
+pub fn push_batch<'e, I>(out: &mut Vec<u8>, frame: EventFrame<'_>, events: I)
 where
     I: Iterator<Item = (u64, u64, &'e [u8])> + Clone,
 {
-    todo!()
+    push_text(out, |out| {
+        push(out, r#"{"type":"batch","room":"#);
+        out.extend_from_slice(frame.room_json);
+        push(out, r#","offset":"#);
+        push_number(out, frame.offset);
+        push(out, r#","seqs":"#);
+        push_numbers(out, events.clone().map(|(_, seq, _)| seq));
+        if !are_consecutive(frame.offset, events.clone().map(|(offset, _, _)| offset)) {
+            push(out, r#","offsets":"#);
+            push_numbers(out, events.clone().map(|(offset, _, _)| offset));
+        }
+        push_left_out(out, frame);
+        push(out, r#","data":["#);
+        for (index, (_, _, data)) in events.enumerate() {
+            push(out, if index == 0 { "" } else { "," });
+            out.extend_from_slice(data);
+        }
+        push(out, "]}");
+    });
+}
+
+/// Whether the offsets rise one by one and end at `last`.
+fn are_consecutive(last: u64, mut offsets: impl Iterator<Item = u64>) -> bool {
+    let Some(first) = offsets.next() else { return true };
+    let end = offsets.try_fold(first, |before, offset| (offset == before + 1).then_some(offset));
+    end == Some(last)
 }
 
 /// Appends a `gap` from offset `first` to `offset`; `missed` is `None` when unknown, `epoch` given when it changed.
 pub fn push_gap(
-    _out: &mut Vec<u8>,
-    _room_json: &[u8],
-    _first: u64,
-    _offset: u64,
-    _missed: Option<u64>,
-    _reason: GapReason,
-    _epoch: Option<Epoch>,
+    out: &mut Vec<u8>,
+    room_json: &[u8],
+    first: u64,
+    offset: u64,
+    missed: Option<u64>,
+    reason: GapReason,
+    epoch: Option<Epoch>,
 ) {
-    todo!()
+    push_text(out, |out| {
+        push(out, r#"{"type":"gap","room":"#);
+        out.extend_from_slice(room_json);
+        push(out, r#","first":"#);
+        push_number(out, first);
+        push(out, r#","offset":"#);
+        push_number(out, offset);
+        push(out, r#","missed":"#);
+        match missed {
+            Some(missed) => push_number(out, missed),
+            None => push(out, "null"),
+        }
+        push(out, r#","reason":""#);
+        push(out, reason.as_str());
+        push(out, r#"""#);
+        if let Some(epoch) = epoch {
+            push(out, r#","epoch":"#);
+            push_epoch(out, epoch);
+        }
+        push(out, "}");
+    });
 }
 
 /// Appends a `position`.
-pub fn push_position(_out: &mut Vec<u8>, _room_json: &[u8], _offset: u64) {
-    todo!()
+pub fn push_position(out: &mut Vec<u8>, room_json: &[u8], offset: u64) {
+    push_text(out, |out| {
+        push(out, r#"{"type":"position","room":"#);
+        out.extend_from_slice(room_json);
+        push(out, r#","offset":"#);
+        push_number(out, offset);
+        push(out, "}");
+    });
 }
 
 /// Appends an `error`.
-pub fn push_error(_out: &mut Vec<u8>, _error: &MessageError) {
-    todo!()
+pub fn push_error(out: &mut Vec<u8>, error: &MessageError) {
+    push_text(out, |out| {
+        push(out, r#"{"type":"error""#);
+        push_id(out, error.id.as_deref());
+        if let Some(room) = &error.room {
+            push(out, r#","room":"#);
+            push_string(out, room);
+        }
+        push(out, ",");
+        push_error_fields(out, error);
+        push(out, "}");
+    });
 }
 
 /// Appends a `pong`.
-pub fn push_pong(_out: &mut Vec<u8>, _id: Option<&str>) {
-    todo!()
+pub fn push_pong(out: &mut Vec<u8>, id: Option<&str>) {
+    push_text(out, |out| {
+        push(out, r#"{"type":"pong""#);
+        push_id(out, id);
+        push(out, "}");
+    });
 }
 
-/// Appends `closing`.
-pub fn push_closing(_out: &mut Vec<u8>, _code: u16, _reason: &str, _retry_after_ms: Option<u64>) {
-    todo!()
+/// Appends `closing`. The close frame that follows carries the same code.
+pub fn push_closing(out: &mut Vec<u8>, code: u16, reason: &str, retry_after_ms: Option<u64>) {
+    push_text(out, |out| {
+        push(out, r#"{"type":"closing","code":"#);
+        push_number(out, code.into());
+        push(out, r#","reason":"#);
+        push_string(out, reason);
+        if let Some(retry_after_ms) = retry_after_ms {
+            push(out, r#","retry_after":"#);
+            push_number(out, retry_after_ms);
+        }
+        push(out, "}");
+    });
+}
+
+fn push_error_fields(out: &mut Vec<u8>, error: &MessageError) {
+    push(out, r#""code":""#);
+    push(out, error.code.as_str());
+    push(out, r#"","message":"#);
+    push_string(out, &error.message);
+    if let Some(hint) = &error.hint {
+        push(out, r#","hint":"#);
+        push_string(out, hint);
+    }
+}
+
+/// What an event or batch says only when it is so.
+fn push_left_out(out: &mut Vec<u8>, frame: EventFrame<'_>) {
+    if frame.skipped > 0 {
+        push(out, r#","skipped":"#);
+        push_number(out, frame.skipped);
+    }
+    if frame.replay {
+        push(out, r#","replay":true"#);
+    }
+}
+
+fn push_id(out: &mut Vec<u8>, id: Option<&str>) {
+    if let Some(id) = id {
+        push(out, r#","id":"#);
+        push(out, id);
+    }
+}
+
+fn push_epoch(out: &mut Vec<u8>, epoch: Epoch) {
+    push_string(out, &epoch.to_string());
+}
+
+fn push_numbers(out: &mut Vec<u8>, numbers: impl Iterator<Item = u64>) {
+    push(out, "[");
+    for (index, number) in numbers.enumerate() {
+        push(out, if index == 0 { "" } else { "," });
+        push_number(out, number);
+    }
+    push(out, "]");
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
+    push(out, itoa::Buffer::new().format(number));
+}
+
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a Vec takes every write, and a str is always a JSON string");
+}
+
+fn push(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::frame_len;
+
+    /// Encodes behind other bytes and compares the payload.
+    #[track_caller]
+    fn check(encode: impl FnOnce(&mut Vec<u8>), expected: &str) {
+        let mut out = b"before".to_vec();
+        encode(&mut out);
+        let frame = out.strip_prefix(b"before").expect("what was there stays");
+        assert_eq!(frame_len(frame), Some(frame.len()), "one whole frame");
+        let header = frame.len() - expected.len().min(frame.len());
+        assert_eq!(String::from_utf8_lossy(&frame[header..]), expected);
+        assert!(serde_json::from_str::<serde_json::Value>(expected).is_ok());
+    }
+
+    const FRAME: EventFrame<'static> =
+        EventFrame { room_json: br#""agent:42""#, offset: 7, skipped: 0, replay: false };
+
+    fn error(room: Option<&str>, hint: Option<&str>) -> MessageError {
+        MessageError {
+            id: Some("\"q\"".into()),
+            room: room.map(str::to_owned),
+            code: ErrorCode::UnknownRoom,
+            message: "no room \"x\"".to_owned(),
+            hint: hint.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn every_message_has_its_fields() {
+        check(
+            |out| push_welcome(out, "a\"b", 25_000),
+            r#"{"type":"welcome","protocol":"broadcastd.v1","client":"a\"b","heartbeat":25000}"#,
+        );
+        check(|out| push_pong(out, None), r#"{"type":"pong"}"#);
+        check(|out| push_pong(out, Some("1e3")), r#"{"type":"pong","id":1e3}"#);
+        check(
+            |out| push_position(out, br#""r""#, u64::MAX),
+            r#"{"type":"position","room":"r","offset":18446744073709551615}"#,
+        );
+        check(
+            |out| push_closing(out, 1001, "stopping", Some(1500)),
+            r#"{"type":"closing","code":1001,"reason":"stopping","retry_after":1500}"#,
+        );
+        check(
+            |out| push_closing(out, 4001, "slow_client", None),
+            r#"{"type":"closing","code":4001,"reason":"slow_client"}"#,
+        );
+        check(
+            |out| push_error(out, &error(Some("x"), Some("did you mean \"y\"?"))),
+            r#"{"type":"error","id":"q","room":"x","code":"unknown_room","message":"no room \"x\"","hint":"did you mean \"y\"?"}"#,
+        );
+        check(
+            |out| push_unsubscribed(out, Some("1"), &[br#""a""#, br#""b""#], None),
+            r#"{"type":"unsubscribed","id":1,"rooms":["a","b"]}"#,
+        );
+        check(
+            |out| push_unsubscribed(out, None, &[br#""a""#], Some("room_removed")),
+            r#"{"type":"unsubscribed","rooms":["a"],"reason":"room_removed"}"#,
+        );
+    }
+
+    #[test]
+    fn a_subscribe_is_answered_room_by_room() {
+        let refused = error(None, None);
+        let answers = [
+            Answer::Subscribed {
+                room_json: br#""a""#,
+                epoch: Epoch(0xbeef),
+                head: 9,
+                offset: 7,
+                resumed: true,
+            },
+            Answer::Subscribed { room_json: br#""b""#, epoch: Epoch(1), head: 0, offset: 0, resumed: false },
+            Answer::Refused { room_json: br#""x""#, error: &refused },
+        ];
+        check(
+            |out| push_subscribed(out, Some("5"), &answers),
+            concat!(
+                r#"{"type":"subscribed","id":5,"rooms":[{"room":"a","epoch":"beef","head":9,"offset":7,"resumed":true},"#,
+                r#"{"room":"b","epoch":"1","head":0,"offset":0},"#,
+                r#"{"room":"x","error":{"code":"unknown_room","message":"no room \"x\""}}]}"#
+            ),
+        );
+        check(|out| push_subscribed(out, None, &[]), r#"{"type":"subscribed","rooms":[]}"#);
+    }
+
+    #[test]
+    fn events_say_what_was_left_out_only_when_something_was() {
+        check(
+            |out| push_event(out, FRAME, 3, b"{}"),
+            r#"{"type":"event","room":"agent:42","offset":7,"seq":3,"data":{}}"#,
+        );
+        check(
+            |out| push_event(out, EventFrame { skipped: 2, replay: true, ..FRAME }, 3, b"{}"),
+            r#"{"type":"event","room":"agent:42","offset":7,"seq":3,"skipped":2,"replay":true,"data":{}}"#,
+        );
+    }
+
+    #[test]
+    fn a_batch_gives_offsets_unless_they_follow_from_the_last() {
+        let batch = |out: &mut Vec<u8>, frame, offsets: &[u64]| {
+            push_batch(out, frame, offsets.iter().map(|offset| (*offset, offset + 10, &b"{}"[..])));
+        };
+        check(
+            |out| batch(out, FRAME, &[5, 6, 7]),
+            r#"{"type":"batch","room":"agent:42","offset":7,"seqs":[15,16,17],"data":[{},{},{}]}"#,
+        );
+        check(
+            |out| batch(out, EventFrame { skipped: 1, replay: true, ..FRAME }, &[5, 7]),
+            r#"{"type":"batch","room":"agent:42","offset":7,"seqs":[15,17],"offsets":[5,7],"skipped":1,"replay":true,"data":[{},{}]}"#,
+        );
+        check(
+            |out| batch(out, FRAME, &[5, 6]),
+            r#"{"type":"batch","room":"agent:42","offset":7,"seqs":[15,16],"offsets":[5,6],"data":[{},{}]}"#,
+        );
+        check(
+            |out| batch(out, FRAME, &[]),
+            r#"{"type":"batch","room":"agent:42","offset":7,"seqs":[],"data":[]}"#,
+        );
+    }
+
+    #[test]
+    fn gaps_say_how_many_and_why() {
+        check(
+            |out| push_gap(out, br#""r""#, 3, 9, Some(7), GapReason::HistoryExpired, None),
+            r#"{"type":"gap","room":"r","first":3,"offset":9,"missed":7,"reason":"history_expired"}"#,
+        );
+        check(
+            |out| push_gap(out, br#""r""#, 1, 0, None, GapReason::EpochChanged, Some(Epoch(255))),
+            r#"{"type":"gap","room":"r","first":1,"offset":0,"missed":null,"reason":"epoch_changed","epoch":"ff"}"#,
+        );
+    }
 }
