@@ -1,6 +1,7 @@
 //! A client and its subscriptions, as a shard keeps them.
 
 use super::socket::Socket;
+use crate::config::ClientLimits;
 use crate::limits::{Bucket, ClientPermit};
 use crate::wire::Partial;
 use smallvec::SmallVec;
@@ -15,6 +16,10 @@ pub(super) struct Client {
     _permit: ClientPermit,
     /// The number that `welcome` told, unique in the daemon's life.
     pub(super) number: u64,
+    /// What it may still send.
+    pub(super) messages: Bucket,
+    /// How many rooms it may still subscribe or unsubscribe.
+    pub(super) changes: Bucket,
     /// When the socket last took something while the client was behind, in the shard's milliseconds.
     pub(super) progress_ms: u64,
     /// Which subscription is served first when the client next catches up.
@@ -43,20 +48,12 @@ pub(super) struct Extra {
     pub(super) unsent: Vec<u8>,
     /// How much of `unsent` was sent.
     pub(super) unsent_start: usize,
-    /// Token buckets, once the client sent a message.
-    pub(super) buckets: Option<Buckets>,
     /// The client's address behind a trusted proxy.
     pub(super) _forwarded: Option<IpAddr>,
 }
 
 /// Bytes of answers that are kept for a client whose socket is full. Above it the client's messages are not read.
 pub(super) const UNSENT_BYTES: usize = 64 << 10;
-
-/// What a client may still do.
-pub(super) struct Buckets {
-    pub(super) messages: Bucket,
-    pub(super) subscriptions: Bucket,
-}
 
 /// A client's place in a view.
 pub(super) struct Subscription {
@@ -79,11 +76,14 @@ pub(super) struct Subscription {
 }
 
 impl Client {
+    /// `now_ms` is in the shard's milliseconds.
     pub(super) fn new(
         socket: Socket,
         permit: ClientPermit,
         number: u64,
         forwarded: Option<IpAddr>,
+        limits: &ClientLimits,
+        now_ms: u64,
     ) -> Client {
         Client {
             socket,
@@ -91,7 +91,9 @@ impl Client {
             extra: forwarded.map(|address| Box::new(Extra { _forwarded: Some(address), ..Extra::default() })),
             _permit: permit,
             number,
-            progress_ms: 0,
+            messages: Bucket::new(limits.messages, now_ms),
+            changes: Bucket::new(limits.subscriptions, now_ms),
+            progress_ms: now_ms,
             turn: 0,
             silent_beats: 0,
             mistakes: 0,

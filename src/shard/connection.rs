@@ -1,10 +1,9 @@
 //! A client's life in a shard: taken over, read, answered, closed.
 
-use super::client::{Buckets, Client, UNSENT_BYTES};
+use super::client::{Client, UNSENT_BYTES};
 use super::new_client::NewClient;
 use super::shard::{BEATS, Shard};
 use super::socket::{Sent, Socket};
-use crate::limits::Bucket;
 use crate::wire::{
     ClientMessage, ErrorCode, From, Incoming, MessageError, SubscribeRoom, frame, parse_message,
     push_closing, push_error, push_pong, push_position, push_welcome,
@@ -40,7 +39,7 @@ impl Shard {
             }
         };
         let number = self.parts.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        self.clients.insert(Client::new(socket, permit, number, forwarded));
+        self.clients.insert(Client::new(socket, permit, number, forwarded, &limits, self.elapsed_ms()));
         self.count_clients();
         self.stats.levels.clients += 1;
         self.parts.metrics.clients_opened.increment(1);
@@ -168,23 +167,14 @@ impl Shard {
         }
     }
 
-    fn buckets(&mut self, client: u32) -> &mut Buckets {
-        let limits = self.client_limits();
-        let now = self.now;
-        self.clients[client as usize].extra().buckets.get_or_insert_with(|| Buckets {
-            messages: Bucket::new(limits.messages, now),
-            subscriptions: Bucket::new(limits.subscriptions, now),
-        })
-    }
-
     fn may_send(&mut self, client: u32) -> bool {
-        let (rate, now) = (self.client_limits().messages, self.now);
-        self.buckets(client).messages.take(1, rate, now)
+        let (rate, now_ms) = (self.client_limits().messages, self.elapsed_ms());
+        self.clients[client as usize].messages.take(1, rate, now_ms)
     }
 
     fn may_change(&mut self, client: u32, count: u32) -> bool {
-        let (rate, now) = (self.client_limits().subscriptions, self.now);
-        self.buckets(client).subscriptions.take(count, rate, now)
+        let (rate, now_ms) = (self.client_limits().subscriptions, self.elapsed_ms());
+        self.clients[client as usize].changes.take(count, rate, now_ms)
     }
 
     fn rate_limited(&mut self, id: Option<Box<str>>, limit: &str, out: &mut Vec<u8>) {

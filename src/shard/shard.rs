@@ -28,6 +28,8 @@ pub(super) const WAKE: Token = Token(usize::MAX);
 const POLLED: usize = 1024;
 /// What is read from a socket at once. Shared by all clients of the shard.
 const READ_BYTES: usize = 64 << 10;
+/// Clients that memory is reserved for.
+const RESERVED: usize = 100_000;
 /// How often a held pass is looked at again while nothing else happens.
 const HELD_WAIT: Duration = Duration::from_millis(5);
 
@@ -95,12 +97,15 @@ pub(super) const BEATS: usize = 64;
 impl Shard {
     pub(super) fn new(parts: Parts) -> Shard {
         let now = Instant::now();
+        let places = parts.rooms.generation().limits.clients.min(RESERVED);
         Shard {
             next_beat: now + parts.server.heartbeat / BEATS as u32,
             parts,
-            clients: Slab::new(),
-            seats: Slab::new(),
-            views: Slab::new(),
+            // Reserved, so that they never move: a move leaves the old place resident for a while. Memory that was
+            // never written to costs nothing but addresses.
+            clients: Slab::with_capacity(places),
+            seats: Slab::with_capacity(places),
+            views: Slab::with_capacity(places),
             ready: VecDeque::new(),
             catching: VecDeque::new(),
             held: Vec::new(),

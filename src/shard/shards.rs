@@ -48,7 +48,12 @@ impl ShardPolls {
     }
 
     /// What each shard needs, now that there are rooms.
-    pub(super) fn into_parts(self, rooms: &Arc<Rooms>, server: &ServerConfig, metrics: &Arc<Metrics>) -> Vec<Parts> {
+    pub(super) fn into_parts(
+        self,
+        rooms: &Arc<Rooms>,
+        server: &ServerConfig,
+        metrics: &Arc<Metrics>,
+    ) -> Vec<Parts> {
         let (numbers, filtered_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let parts = |(index, (poll, bell)): (usize, (mio::Poll, Arc<Bell>))| Parts {
             index: index as u16,
@@ -81,7 +86,8 @@ impl Shards {
     ) -> io::Result<(Arc<Shards>, ShardThreads)> {
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
         for parts in polls.into_parts(rooms, server, metrics) {
-            handles.push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
+            handles
+                .push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
             let thread = std::thread::Builder::new().name(format!("shard-{}", parts.index));
             threads.push(thread.spawn(move || Shard::new(parts).run())?);
         }

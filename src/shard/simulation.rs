@@ -258,7 +258,8 @@ impl Simulation {
         self.rooms.flush_all();
         for _ in 0..20_000 {
             self.turns(1);
-            let read: usize = self.clients.iter_mut().map(|client| client.read(1 << 20, &self.published)).sum();
+            let read: usize =
+                self.clients.iter_mut().map(|client| client.read(1 << 20, &self.published)).sum();
             let shard = &self.shard;
             let busy = !shard.ready.is_empty() || !shard.catching.is_empty() || !shard.held.is_empty();
             if read == 0 && !busy && shard.stats.levels.behind == 0 && shard.stats.levels.blocked == 0 {
@@ -342,7 +343,8 @@ impl SimClient {
             "unsubscribed" => {
                 for room in message["rooms"].as_array().unwrap() {
                     if let Some(followed) = self.rooms.remove(room.as_str().unwrap()) {
-                        self.left.insert(room.as_str().unwrap().to_owned(), (followed.epoch, followed.position));
+                        self.left
+                            .insert(room.as_str().unwrap().to_owned(), (followed.epoch, followed.position));
                     }
                 }
             }
@@ -356,7 +358,8 @@ impl SimClient {
                 assert_eq!(message["seqs"].as_array().unwrap().len(), data.len());
                 for (index, event) in data.iter().enumerate() {
                     let consecutive = last + 1 + index as u64 - data.len() as u64;
-                    let offset = message.get("offsets").map_or(consecutive, |list| list[index].as_u64().unwrap());
+                    let offset =
+                        message.get("offsets").map_or(consecutive, |list| list[index].as_u64().unwrap());
                     self.event(room, offset, event, published);
                 }
             }
@@ -391,7 +394,10 @@ impl SimClient {
         assert!(offset > followed.position, "{room} offset {offset} after {}", followed.position);
         for between in followed.position + 1..offset {
             let passing = log[between as usize - 1] % 4 == 1;
-            assert!(followed.filtered && !passing, "client {number} in {room} missed {between} before {offset}");
+            assert!(
+                followed.filtered && !passing,
+                "client {number} in {room} missed {between} before {offset}"
+            );
         }
         followed.position = offset;
     }
