@@ -1,0 +1,63 @@
+//! Everybody reads: one room or many, paced or as fast as it goes, with the floor beside the daemon.
+
+use super::{CONNECTS, variant};
+use crate::Outcome;
+use crate::fleet::Fleet;
+use crate::meter::measure;
+use crate::options::{Options, Plan};
+use crate::report::Row;
+use crate::server::Server;
+
+/// Bytes that an event's envelope and its `timestamp` add, where no daemon has shown it: only for trying the floor.
+const ENVELOPE: usize = 96;
+
+pub(crate) fn run(name: &str, options: &Options, plan: &Plan, emit: &mut dyn FnMut(Row)) -> Outcome<()> {
+    if options.floor_only {
+        emit(floor(name, options, plan, 1, plan.size + ENVELOPE)?);
+        return Ok(());
+    }
+    let mut row = Row::new(name, variant(options, plan));
+    let server = Server::daemon(options, &plan.server)?;
+    one(server, plan, &mut row)?;
+    // The fair floor joins as many events in a send, and sends frames as long, as the daemon did.
+    let joined = row.get("deliveries_per_send").unwrap_or(1.0).round().max(1.0) as usize;
+    let frame_bytes = row.get("frame_bytes").unwrap_or(0.0).round() as usize;
+    if options.no_floor || frame_bytes == 0 {
+        emit(row);
+        return Ok(());
+    }
+    let floor = floor(name, options, plan, joined, frame_bytes)?;
+    for (name, of) in [
+        ("cpu_ratio_to_floor", "cpu_us_per_delivery"),
+        ("instructions_ratio_to_floor", "instructions_per_delivery"),
+        ("p99_ratio_to_floor", "p99_ms"),
+    ] {
+        let ratio = row.get(of).zip(floor.get(of)).map(|(ours, floor)| ours / floor);
+        row.put(name, ratio);
+    }
+    emit(row);
+    emit(floor);
+    Ok(())
+}
+
+fn floor(name: &str, options: &Options, plan: &Plan, joined: usize, frame_bytes: usize) -> Outcome<Row> {
+    let mut plan = plan.clone();
+    if plan.under_way > 0 && plan.rooms == 1 {
+        // Whole sends' worth at once: the floor must not wait for events that wait for it.
+        plan.at_once = joined;
+        plan.under_way = plan.under_way.max(2 * joined);
+    }
+    let mut row = Row::new(name, "floor");
+    row.put("joined", joined as f64);
+    one(Server::floor(options, joined, frame_bytes)?, &plan, &mut row)?;
+    Ok(row)
+}
+
+fn one(server: Server, plan: &Plan, row: &mut Row) -> Outcome<()> {
+    let mut fleet = Fleet::new(&server, plan.rooms, plan.size, plan.receive_buffer)?;
+    fleet.connect(plan.clients, CONNECTS)?;
+    measure(&server, &mut fleet, plan, row)?;
+    row.faults(&fleet.ledger.faults);
+    drop(fleet);
+    server.stop()
+}
