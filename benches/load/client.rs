@@ -207,7 +207,7 @@ impl Client {
         }
         while let Some(header) = frame::header(&bytes[at..])? {
             let Some(frame) = bytes.get(at..at + header.frame_bytes()) else { break };
-            let payload = &frame[header.header_bytes..];
+            let payload = &frame[header.length..];
             match header.opcode {
                 frame::TEXT => self.on_text(payload, frame.len(), reading)?,
                 frame::PING => {
@@ -269,7 +269,8 @@ impl Client {
             Some("gap") => {
                 let counted = self.counted;
                 let subscription = self.subscription(&message["room"])?;
-                let (Some(first), Some(offset)) = (message["first"].as_u64(), message["offset"].as_u64()) else {
+                let (Some(first), Some(offset)) = (message["first"].as_u64(), message["offset"].as_u64())
+                else {
                     return Err(format!("cannot read {message}"));
                 };
                 if message["reason"] == "epoch_changed" {

@@ -1,7 +1,7 @@
 //! All clients and the producer, in one poll loop on one thread.
 
 use crate::Outcome;
-use crate::client::{Client, Phase, Reading, Rhythm, SCRATCH_BYTES, Subscription};
+use crate::client::{Asked, Client, Phase, Reading, Rhythm, SCRATCH_BYTES, Subscription};
 use crate::frame;
 use crate::ledger::{Ledger, Window};
 use crate::publisher::{Pace, Publisher, Total};
@@ -51,7 +51,11 @@ impl Fleet {
     pub(crate) fn new(server: &Server, rooms: usize, size: usize, receive_buffer: usize) -> Outcome<Fleet> {
         let poll = Poll::new()?;
         let mut publisher = Publisher::connect(server.ingest, size)?;
-        poll.registry().register(&mut publisher.stream, PUBLISHER, Interest::READABLE | Interest::WRITABLE)?;
+        poll.registry().register(
+            &mut publisher.stream,
+            PUBLISHER,
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
         Ok(Fleet {
             poll,
             events: Events::with_capacity(EVENTS),
@@ -86,6 +90,26 @@ impl Fleet {
     /// Begins one connection.
     pub(crate) fn open(&mut self, subscriptions: Vec<Subscription>, half_open: bool) -> Outcome<usize> {
         let index = self.clients.len();
+        let mut client = self.dial(index, subscriptions)?;
+        client.half_open = half_open;
+        self.clients.push(client);
+        Ok(index)
+    }
+
+    /// Drops a client's connection, whatever is under way there, and begins another that resumes.
+    pub(crate) fn reopen(&mut self, index: usize) -> Outcome<()> {
+        let mut subscriptions = std::mem::take(&mut self.clients[index].subscriptions);
+        for own in &mut subscriptions {
+            own.joined = false;
+            own.asked = Asked::Offset(own.position);
+        }
+        self.ready -= usize::from(self.clients[index].phase == Phase::Ready);
+        self.timed.retain(|timed| *timed != index);
+        self.clients[index] = self.dial(index, subscriptions)?;
+        Ok(())
+    }
+
+    fn dial(&self, index: usize, subscriptions: Vec<Subscription>) -> Outcome<Client> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         if self.receive_buffer > 0 {
             // Before connecting, since the window is agreed then.
@@ -106,11 +130,9 @@ impl Fleet {
         }
         let mut client =
             Client::new(TcpStream::from_std(socket.into()), frame::upgrade_request(self.addr), subscriptions);
-        client.half_open = half_open;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut client.stream, Token(index), interest)?;
-        self.clients.push(client);
-        Ok(index)
+        Ok(client)
     }
 
     /// Clients in a phase.
@@ -172,7 +194,9 @@ impl Fleet {
             } else if progress.0.elapsed() > Duration::from_secs(5) {
                 let behind = self.behind(false);
                 self.ledger.faults.lost += behind;
-                self.ledger.faults.note(|| format!("{behind} events had not arrived when nothing came any more"));
+                self.ledger
+                    .faults
+                    .note(|| format!("{behind} events had not arrived when nothing came any more"));
                 break;
             }
         }
@@ -232,8 +256,7 @@ impl Fleet {
             wake = wake.min(self.ticked + TICK);
         }
         // The kernel rounds a time-out to whole milliseconds, up: what is due sooner is looked for without waiting.
-        let wait = wake.saturating_duration_since(now);
-        let wait = if wait < Duration::from_millis(1) { Duration::ZERO } else { wait - Duration::from_millis(1) };
+        let wait = wake.saturating_duration_since(now).saturating_sub(Duration::from_millis(1));
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         match self.poll.poll(&mut events, Some(wait)) {
             Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error.into()),

@@ -33,7 +33,7 @@ pub(crate) fn run(joined: usize, frame_bytes: usize) -> Outcome<()> {
     });
     loop {
         let (producer, _) = ingest.accept()?;
-        Floor { rooms: &rooms, joined, frame_bytes, pending: Vec::new() }.serve(producer)?;
+        Floor { rooms: &rooms, joined, frame_bytes, pending: Vec::new(), waiting: 0 }.serve(producer)?;
     }
 }
 
@@ -57,8 +57,9 @@ fn accept(mut client: TcpStream, rooms: &Rooms) -> Outcome<()> {
     )?;
     let room = read_subscribe(&mut client)?;
     let mut answer = Vec::new();
-    let text =
-        format!(r#"{{"type":"subscribed","rooms":[{{"room":"load:r{room}","epoch":"1","head":0,"offset":0}}]}}"#);
+    let text = format!(
+        r#"{{"type":"subscribed","rooms":[{{"room":"load:r{room}","epoch":"1","head":0,"offset":0}}]}}"#
+    );
     push_plain(&mut answer, frame::TEXT, text.as_bytes());
     let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
     if rooms.len() <= room {
@@ -98,6 +99,8 @@ struct Floor<'a> {
     frame_bytes: usize,
     /// By room: how many events it had, how many wait, and their frames.
     pending: Vec<(u64, usize, Vec<u8>)>,
+    /// Events that wait, in all rooms.
+    waiting: usize,
 }
 
 impl Floor<'_> {
@@ -140,10 +143,17 @@ impl Floor<'_> {
         let (offset, waiting, frames) = &mut self.pending[room];
         *offset += 1;
         *waiting += 1;
+        self.waiting += 1;
         let mut text = format!(r#"{{"type":"event","room":"load:r{room}","offset":{offset},"seq":1,"data":"#);
         text.push_str(std::str::from_utf8(line)?);
         // Blanks before the last brace make it as long as the daemon's.
-        let header = if self.frame_bytes < 128 { 2 } else if self.frame_bytes < 65_540 { 4 } else { 10 };
+        let header = if self.frame_bytes < 128 {
+            2
+        } else if self.frame_bytes < 65_540 {
+            4
+        } else {
+            10
+        };
         let blanks = self.frame_bytes.saturating_sub(header + text.len() + 1);
         text.extend(std::iter::repeat_n(' ', blanks));
         text.push('}');
@@ -156,6 +166,9 @@ impl Floor<'_> {
 
     fn flush(&mut self) -> Outcome<()> {
         for room in 0..self.pending.len() {
+            if self.waiting == 0 {
+                break;
+            }
             if self.pending[room].1 > 0 {
                 self.send(room)?;
             }
@@ -170,13 +183,17 @@ impl Floor<'_> {
         for client in clients {
             // A load that ends closes its clients while frames are under way.
             match client.write_all(frames) {
-                Err(error) if error.kind() != ErrorKind::ConnectionReset && error.kind() != ErrorKind::BrokenPipe => {
+                Err(error)
+                    if error.kind() != ErrorKind::ConnectionReset
+                        && error.kind() != ErrorKind::BrokenPipe =>
+                {
                     return Err(error.into());
                 }
                 _ => {}
             }
         }
         frames.clear();
+        self.waiting -= *waiting;
         *waiting = 0;
         Ok(())
     }

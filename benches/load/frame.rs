@@ -10,6 +10,10 @@ pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
+/// Lengths that stand for a longer one after them, of two and of eight bytes.
+const MEDIUM: u8 = 0x7e;
+const LONG: u8 = 0x7f;
+
 /// The key and the answer to it that RFC 6455, section 1.3, gives as an example: always the same, so that the answer
 /// can be checked without computing a digest.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -22,13 +26,14 @@ const MASK: [u8; 4] = [0x5a, 0xc3, 0x17, 0x88];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) opcode: u8,
-    pub(crate) header_bytes: usize,
+    /// Bytes before the payload.
+    pub(crate) length: usize,
     pub(crate) payload_bytes: usize,
 }
 
 impl Header {
     pub(crate) fn frame_bytes(self) -> usize {
-        self.header_bytes + self.payload_bytes
+        self.length + self.payload_bytes
     }
 }
 
@@ -73,11 +78,11 @@ fn push_length(out: &mut Vec<u8>, length: usize, mask_bit: u8) {
     match length {
         0..126 => out.push(mask_bit | length as u8),
         126..65536 => {
-            out.push(mask_bit | 126);
+            out.push(mask_bit | MEDIUM);
             out.extend_from_slice(&(length as u16).to_be_bytes());
         }
         _ => {
-            out.push(mask_bit | 127);
+            out.push(mask_bit | LONG);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
@@ -89,18 +94,18 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Option<Header>, String> {
     if first & 0xf0 != 0x80 || second & 0x80 != 0 {
         return Err(format!("a frame begins with {first:#04x} {second:#04x}"));
     }
-    let (header_bytes, payload_bytes) = match second {
-        126 => match bytes.get(2..4) {
+    let (length, payload_bytes) = match second {
+        MEDIUM => match bytes.get(2..4) {
             Some(&[a, b]) => (4, usize::from(u16::from_be_bytes([a, b]))),
             _ => return Ok(None),
         },
-        127 => match bytes.get(2..10).and_then(|length| length.try_into().ok()) {
+        LONG => match bytes.get(2..10).and_then(|length| length.try_into().ok()) {
             Some(length) => (10, u64::from_be_bytes(length) as usize),
             None => return Ok(None),
         },
         short => (2, usize::from(short)),
     };
-    Ok(Some(Header { opcode: first & 0x0f, header_bytes, payload_bytes }))
+    Ok(Some(Header { opcode: first & 0x0f, length, payload_bytes }))
 }
 
 /// Takes a client's mask off. `payload` is what follows the mask.

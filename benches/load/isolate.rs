@@ -36,7 +36,9 @@ pub(crate) fn isolate() -> String {
             }
         }
     } else {
-        eprintln!("load: no network namespace of its own (needs root): figures hold what the system's settings do");
+        eprintln!(
+            "load: no network namespace of its own (needs root): figures hold what the system's settings do"
+        );
     }
     congestion()
 }

@@ -132,7 +132,7 @@ impl Ledger {
         if offset == expected {
             subscription.position = offset;
         } else if offset > expected {
-            self.faults.lost += self.between(subscription, expected, offset);
+            self.faults.lost += between(subscription, expected, offset);
             self.faults.note(|| format!("room r{room}: offset {offset} came where {expected} was next"));
             subscription.position = offset;
         } else if offset == subscription.position {
@@ -140,7 +140,8 @@ impl Ledger {
             self.faults.note(|| format!("room r{room}: offset {offset} came twice"));
         } else {
             self.faults.reordered += 1;
-            self.faults.note(|| format!("room r{room}: offset {offset} came after {}", subscription.position));
+            self.faults
+                .note(|| format!("room r{room}: offset {offset} came after {}", subscription.position));
         }
         if counted {
             if let Some(window) = &mut self.window {
@@ -150,12 +151,6 @@ impl Ledger {
                 self.latency.record(self.now.saturating_sub(due));
             }
         }
-    }
-
-    /// Events that the subscription wants from `expected` on, before `offset`.
-    fn between(&self, subscription: &Subscription, expected: u64, offset: u64) -> u64 {
-        let step = if subscription.kind.is_some() { KINDS } else { 1 };
-        (offset - expected).div_ceil(step).max(1)
     }
 
     /// Books a gap that the daemon declared, from `first` to `offset`.
@@ -181,11 +176,17 @@ impl Ledger {
         let expected = subscription.next();
         let room = subscription.room;
         if offset >= expected {
-            self.faults.lost += self.between(subscription, expected, offset + 1);
+            self.faults.lost += between(subscription, expected, offset + 1);
             self.faults.note(|| format!("room r{room}: position {offset} where {expected} was next"));
         }
         subscription.position = subscription.position.max(offset);
     }
+}
+
+/// Events that the subscription wants from `expected` on, before `offset`.
+fn between(subscription: &Subscription, expected: u64, offset: u64) -> u64 {
+    let step = if subscription.kind.is_some() { KINDS } else { 1 };
+    (offset - expected).div_ceil(step).max(1)
 }
 
 /// Which events have not reached all readers: what bounds a publisher that writes as fast as events arrive.

@@ -7,16 +7,17 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-/// CPU time, user and system, of all threads that a process has or had; exact, from its own clock.
-pub(crate) fn cpu_time(pid: Pid) -> Outcome<Duration> {
-    Ok(Duration::from(clock_getcpuclockid(pid)?.now()?))
+/// CPU seconds, user and system, of all threads that a process has or had; exact, from its own clock.
+pub(crate) fn cpu_time(pid: Pid) -> Outcome<f64> {
+    Ok(Duration::from(clock_getcpuclockid(pid)?.now()?).as_secs_f64())
 }
 
-/// CPU time of the load itself.
-pub(crate) fn own_cpu_time() -> Outcome<Duration> {
-    Ok(Duration::from(ClockId::CLOCK_PROCESS_CPUTIME_ID.now()?))
+/// CPU seconds of the load itself.
+pub(crate) fn own_cpu_time() -> Outcome<f64> {
+    Ok(Duration::from(ClockId::CLOCK_PROCESS_CPUTIME_ID.now()?).as_secs_f64())
 }
 
 /// Memory of a process, in bytes.
@@ -80,8 +81,11 @@ impl Instructions {
 }
 
 fn supported() -> bool {
-    let probe = Command::new("perf").args(["stat", "-x", ",", "-e", "instructions", "true"]).output();
-    probe.is_ok_and(|output| first_count(&String::from_utf8_lossy(&output.stderr)).is_some())
+    static SUPPORTED: OnceLock<bool> = OnceLock::new();
+    *SUPPORTED.get_or_init(|| {
+        let probe = Command::new("perf").args(["stat", "-x", ",", "-e", "instructions", "true"]).output();
+        probe.is_ok_and(|output| first_count(&String::from_utf8_lossy(&output.stderr)).is_some())
+    })
 }
 
 fn first_count(text: &str) -> Option<u64> {

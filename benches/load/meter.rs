@@ -25,8 +25,8 @@ pub(crate) struct Meter {
     scrape: Scrape,
     instructions: Instructions,
     tally: Tally,
-    cpu: Duration,
-    own_cpu: Duration,
+    cpu: f64,
+    own_cpu: f64,
     begun: Instant,
 }
 
@@ -51,8 +51,8 @@ impl Meter {
 
     /// Ends it and puts its figures into a row.
     pub(crate) fn end(self, server: &Server, fleet: &mut Fleet, row: &mut Row) -> Outcome<()> {
-        let cpu = (cpu_time(server.pid)? - self.cpu).as_secs_f64();
-        let own_cpu = (own_cpu_time()? - self.own_cpu).as_secs_f64();
+        let cpu = cpu_time(server.pid)? - self.cpu;
+        let own_cpu = own_cpu_time()? - self.own_cpu;
         let wall = self.begun.elapsed().as_secs_f64();
         let instructions = self.instructions.stop();
         fleet.ledger.measuring = false;
@@ -68,7 +68,7 @@ impl Meter {
         row.put("clients", fleet.ready() as f64)
             .put("deliveries", deliveries)
             .put("cpu_us_per_delivery", each(cpu * 1e6))
-            .put("instructions_per_delivery", each(0.0).and(instructions).and_then(|count| each(count as f64)))
+            .put("instructions_per_delivery", instructions.and_then(|count| each(count as f64)))
             .put("deliveries_per_s", deliveries / wall)
             .put("deliveries_per_send", sends.map(|sends| deliveries / sends))
             .put("frame_bytes", each((tally.bytes - self.tally.bytes) as f64))

@@ -132,7 +132,7 @@ pub(crate) enum Scenario {
     Slow,
     /// 100,000 events at once into a room with a short history, 1,000 clients: gaps and peak memory.
     Flood,
-    /// Many rooms a client, filters, joins, leaves and resumes at random: is every delivery right?
+    /// Many rooms a client, filters, joins, leaves and reconnects at random: is every delivery right?
     Mixed,
     /// 200,000 `agent_state` events, two rooms each, nobody subscribed.
     Ingest,

@@ -1,7 +1,7 @@
 //! The producer: lines at a pace, over one TCP connection.
 
 use crate::Outcome;
-use crate::ledger::{KINDS, Ledger};
+use crate::ledger::{KINDS, Ledger, Window};
 use crate::measure::Histogram;
 use mio::net::TcpStream;
 use serde_json::Value;
@@ -17,9 +17,15 @@ const AHEAD_BYTES: usize = 1 << 20;
 pub(crate) enum Pace {
     Silent,
     /// `at_once` events every `interval`.
-    Every { interval: Duration, at_once: usize },
+    Every {
+        interval: Duration,
+        at_once: usize,
+    },
     /// `at_once` events whenever fewer than `under_way` would then be on their way.
-    UnderWay { under_way: usize, at_once: usize },
+    UnderWay {
+        under_way: usize,
+        at_once: usize,
+    },
     /// So many, as fast as the socket takes them.
     AtFullSpeed(u64),
 }
@@ -90,7 +96,7 @@ impl Publisher {
             }
             Pace::UnderWay { under_way, at_once } => {
                 let due = ledger.micros(Instant::now());
-                let open = |ledger: &Ledger| ledger.window.as_ref().map_or(0, |window| window.under_way());
+                let open = |ledger: &Ledger| ledger.window.as_ref().map_or(0, Window::under_way);
                 while open(ledger) + at_once <= under_way {
                     (0..at_once).for_each(|_| self.push(ledger, due));
                 }

@@ -2,6 +2,7 @@
 
 use crate::ledger::Faults;
 use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
 
 /// The figures of one run, in the order in which they are shown. A figure that could not be measured is null.
 #[derive(Clone, Debug)]
@@ -14,7 +15,12 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(scenario: &str, variant: impl Into<String>) -> Row {
-        Row { scenario: scenario.into(), variant: variant.into(), figures: Vec::new(), faults: Faults::default() }
+        Row {
+            scenario: scenario.into(),
+            variant: variant.into(),
+            figures: Vec::new(),
+            faults: Faults::default(),
+        }
     }
 
     /// Adds a figure.
@@ -45,7 +51,7 @@ impl Row {
         map.insert("round".into(), json!(round));
         map.insert("congestion".into(), json!(congestion));
         for (name, value) in &self.figures {
-            map.insert((*name).into(), json!(value.map(|value| (value * 1000.0).round() / 1000.0)));
+            map.insert((*name).into(), value.map_or(Value::Null, number));
         }
         if self.has_faults() {
             let Faults { lost, doubled, reordered, wrong, notes } = &self.faults;
@@ -56,12 +62,12 @@ impl Row {
     }
 }
 
-/// The medians of all rounds, one row for each scenario and variant, and ratios to the first variant that has a
-/// figure of the same name where `ratios` names it.
+/// The medians of all rounds of each scenario and variant.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut groups: Vec<Vec<&Row>> = Vec::new();
     for row in rows {
-        let same = |group: &&mut Vec<&Row>| group[0].variant == row.variant && group[0].scenario == row.scenario;
+        let same =
+            |group: &&mut Vec<&Row>| group[0].variant == row.variant && group[0].scenario == row.scenario;
         match groups.iter_mut().find(same) {
             Some(group) => group.push(row),
             None => groups.push(vec![row]),
@@ -83,9 +89,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
 }
 
 fn header(names: &[&str]) -> Vec<String> {
-    let mut line = vec!["scenario".to_owned(), "variant".to_owned()];
-    line.extend(names.iter().map(|name| (*name).to_owned()));
-    line
+    ["scenario", "variant"].iter().chain(names).map(|name| (*name).to_owned()).collect()
 }
 
 fn cell(group: &[&Row], name: &str) -> String {
@@ -106,6 +110,12 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
+/// A figure to three places, a whole one without.
+fn number(value: f64) -> Value {
+    let rounded = (value * 1000.0).round() / 1000.0;
+    if rounded.fract() == 0.0 { json!(rounded as i64) } else { json!(rounded) }
+}
+
 fn show(value: f64) -> String {
     match value.abs() {
         large if large >= 1000.0 => format!("{value:.0}"),
@@ -115,18 +125,16 @@ fn show(value: f64) -> String {
     }
 }
 
-fn align(lines: &[Vec<String>]) -> String {
-    // A table as wide as all figures is hard to read: figures stand in rows, runs in columns.
-    let columns = lines.len();
-    let width = |column: usize| lines[column].iter().map(String::len).max().unwrap_or(0);
+/// Runs side by side: a table as wide as all figures is hard to read, so figures stand in rows.
+fn align(runs: &[Vec<String>]) -> String {
+    let widths: Vec<usize> = runs.iter().map(|run| run.iter().map(String::len).max().unwrap_or(0)).collect();
     let mut text = String::new();
-    for place in 0..lines[0].len() {
-        for column in 0..columns {
-            let cell = &lines[column][place];
-            let padding = " ".repeat(width(column) - cell.len());
-            text.push_str(&if column == 0 { format!("{cell}{padding}") } else { format!("  {padding}{cell}") });
+    for (place, name) in runs[0].iter().enumerate() {
+        let mut line = format!("{name:<width$}", width = widths[0]);
+        for (run, width) in runs.iter().zip(&widths).skip(1) {
+            let _ = write!(line, "  {:>width$}", run[place]);
         }
-        text.truncate(text.trim_end().len());
+        text.push_str(line.trim_end());
         text.push('\n');
     }
     text

@@ -71,7 +71,9 @@ impl Scanner {
                 break;
             }
         }
-        if batch { self.give_offsets(text, last)? }
+        if batch {
+            self.give_offsets(text, last)?;
+        }
         (!self.items.is_empty()).then_some(Message::Events { room: room as u32 })
     }
 
@@ -96,7 +98,8 @@ impl Scanner {
 fn digits(text: &[u8], at: usize) -> Option<(u64, usize)> {
     let rest = text.get(at..)?;
     let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let value = rest[..length].iter().fold(0u64, |value, digit| value.wrapping_mul(10) + u64::from(digit - b'0'));
+    let value =
+        rest[..length].iter().fold(0u64, |value, digit| value.wrapping_mul(10) + u64::from(digit - b'0'));
     (1..=19).contains(&length).then_some((value, at + length))
 }
 

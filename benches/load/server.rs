@@ -143,7 +143,9 @@ impl Scrape {
 fn get_metrics(addr: SocketAddr) -> Outcome<Scrape> {
     let mut stream = TcpStream::connect(addr)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(format!("GET /metrics HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    stream.write_all(
+        format!("GET /metrics HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let ok = text.starts_with("HTTP/1.1 200");
@@ -174,6 +176,7 @@ shards = {shards}
 heartbeat = "{heartbeat}"
 handshakes = {handshakes}
 watch = false
+drain_timeout = "2s"
 
 [admin]
 listen = ["127.0.0.1:0"]
@@ -187,6 +190,7 @@ clients = 100000
 rooms = 100000
 
 [limits.client]
+user_timeout = "120s"
 messages = {{ rate = "10000/s", burst = 10000 }}
 subscriptions = {{ rate = "10000/s", burst = 10000 }}
 

@@ -14,7 +14,8 @@ use crate::server::Server;
 const EVENTS: u64 = 100_000;
 
 pub(crate) fn run(name: &str, options: &Options, plan: &Plan, emit: &mut dyn FnMut(Row)) -> Outcome<()> {
-    let kinds = options.when_full.clone().map_or_else(|| vec!["wait".into(), "shed".to_owned()], |one| vec![one]);
+    let kinds =
+        options.when_full.clone().map_or_else(|| vec!["wait".into(), "shed".to_owned()], |one| vec![one]);
     for when_full in kinds {
         let mut plan = plan.clone();
         plan.server.when_full.clone_from(&when_full);

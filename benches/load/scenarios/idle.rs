@@ -33,10 +33,10 @@ pub(crate) fn idle(name: &str, options: &Options, plan: &Plan, emit: &mut dyn Fn
     let all = server.memory()?;
     let (cpu, begun) = (cpu_time(server.pid)?, Instant::now());
     fleet.run_for(Duration::from_secs_f64(plan.seconds))?;
-    let idle = (cpu_time(server.pid)? - cpu).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let idle = (cpu_time(server.pid)? - cpu) / begun.elapsed().as_secs_f64();
     row.put("clients", fleet.ready() as f64);
     put_memory(&mut row, first, all, plan.clients.saturating_sub(FIRST));
-    row.put("cpu_us_per_connect", connecting.as_secs_f64() * 1e6 / plan.clients.saturating_sub(FIRST).max(1) as f64)
+    row.put("cpu_us_per_connect", connecting * 1e6 / plan.clients.saturating_sub(FIRST).max(1) as f64)
         .put("server_percent", idle * 100.0)
         .put("pings", fleet.ledger.tally.pings as f64)
         .faults(&fleet.ledger.faults);

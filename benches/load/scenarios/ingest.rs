@@ -37,7 +37,7 @@ pub(crate) fn run(name: &str, options: &Options, plan: &Plan, emit: &mut dyn FnM
     let mut answer = Vec::new();
     producer.read_to_end(&mut answer)?;
     let seconds = begun.elapsed().as_secs_f64();
-    let cpu = (cpu_time(server.pid)? - cpu).as_secs_f64();
+    let cpu = cpu_time(server.pid)? - cpu;
     let total = total_of(&answer).ok_or("the daemon ended the stream without its totals")?;
     if total.accepted != events || total.rejected != 0 {
         return Err(format!("of {events} events, the daemon counted {total:?}").into());

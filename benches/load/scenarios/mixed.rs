@@ -1,8 +1,8 @@
-//! Everything at once, for its correctness alone: several rooms a client, filters, joins, leaves, resumes, bursts.
+//! Everything at once, for its correctness alone: several rooms a client, filters, joins, leaves, reconnects, bursts.
 
 use super::{CONNECTS, variant};
 use crate::Outcome;
-use crate::client::{Asked, Rhythm, Subscription, room_text};
+use crate::client::{Asked, Phase, Rhythm, Subscription, room_text};
 use crate::fleet::Fleet;
 use crate::ledger::KINDS;
 use crate::meter::{Meter, pace};
@@ -43,24 +43,33 @@ pub(crate) fn run(name: &str, options: &Options, plan: &Plan, emit: &mut dyn FnM
     let meter = Meter::begin(&server, &mut fleet)?;
     fleet.publish(pace(plan));
     let end = Instant::now() + Duration::from_secs_f64(plan.seconds);
-    let mut changes = 0;
+    let (mut changes, mut reconnects) = (0, 0);
     while Instant::now() < end {
         fleet.run_for(STEP)?;
         for _ in 0..CHANGES {
             changes += u64::from(change(&mut fleet, &mut random));
+        }
+        let index = random.below(fleet.clients.len() as u64) as usize;
+        if random.below(4) == 0 && fleet.clients[index].phase == Phase::Ready {
+            fleet.reopen(index)?;
+            reconnects += 1;
         }
     }
     for index in 0..fleet.clients.len() {
         fleet.set_rhythm(index, Rhythm::Always, true);
     }
     let deadline = Instant::now() + PATIENCE;
-    while fleet.clients.iter().flat_map(|client| &client.subscriptions).any(|own| own.asked != Asked::Nothing) {
+    while fleet.clients.iter().flat_map(|client| &client.subscriptions).any(|own| own.asked != Asked::Nothing)
+    {
         fleet.run_for(STEP)?;
         fleet.check_waiting(deadline, "waiting for answers")?;
     }
     fleet.settle()?;
     meter.end(&server, &mut fleet, &mut row)?;
-    row.put("seed", options.seed as f64).put("changes", changes as f64).faults(&fleet.ledger.faults);
+    row.put("seed", options.seed as f64)
+        .put("changes", changes as f64)
+        .put("reconnects", f64::from(reconnects))
+        .faults(&fleet.ledger.faults);
     emit(row);
     drop(fleet);
     server.stop()

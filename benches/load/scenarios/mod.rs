@@ -18,6 +18,7 @@ const CONNECTS: usize = 64;
 
 /// Runs all variants of a scenario once.
 pub(crate) fn run(scenario: Scenario, options: &Options, emit: &mut dyn FnMut(Row)) -> Outcome<()> {
+    let mut first = None;
     for rooms in options.rooms(scenario) {
         for shards in &options.shards {
             let plan = options.plan(scenario, rooms, *shards);
@@ -28,7 +29,7 @@ pub(crate) fn run(scenario: Scenario, options: &Options, emit: &mut dyn FnMut(Ro
                 | Scenario::RoomsPaced
                 | Scenario::RoomsMax
                 | Scenario::Burst
-                | Scenario::LargePaced => fanout::run(&name, options, &plan, emit)?,
+                | Scenario::LargePaced => fanout::run(&name, options, &plan, &mut first, emit)?,
                 Scenario::Idle => idle::idle(&name, options, &plan, emit)?,
                 Scenario::Storm => idle::storm(&name, options, &plan, emit)?,
                 Scenario::Stalled => stalled::run(&name, options, &plan, false, emit)?,

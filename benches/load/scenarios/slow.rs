@@ -33,7 +33,8 @@ pub(crate) fn run(name: &str, options: &Options, plan: &Plan, emit: &mut dyn FnM
     phase(&server, &mut fleet, plan, window, &mut live)?;
     let bytes_per_s = live.get("frame_bytes").unwrap_or(0.0) * plan.rate * plan.at_once as f64;
     live.put("offered_bytes_per_s", bytes_per_s);
-    let (live_cpu, live_instructions) = (live.get("cpu_us_per_delivery"), live.get("instructions_per_delivery"));
+    let (live_cpu, live_instructions) =
+        (live.get("cpu_us_per_delivery"), live.get("instructions_per_delivery"));
     emit(live);
 
     for percent in &options.percent {
@@ -77,7 +78,9 @@ fn fill(server: &Server, fleet: &mut Fleet, plan: &Plan, bytes_per_s: f64) -> Ou
     let rate = plan.rate * 4.0;
     fleet.publish(Pace::Every { interval: Duration::from_secs_f64(1.0 / rate), at_once: plan.at_once });
     let mut filled = 0.0;
-    while filled < FILL_BYTES && server.scrape().sum("broadcastd_clients_blocked").is_none_or(|now| now < half) {
+    while filled < FILL_BYTES
+        && server.scrape().sum("broadcastd_clients_blocked").is_none_or(|now| now < half)
+    {
         fleet.run_for(Duration::from_millis(100))?;
         filled += bytes_per_s * 4.0 * 0.1;
     }

@@ -63,7 +63,8 @@ fn one(options: &Options, plan: &Plan, stalled: usize, bursts: bool, row: &mut R
     let scrape = server.scrape();
     let blocked = scrape.sum("broadcastd_clients_blocked");
     let pinned = scrape.sum("broadcastd_pinned_bytes");
-    let each = pinned.zip(blocked).filter(|(_, blocked)| *blocked > 0.0).map(|(pinned, blocked)| pinned / blocked);
+    let each =
+        pinned.zip(blocked).filter(|(_, blocked)| *blocked > 0.0).map(|(pinned, blocked)| pinned / blocked);
     row.put("blocked", blocked).put("pinned_bytes_each", each);
     // Then they read again: what they missed must be there, or be declared.
     let gaps = fleet.ledger.tally.gaps;
