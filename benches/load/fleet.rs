@@ -4,7 +4,7 @@ use crate::Outcome;
 use crate::client::{Asked, Client, Phase, Reading, Rhythm, SCRATCH_BYTES, Subscription};
 use crate::frame;
 use crate::ledger::{Ledger, Window};
-use crate::publisher::{Pace, Publisher, Total};
+use crate::producer::{Pace, Producer, Total};
 use crate::scan::Scanner;
 use crate::server::Server;
 use mio::net::TcpStream;
@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-const PUBLISHER: Token = Token(usize::MAX - 1);
+const PRODUCER: Token = Token(usize::MAX - 1);
 
 /// Ready sockets handled before the producer has its turn again: keeps it punctual.
 const EVENTS: usize = 128;
@@ -24,8 +24,8 @@ const TICK: Duration = Duration::from_millis(5);
 /// How long connecting, and catching up at the end, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Connections from one source address: below the 28,232 ports that Linux chooses from.
-const PER_ADDRESS: usize = 20_000;
+/// Connections from one source address. Linux chooses from 28,232 ports, and searches long once half are taken.
+const PER_ADDRESS: usize = 5000;
 
 /// The load on one server.
 pub(crate) struct Fleet {
@@ -35,7 +35,7 @@ pub(crate) struct Fleet {
     /// Bytes of the receive buffers of clients opened from now on; 0 leaves the system's.
     pub(crate) receive_buffer: usize,
     pub(crate) clients: Vec<Client>,
-    pub(crate) publisher: Publisher,
+    pub(crate) producer: Producer,
     pub(crate) ledger: Ledger,
     scanner: Scanner,
     scratch: Vec<u8>,
@@ -50,19 +50,15 @@ impl Fleet {
     /// A producer and no clients.
     pub(crate) fn new(server: &Server, rooms: usize, size: usize, receive_buffer: usize) -> Outcome<Fleet> {
         let poll = Poll::new()?;
-        let mut publisher = Publisher::connect(server.ingest, size)?;
-        poll.registry().register(
-            &mut publisher.stream,
-            PUBLISHER,
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
+        let mut producer = Producer::connect(server.ingest, size)?;
+        poll.registry().register(&mut producer.stream, PRODUCER, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Fleet {
             poll,
             events: Events::with_capacity(EVENTS),
             addr: server.clients,
             receive_buffer,
             clients: Vec::new(),
-            publisher,
+            producer,
             ledger: Ledger::new(rooms),
             scanner: Scanner::new(),
             scratch: vec![0; SCRATCH_BYTES],
@@ -90,7 +86,8 @@ impl Fleet {
     /// Begins one connection.
     pub(crate) fn open(&mut self, subscriptions: Vec<Subscription>, half_open: bool) -> Outcome<usize> {
         let index = self.clients.len();
-        let mut client = self.dial(index, subscriptions)?;
+        let mut client =
+            self.dial(index, subscriptions).map_err(|error| format!("client {index}: {error}"))?;
         client.half_open = half_open;
         self.clients.push(client);
         Ok(index)
@@ -164,7 +161,7 @@ impl Fleet {
             }
             self.ledger.window = Some(Window::new(self.ledger.published + 1, readers));
         }
-        self.publisher.set_pace(pace);
+        self.producer.set_pace(pace);
     }
 
     /// Goes on for a time.
@@ -178,12 +175,12 @@ impl Fleet {
 
     /// Stops publishing and waits until all counted clients have everything. What is missing in the end is lost.
     pub(crate) fn settle(&mut self) -> Outcome<Duration> {
-        if !matches!(self.publisher.pace, Pace::AtFullSpeed(_)) {
-            self.publisher.set_pace(Pace::Silent);
+        if !matches!(self.producer.pace, Pace::AtFullSpeed(_)) {
+            self.producer.set_pace(Pace::Silent);
         }
         let begun = Instant::now();
         let mut progress = (begun, 0);
-        while !(self.publisher.is_idle() && self.behind(true) == 0) {
+        while !(self.producer.is_idle() && self.behind(true) == 0) {
             let step = Instant::now() + Duration::from_millis(2);
             while Instant::now() < step {
                 self.turn(step)?;
@@ -221,13 +218,13 @@ impl Fleet {
     /// Ends the producer's stream and waits for the daemon's totals.
     pub(crate) fn finish(&mut self) -> Outcome<Total> {
         let deadline = Instant::now() + PATIENCE;
-        while !self.publisher.is_idle() {
+        while !self.producer.is_idle() {
             self.turn(deadline)?;
             self.check_waiting(deadline, "publishing the rest")?;
         }
-        self.publisher.end()?;
+        self.producer.end()?;
         loop {
-            if let Some(total) = self.publisher.total()? {
+            if let Some(total) = self.producer.total()? {
                 return Ok(total);
             }
             self.turn(deadline)?;
@@ -246,11 +243,11 @@ impl Fleet {
 
     /// One turn of the loop: publishes what is due, handles ready sockets, reads for those whose time has come.
     pub(crate) fn turn(&mut self, until: Instant) -> Outcome<()> {
-        self.publisher.pump(&mut self.ledger)?;
+        self.producer.pump(&mut self.ledger)?;
         let now = Instant::now();
         let mut wake = until;
-        if let Pace::Every { .. } = self.publisher.pace {
-            wake = wake.min(self.publisher.due);
+        if let Pace::Every { .. } = self.producer.pace {
+            wake = wake.min(self.producer.due);
         }
         if !self.timed.is_empty() {
             wake = wake.min(self.ticked + TICK);
@@ -263,8 +260,8 @@ impl Fleet {
             _ => {}
         }
         for event in &events {
-            if event.token() == PUBLISHER {
-                self.publisher.read()?;
+            if event.token() == PRODUCER {
+                self.producer.read()?;
             } else {
                 self.on_event(event.token().0, event.is_writable());
             }

@@ -48,10 +48,16 @@ pub(crate) fn congestion() -> String {
     fs::read_to_string(CONGESTION).map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
 }
 
-/// Allows as many sockets as runs need, or as many as the system lets this process have.
-pub(crate) fn raise_descriptor_limit() {
-    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+/// Descriptors that are not clients' sockets, in the daemon or here.
+const OTHER_DESCRIPTORS: u64 = 200;
+
+/// Allows as many sockets as runs need, or as many as the system lets this process have; the daemon inherits it.
+/// Returns how many clients fit.
+pub(crate) fn raise_descriptor_limit() -> Outcome<usize> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard.max(DESCRIPTORS)).is_err() {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(soft.saturating_sub(OTHER_DESCRIPTORS) as usize)
 }

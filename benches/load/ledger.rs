@@ -189,7 +189,7 @@ fn between(subscription: &Subscription, expected: u64, offset: u64) -> u64 {
     (offset - expected).div_ceil(step).max(1)
 }
 
-/// Which events have not reached all readers: what bounds a publisher that writes as fast as events arrive.
+/// Which events have not reached all readers: what bounds a producer that writes as fast as events arrive.
 pub(crate) struct Window {
     first: u64,
     remaining: VecDeque<u32>,

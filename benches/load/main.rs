@@ -14,7 +14,7 @@ mod ledger;
 mod measure;
 mod meter;
 mod options;
-mod publisher;
+mod producer;
 mod report;
 mod scan;
 mod scenarios;
@@ -30,7 +30,7 @@ use std::process::ExitCode;
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let mut options = Options::parse();
     if let Some(joined) = options.floor_joined {
         return exit(floor::run(joined, options.floor_frame));
     }
@@ -38,7 +38,10 @@ fn main() -> ExitCode {
         // `cargo bench` without arguments comes here: nothing is measured by accident.
         return exit(Options::command().print_long_help().map_err(Into::into));
     };
-    isolate::raise_descriptor_limit();
+    options.most_clients = match isolate::raise_descriptor_limit() {
+        Ok(clients) => clients,
+        Err(error) => return exit(Err(error)),
+    };
     let congestion = if options.no_isolate { isolate::congestion() } else { isolate::isolate() };
     let mut rows: Vec<Row> = Vec::new();
     let mut result = isolate::pin(&[options.load_core]);

@@ -5,7 +5,7 @@ use crate::fleet::Fleet;
 use crate::ledger::Tally;
 use crate::measure::{Histogram, Instructions, cpu_time, own_cpu_time};
 use crate::options::Plan;
-use crate::publisher::Pace;
+use crate::producer::Pace;
 use crate::report::Row;
 use crate::server::{Scrape, Server};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ impl Meter {
         // Before the clocks are read: rendering metrics costs the daemon time.
         let scrape = server.scrape();
         fleet.ledger.latency = Histogram::default();
-        fleet.publisher.lag = Histogram::default();
+        fleet.producer.lag = Histogram::default();
         fleet.ledger.measuring = true;
         Ok(Meter {
             scrape,
@@ -75,7 +75,7 @@ impl Meter {
             .put("p50_ms", milliseconds(latency.quantile(0.5)))
             .put("p99_ms", milliseconds(latency.quantile(0.99)))
             .put("max_ms", milliseconds(latency.max()))
-            .put("publish_lag_p99_ms", milliseconds(fleet.publisher.lag.quantile(0.99)))
+            .put("publish_lag_p99_ms", milliseconds(fleet.producer.lag.quantile(0.99)))
             .put("server_percent", cpu / wall * 100.0)
             .put("load_percent", own_cpu / wall * 100.0)
             .put("gaps", (tally.gaps - self.tally.gaps) as f64)

@@ -100,6 +100,9 @@ pub(crate) struct Options {
     /// Bytes of the floor's frames.
     #[arg(long, hide = true, default_value_t = 0)]
     pub(crate) floor_frame: usize,
+    /// Clients that the system lets a process have; found out by the program.
+    #[arg(skip)]
+    pub(crate) most_clients: usize,
     /// Passed by cargo.
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
@@ -202,12 +205,12 @@ impl Options {
         plan
     }
 
-    /// Numbers of rooms to try.
+    /// Numbers of rooms to try, within what the system allows.
     pub(crate) fn rooms(&self, scenario: Scenario) -> Vec<usize> {
         let default = match scenario {
-            Scenario::RoomsPaced => vec![100, 20_000],
+            Scenario::RoomsPaced => vec![100, self.most_clients.min(20_000)],
             Scenario::RoomsMax => vec![100],
-            Scenario::Idle => vec![self.clients.unwrap_or(10_000)],
+            Scenario::Idle => vec![self.clients.unwrap_or(self.most_clients.min(10_000))],
             Scenario::Storm => vec![self.clients.unwrap_or(3000)],
             Scenario::Mixed => vec![40],
             _ => vec![1],
@@ -230,7 +233,7 @@ impl Plan {
             }
             Scenario::Storm => self.clients = self.rooms,
             Scenario::Slow => {
-                (self.size, self.rate, self.receive_buffer) = (800, 50.0, 8192);
+                (self.size, self.rate, self.receive_buffer) = (800, 60.0, 8192);
                 (self.seconds, self.server.history) = (3.0, 100_000);
             }
             Scenario::Flood => self.flood(),

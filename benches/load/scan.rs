@@ -6,7 +6,7 @@
 use memchr::memmem::Finder;
 use serde_json::Value;
 
-/// One event of a frame: its number and time stamp as the publisher wrote them, and its offset.
+/// One event of a frame: its number and time stamp as the producer wrote them, and its offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) offset: u64,

@@ -69,7 +69,11 @@ fn floor(name: &str, options: &Options, plan: &Plan, joined: usize, frame_bytes:
         plan.at_once = joined;
         plan.under_way = plan.under_way.max(2 * joined);
     }
-    let mut row = Row::new(name, "floor");
+    let variant = match variant(options, &plan).as_str() {
+        "daemon" => "floor".into(),
+        other => format!("floor-{other}"),
+    };
+    let mut row = Row::new(name, variant);
     row.put("joined", joined as f64);
     one(Server::floor(options, joined, frame_bytes)?, &plan, &mut row)?;
     Ok(row)

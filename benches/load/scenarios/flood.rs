@@ -6,7 +6,7 @@ use crate::fleet::Fleet;
 use crate::measure::Memory;
 use crate::meter::Meter;
 use crate::options::{Options, Plan};
-use crate::publisher::Pace;
+use crate::producer::Pace;
 use crate::report::Row;
 use crate::server::Server;
 

@@ -4,7 +4,7 @@ use super::variant;
 use crate::Outcome;
 use crate::measure::cpu_time;
 use crate::options::{Options, Plan};
-use crate::publisher::total_of;
+use crate::producer::total_of;
 use crate::report::Row;
 use crate::server::Server;
 use std::fmt::Write as _;

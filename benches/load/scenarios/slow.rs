@@ -6,7 +6,7 @@ use crate::client::Rhythm;
 use crate::fleet::Fleet;
 use crate::meter::{Meter, pace};
 use crate::options::{Options, Plan};
-use crate::publisher::Pace;
+use crate::producer::Pace;
 use crate::report::Row;
 use crate::server::Server;
 use std::time::{Duration, Instant};

@@ -31,7 +31,7 @@ pub(crate) enum Pace {
 }
 
 /// One producer connection.
-pub(crate) struct Publisher {
+pub(crate) struct Producer {
     pub(crate) stream: TcpStream,
     pub(crate) pace: Pace,
     /// How much later than due paced events were written, in microseconds.
@@ -52,12 +52,12 @@ pub(crate) struct Total {
     pub(crate) rejected: u64,
 }
 
-impl Publisher {
-    pub(crate) fn connect(addr: SocketAddr, size: usize) -> Outcome<Publisher> {
+impl Producer {
+    pub(crate) fn connect(addr: SocketAddr, size: usize) -> Outcome<Producer> {
         let stream = std::net::TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Publisher {
+        Ok(Producer {
             stream: TcpStream::from_std(stream),
             pace: Pace::Silent,
             lag: Histogram::default(),
