@@ -185,9 +185,8 @@ impl Fleet {
             while Instant::now() < step {
                 self.turn(step)?;
             }
-            let delivered = self.ledger.tally.deliveries + self.ledger.tally.missed;
-            if delivered > progress.1 {
-                progress = (Instant::now(), delivered);
+            if self.arrived() > progress.1 {
+                progress = (Instant::now(), self.arrived());
             } else if progress.0.elapsed() > Duration::from_secs(5) {
                 let behind = self.behind(false);
                 self.ledger.faults.lost += behind;
@@ -215,21 +214,28 @@ impl Fleet {
         behind
     }
 
-    /// Ends the producer's stream and waits for the daemon's totals.
+    /// Ends the producer's stream, once all is written, and waits for the daemon's totals.
     pub(crate) fn finish(&mut self) -> Outcome<Total> {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.producer.is_idle() {
-            self.turn(deadline)?;
-            self.check_waiting(deadline, "publishing the rest")?;
-        }
-        self.producer.end()?;
+        let (mut deadline, mut arrived, mut ended) = (Instant::now() + PATIENCE, 0, false);
         loop {
             if let Some(total) = self.producer.total()? {
                 return Ok(total);
             }
+            if !ended && self.producer.is_idle() {
+                self.producer.end()?;
+                ended = true;
+            }
             self.turn(deadline)?;
+            if self.arrived() > arrived {
+                (deadline, arrived) = (Instant::now() + PATIENCE, self.arrived());
+            }
             self.check_waiting(deadline, "waiting for the daemon's totals")?;
         }
+    }
+
+    /// Events that clients have, or know to have missed.
+    fn arrived(&self) -> u64 {
+        self.ledger.tally.deliveries + self.ledger.tally.missed
     }
 
     /// Fails at a deadline.

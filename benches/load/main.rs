@@ -53,7 +53,9 @@ fn main() -> ExitCode {
             })
         });
     }
-    print!("\n{}", report::table(&rows));
+    if !rows.is_empty() {
+        print!("\n{}", report::table(&rows));
+    }
     let code = exit(result);
     let failed = rows.iter().any(Row::has_faults);
     if failed {

@@ -153,6 +153,8 @@ pub(crate) struct Plan {
     pub(crate) seconds: f64,
     pub(crate) warm_up: f64,
     pub(crate) receive_buffer: usize,
+    /// Whether the floor runs beside the daemon.
+    pub(crate) floor: bool,
     pub(crate) server: ServerPlan,
 }
 
@@ -180,6 +182,7 @@ impl Options {
             seconds: 4.0,
             warm_up: self.warm_up,
             receive_buffer: 0,
+            floor: !self.no_floor,
             server: ServerPlan {
                 shards,
                 heartbeat: "60s".into(),
@@ -223,7 +226,7 @@ impl Plan {
     fn adjust(&mut self, scenario: Scenario) {
         match scenario {
             Scenario::FanoutMax => (self.under_way, self.at_once) = (64, 8),
-            Scenario::RoomsPaced => (self.clients, self.rate) = (self.rooms, 2000.0),
+            Scenario::RoomsPaced => (self.clients, self.rate, self.floor) = (self.rooms, 2000.0, false),
             Scenario::RoomsMax => (self.under_way, self.at_once) = (1024, 8),
             Scenario::Burst => (self.rate, self.at_once) = (2.0, 50),
             Scenario::LargePaced => (self.clients, self.size) = (50, 64 * 1024),
@@ -242,7 +245,8 @@ impl Plan {
                 self.server.history = 100_000;
             }
             Scenario::Ingest => self.size = 250,
-            Scenario::FanoutPaced | Scenario::Stalled | Scenario::Bursty => {}
+            Scenario::Stalled | Scenario::Bursty => self.seconds = 2.5,
+            Scenario::FanoutPaced => {}
         }
     }
 

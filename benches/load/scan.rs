@@ -56,9 +56,7 @@ impl Scanner {
 
     fn events(&mut self, text: &[u8], batch: bool) -> Option<Message> {
         self.items.clear();
-        let (room, _) = digits(text, self.room.find(text)? + self.room.needle().len())?;
-        let (last, _) = digits(text, self.offset.find(text)? + self.offset.needle().len())?;
-        let mut at = 0;
+        let (room, last, mut at) = usual(text).or_else(|| self.anywhere(text))?;
         while let Some(found) = self.number.find(&text[at..]) {
             let (number, end) = digits(text, at + found + self.number.needle().len())?;
             if !text[end..].starts_with(b",\"t\":") {
@@ -77,6 +75,13 @@ impl Scanner {
         (!self.items.is_empty()).then_some(Message::Events { room: room as u32 })
     }
 
+    /// Room and offset, wherever they stand.
+    fn anywhere(&self, text: &[u8]) -> Option<(u64, u64, usize)> {
+        let (room, _) = digits(text, self.room.find(text)? + self.room.needle().len())?;
+        let (last, _) = digits(text, self.offset.find(text)? + self.offset.needle().len())?;
+        Some((room, last, 0))
+    }
+
     /// A batch names its last offset; the others stand in `offsets` unless they are consecutive.
     fn give_offsets(&mut self, text: &[u8], last: u64) -> Option<()> {
         let Some(found) = self.offsets.find(text) else {
@@ -92,6 +97,22 @@ impl Scanner {
         }
         (text[at - 1] == b']' && self.items.last()?.offset == last).then_some(())
     }
+}
+
+/// Room, offset and where they end, if they stand where they usually do: saves two searches of three.
+fn usual(text: &[u8]) -> Option<(u64, u64, usize)> {
+    const EVENT: &[u8] = b"{\"type\":\"event\",\"room\":\"load:r";
+    const BATCH: &[u8; EVENT.len()] = b"{\"type\":\"batch\",\"room\":\"load:r";
+    const BETWEEN: &[u8] = b"\",\"offset\":";
+    if !text.starts_with(EVENT) && !text.starts_with(BATCH) {
+        return None;
+    }
+    let (room, end) = digits(text, EVENT.len())?;
+    if !text[end..].starts_with(BETWEEN) {
+        return None;
+    }
+    let (offset, end) = digits(text, end + BETWEEN.len())?;
+    Some((room, offset, end))
 }
 
 /// The number that begins at `at`, and where it ends.

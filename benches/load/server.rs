@@ -109,7 +109,7 @@ impl Server {
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
                 let expected = status.success() || self.admin.is_none();
-                return if expected { Ok(()) } else { Err(format!("{status}\n{}", self.log()).into()) };
+                return if expected { Ok(()) } else { Err(format!("asked to stop, got {status}").into()) };
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -119,6 +119,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Ok(Some(status)) = self.child.try_wait()
+            && !status.success()
+            && self.admin.is_some()
+        {
+            eprintln!("load: the daemon ended with {status}\n{}", self.log());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

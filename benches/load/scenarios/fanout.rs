@@ -46,7 +46,7 @@ pub(crate) fn run(
     // The fair floor joins as many events in a send, and sends frames as long, as the daemon did.
     let joined = row.get("deliveries_per_send").unwrap_or(1.0).round().max(1.0) as usize;
     let frame_bytes = row.get("frame_bytes").unwrap_or(0.0).round() as usize;
-    if options.no_floor || frame_bytes == 0 {
+    if !plan.floor || frame_bytes == 0 {
         emit(row);
         return Ok(());
     }

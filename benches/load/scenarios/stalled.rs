@@ -16,7 +16,7 @@ const STALLED_RECEIVE_BUFFER: usize = 8192;
 
 /// Bytes for each client that surely fill its socket: `limits.client.unsent`, what the kernel sends beyond it, and the
 /// receive buffer.
-const FILL_BYTES: usize = 512 * 1024;
+const FILL_BYTES: usize = 256 * 1024;
 
 /// Bursts: two reads' worth of time, then silence that is long against every latency.
 const AWAKE: Duration = Duration::from_millis(50);
