@@ -230,7 +230,7 @@ impl Client {
 
     fn on_text(&mut self, text: &[u8], bytes: usize, reading: &mut Reading<'_>) -> Result<(), String> {
         match reading.scanner.read(text)? {
-            Message::Events { room } => {
+            Message::Events { room, offset } => {
                 reading.ledger.tally.bytes += bytes as u64;
                 let found = self.subscriptions.iter_mut().find(|own| own.room == room && own.joined);
                 let Some(subscription) = found else {
@@ -238,6 +238,9 @@ impl Client {
                 };
                 for item in &reading.scanner.items {
                     reading.ledger.event(subscription, *item, self.counted);
+                }
+                if offset > subscription.position {
+                    reading.ledger.moved(subscription, offset);
                 }
             }
             Message::Other(value) => self.on_message(&value, reading.ledger)?,

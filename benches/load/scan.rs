@@ -18,8 +18,9 @@ pub(crate) struct Item {
 /// What a text frame is.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Message {
-    /// Events of a room; they are in [`Scanner::items`].
-    Events { room: u32 },
+    /// Events of a room; they are in [`Scanner::items`]. `offset` is the position after them, which is beyond the last
+    /// one where a filter left out what follows.
+    Events { room: u32, offset: u64 },
     /// Anything else.
     Other(Value),
 }
@@ -72,7 +73,7 @@ impl Scanner {
         if batch {
             self.give_offsets(text, last)?;
         }
-        (!self.items.is_empty()).then_some(Message::Events { room: room as u32 })
+        (!self.items.is_empty()).then_some(Message::Events { room: room as u32, offset: last })
     }
 
     /// Room and offset, wherever they stand.
@@ -82,7 +83,7 @@ impl Scanner {
         Some((room, last, 0))
     }
 
-    /// A batch names its last offset; the others stand in `offsets` unless they are consecutive.
+    /// A batch names the position after it; offsets stand in `offsets` unless they are consecutive and end there.
     fn give_offsets(&mut self, text: &[u8], last: u64) -> Option<()> {
         let Some(found) = self.offsets.find(text) else {
             let first = (last + 1).checked_sub(self.items.len() as u64)?;
@@ -95,7 +96,7 @@ impl Scanner {
             item.offset = offset;
             at = end + 1;
         }
-        (text[at - 1] == b']' && self.items.last()?.offset == last).then_some(())
+        (text[at - 1] == b']' && self.items.last()?.offset <= last).then_some(())
     }
 }
 
