@@ -13,6 +13,7 @@ pub mod event;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
+pub mod origin;
 pub mod pattern;
 pub mod room;
 pub mod route;
