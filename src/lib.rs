@@ -10,9 +10,11 @@
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod handshake;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
+pub mod origin;
 pub mod pattern;
 pub mod room;
 pub mod route;

@@ -1,6 +1,11 @@
 //! Limits that are counted: token buckets, and how many clients there are.
 
-use crate::config::Rate;
+use crate::config::{LimitsConfig, Rate};
+use crate::metrics::HandshakeRefusal;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A token bucket. Eight bytes, since every client has two.
 #[derive(Clone, Copy, Debug)]
@@ -32,30 +37,99 @@ impl Bucket {
 }
 
 /// Counts clients, in all and by address. Shared by every listener.
-pub struct ClientCounter {}
+///
+/// An IPv6 address counts as its /64, since that is what one customer gets at least. Addresses are counted only while
+/// `limits.clients_per_ip` is set, so that nothing is kept for who does not need it: after a reload sets it, clients
+/// that were connected before do not count.
+pub struct ClientCounter {
+    connected: AtomicUsize,
+    /// Written by whoever admits or drops a client; no entry is 0.
+    by_network: Mutex<HashMap<Network, usize>>,
+}
 
 /// A client's place in the count; given back when dropped. At most 16 bytes, since every idle client holds one.
 #[derive(Debug)]
-pub struct ClientPermit {}
+pub struct ClientPermit {
+    counter: Arc<ClientCounter>,
+    network: Network,
+}
+
+/// What is counted as one address, in eight bytes: an IPv6 /64, or an IPv4 address below a prefix that no client can
+/// have (multicast).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Network(u64);
+
+impl Network {
+    const IPV4: u64 = 0xff00_0000_0000_0000;
+    const UNCOUNTED: Network = Network(u64::MAX);
+
+    fn of(address: IpAddr) -> Network {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Network(Network::IPV4 | u64::from(v4.to_bits())),
+            IpAddr::V6(v6) => Network((v6.to_bits() >> 64) as u64),
+        }
+    }
+}
 
 impl ClientCounter {
     /// Nobody is connected yet.
-    pub fn new() -> std::sync::Arc<ClientCounter> {
-        todo!()
+    pub fn new() -> Arc<ClientCounter> {
+        Arc::new(ClientCounter { connected: AtomicUsize::new(0), by_network: Mutex::default() })
     }
 
-    /// Takes a place, or says which limit is reached. Limits may change from call to call.
+    /// Takes a place, or says which limit is reached. Limits may change from call to call. A client without an address
+    /// (one of a Unix socket) counts in all only.
     pub fn admit(
-        self: &std::sync::Arc<Self>,
-        _address: Option<std::net::IpAddr>,
-        _limits: &crate::config::LimitsConfig,
-    ) -> Result<ClientPermit, crate::metrics::HandshakeRefusal> {
-        todo!()
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        limits: &LimitsConfig,
+    ) -> Result<ClientPermit, HandshakeRefusal> {
+        let more = |connected| (connected < limits.clients).then_some(connected + 1);
+        let order = Ordering::Relaxed;
+        self.connected.fetch_update(order, order, more).map_err(|_| HandshakeRefusal::Clients)?;
+        let mut permit = ClientPermit { counter: self.clone(), network: Network::UNCOUNTED };
+        if let (Some(address), Some(most)) = (address, limits.clients_per_ip) {
+            let network = Network::of(address);
+            let mut by_network = self.by_network();
+            let count = by_network.get(&network).copied().unwrap_or(0);
+            if count >= most {
+                drop(by_network);
+                return Err(HandshakeRefusal::ClientsPerIp);
+            }
+            by_network.insert(network, count + 1);
+            permit.network = network;
+        }
+        Ok(permit)
     }
 
     /// Clients connected.
     pub fn connected(&self) -> usize {
-        todo!()
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    fn by_network(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
+        self.by_network.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for ClientCounter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClientCounter({})", self.connected())
+    }
+}
+
+impl Drop for ClientPermit {
+    fn drop(&mut self) {
+        self.counter.connected.fetch_sub(1, Ordering::Relaxed);
+        if self.network != Network::UNCOUNTED {
+            let mut by_network = self.counter.by_network();
+            let left = by_network.get(&self.network).map_or(0, |count| count - 1);
+            if left == 0 {
+                by_network.remove(&self.network);
+            } else {
+                by_network.insert(self.network, left);
+            }
+        }
     }
 }
 
@@ -76,5 +150,87 @@ mod tests {
         assert!(slow.take(1, rate, 0));
         let taken = (1..=20_000).filter(|ms| slow.take(1, Rate { per_second: 0.1, burst: 1 }, *ms)).count();
         assert_eq!(taken, 2, "small steps add up");
+    }
+
+    fn limits(clients: usize, clients_per_ip: Option<usize>) -> LimitsConfig {
+        let rate = Rate { per_second: 1.0, burst: 1 };
+        let client = crate::config::ClientLimits {
+            rooms: 1,
+            message_size: 1,
+            messages: rate,
+            subscriptions: rate,
+            unsent: 1,
+            user_timeout: Duration::from_secs(1),
+        };
+        LimitsConfig { clients, rooms: 1, history_memory: 1, views: 1, keys: 1, clients_per_ip, client }
+    }
+
+    fn address(text: &str) -> Option<IpAddr> {
+        text.parse().ok()
+    }
+
+    #[test]
+    fn clients_are_counted_until_they_go() {
+        let counter = ClientCounter::new();
+        let limits = limits(2, None);
+        let first = counter.admit(None, &limits).unwrap();
+        let second = counter.admit(address("10.0.0.1"), &limits).unwrap();
+        assert_eq!(counter.admit(None, &limits).unwrap_err(), HandshakeRefusal::Clients);
+        assert_eq!(counter.connected(), 2);
+        drop(first);
+        let third = counter.admit(None, &limits).unwrap();
+        drop((second, third));
+        assert_eq!(counter.connected(), 0);
+        assert!(counter.by_network().is_empty(), "without clients_per_ip no address is kept");
+    }
+
+    #[test]
+    fn clients_of_one_address_are_counted_together() {
+        let counter = ClientCounter::new();
+        let limits = limits(100, Some(2));
+        let mut admitted = Vec::new();
+        let mut admit = |text: &str| {
+            counter.admit(address(text), &limits).map(|permit| admitted.push(permit)).map_err(|refusal| {
+                assert_eq!(refusal, HandshakeRefusal::ClientsPerIp);
+            })
+        };
+        assert!(admit("10.0.0.1").is_ok());
+        assert!(admit("::ffff:10.0.0.1").is_ok());
+        assert!(admit("10.0.0.1").is_err(), "an address in IPv6 form is the same address");
+        assert!(admit("10.0.0.2").is_ok());
+        assert!(admit("2001:db8:0:1::1").is_ok());
+        assert!(admit("2001:db8:0:1:ffff::2").is_ok());
+        assert!(admit("2001:db8:0:1::3").is_err(), "a /64 counts as one");
+        assert!(admit("2001:db8:0:2::3").is_ok());
+        assert!(admit("::1").is_ok());
+        assert_eq!(counter.connected(), 7, "who is refused does not count");
+        drop(admitted);
+        assert_eq!(counter.connected(), 0);
+        assert!(counter.by_network().is_empty());
+    }
+
+    #[test]
+    fn a_permit_is_small() {
+        assert!(size_of::<ClientPermit>() <= 16);
+        assert!(size_of::<Option<ClientPermit>>() <= 16);
+    }
+
+    #[test]
+    fn threads_never_pass_the_limit() {
+        let (counter, limits) = (ClientCounter::new(), limits(10, Some(7)));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for turn in 0..500 {
+                        let from = address(if turn % 2 == 0 { "10.0.0.1" } else { "10.0.0.2" });
+                        let held: Vec<_> = (0..4).filter_map(|_| counter.admit(from, &limits).ok()).collect();
+                        assert!(counter.connected() <= 10);
+                        assert!(counter.by_network().values().all(|count| *count <= 7));
+                        drop(held);
+                    }
+                });
+            }
+        });
+        assert_eq!(counter.connected(), 0);
     }
 }

@@ -1,5 +1,7 @@
 //! `from` of a `subscribe`: where a subscription begins.
 
+#![expect(clippy::unnecessary_box_returns, reason = "an error is seldom, and large beside what is read")]
+
 use super::message::{did_you_mean, quote, refuse};
 use super::{ErrorCode, From, MessageError};
 use serde_json::Value;

@@ -20,7 +20,7 @@ pub(super) struct Header {
     pub(super) fin: bool,
     /// What the frame is.
     pub(super) opcode: Opcode,
-    header_len: usize,
+    len: usize,
     payload_len: u64,
 }
 
@@ -63,7 +63,7 @@ impl Header {
         if payload_len < least || payload_len > i64::MAX as u64 {
             return Err(ReadError::protocol("a frame's length is not written as it must be"));
         }
-        Ok(Some(Header { fin, opcode, header_len: 2 + len_bytes + 4, payload_len }))
+        Ok(Some(Header { fin, opcode, len: 2 + len_bytes + 4, payload_len }))
     }
 
     /// Checks the header against the message that is open (bytes of its fragments so far), and the bound of messages.
@@ -84,7 +84,7 @@ impl Header {
 
     /// Length of the whole frame. Meaningful once the header was checked.
     pub(super) fn frame_len(self) -> usize {
-        self.header_len + self.payload_len as usize
+        self.len + self.payload_len as usize
     }
 }
 

@@ -117,6 +117,20 @@ impl Partial {
     }
 }
 
+/// Takes the frame that `bytes` begin with, if it is there to its end. Its header is checked as soon as that is there.
+fn whole_frame<'b>(
+    partial: Option<&Partial>,
+    bytes: &mut &'b [u8],
+    max_message_size: usize,
+) -> Result<Option<(Header, &'b [u8])>, ReadError> {
+    let Some(header) = Header::read(bytes)? else { return Ok(None) };
+    let open = partial.and_then(|partial| partial.message.as_ref());
+    header.check(open.map(|message| message.bytes.len()), max_message_size)?;
+    let Some((frame, rest)) = bytes.split_at_checked(header.frame_len()) else { return Ok(None) };
+    *bytes = rest;
+    Ok(Some((header, frame)))
+}
+
 /// Appends without reserving more than `most` in all, or twice what has arrived.
 fn append(to: &mut Vec<u8>, bytes: &[u8], most: usize) {
     let len = to.len() + bytes.len();
@@ -176,23 +190,14 @@ impl FrameReader {
                     let frame = std::mem::take(&mut pending.frame);
                     goes_on = self.take(partial, header, &frame, sink)?;
                 }
+            } else if let Some((header, frame)) =
+                whole_frame(partial.as_deref(), &mut bytes, max_message_size)?
+            {
+                goes_on = self.take(partial, header, frame, sink)?;
             } else {
-                let header = Header::read(bytes)?;
-                if let Some(header) = header {
-                    let open = partial.as_ref().and_then(|partial| partial.message.as_ref());
-                    header.check(open.map(|message| message.bytes.len()), max_message_size)?;
-                }
-                match header.and_then(|header| Some((header, bytes.split_at_checked(header.frame_len())?))) {
-                    Some((header, (frame, rest))) => {
-                        bytes = rest;
-                        goes_on = self.take(partial, header, frame, sink)?;
-                    }
-                    None => {
-                        let pending = partial.get_or_insert_default();
-                        append(&mut pending.frame, bytes, bytes.len());
-                        bytes = &[];
-                    }
-                }
+                let pending = partial.get_or_insert_default();
+                append(&mut pending.frame, bytes, bytes.len());
+                bytes = &[];
             }
             if !goes_on {
                 return Ok(false);

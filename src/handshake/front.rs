@@ -1,0 +1,281 @@
+//! Accepting connections, and what becomes of each.
+
+use super::address::forwarded;
+use super::refusal::Refusal;
+use super::request::check_request;
+use super::under_way::{Place, UnderWay};
+use crate::config::{LimitsConfig, OriginPattern, Rate, ServerConfig};
+use crate::limits::{Bucket, ClientCounter, ClientPermit};
+use crate::listen::{Listener, Stream};
+use crate::metrics::{HandshakeRefusal, Metrics};
+use crate::origin::toml_to_allow;
+use crate::shard::{ClientSocket, NewClient};
+use crate::shutdown::Shutdown;
+use crate::wire::PROTOCOL;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use fastwebsockets::upgrade::{UpgradeFut, upgrade};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::future::ready;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+
+/// Most that is buffered of a request's head, and of an answer: twice what browsers and proxies send at the most.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// How often refused origins are logged; who is refused can ask as often as it likes.
+const ORIGIN_LOGS: Rate = Rate { per_second: 0.2, burst: 5 };
+
+/// What a front needs of the configuration in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontConfig {
+    /// `[server]`.
+    pub server: ServerConfig,
+    /// `[limits]`.
+    pub limits: LimitsConfig,
+}
+
+/// What the fronts of all listeners share.
+pub struct FrontState {
+    /// Replaced by a reload; every handshake reads it anew.
+    config: ArcSwap<FrontConfig>,
+    clients: Arc<ClientCounter>,
+    metrics: Arc<Metrics>,
+    under_way: Arc<UnderWay>,
+    origin_logs: Mutex<Bucket>,
+}
+
+/// The way in for the clients of a listener: see the module.
+///
+/// `pages` answers what is not `GET /ws`, from the head of the request alone; `adopt` takes over a client. Both run on
+/// the runtime's thread and must not block. Cheap to clone when they are.
+pub struct Front<P, A> {
+    state: Arc<FrontState>,
+    pages: P,
+    adopt: A,
+}
+
+/// What `GET /ws` leaves for after the upgrade.
+struct Accepted {
+    socket: UpgradeFut,
+    rooms: Vec<String>,
+    permit: ClientPermit,
+    forwarded: Option<IpAddr>,
+}
+
+impl FrontState {
+    /// State of fronts that count clients in `clients`.
+    pub fn new(config: FrontConfig, clients: Arc<ClientCounter>, metrics: Arc<Metrics>) -> Arc<FrontState> {
+        Arc::new(FrontState {
+            config: ArcSwap::from_pointee(config),
+            clients,
+            metrics,
+            under_way: Arc::default(),
+            origin_logs: Mutex::new(Bucket::new(ORIGIN_LOGS, Instant::now())),
+        })
+    }
+
+    /// Puts a configuration in force for every handshake that begins from now on.
+    pub fn set_config(&self, config: FrontConfig) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Handshakes under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Checks a request for `/ws`, and takes a place for the client.
+    fn admit(
+        &self,
+        peer: Option<IpAddr>,
+        parts: Parts,
+        body: Incoming,
+    ) -> Result<(Response<Full<Bytes>>, Accepted), Refusal> {
+        let config = self.config.load();
+        let checked = check_request(&parts, &config.server.allowed_origins).inspect_err(|refusal| {
+            if refusal.reason == HandshakeRefusal::Origin {
+                self.log_origin(&parts.headers, &config.server.allowed_origins);
+            }
+        })?;
+        let forwarded = forwarded(peer, &parts.headers, &config.server.trusted_proxies);
+        let permit = self.clients.admit(forwarded.or(peer), &config.limits).map_err(Refusal::limit)?;
+        let (response, socket) = upgrade(Request::from_parts(parts, body))
+            .map_err(|error| Refusal::bad_request(StatusCode::BAD_REQUEST, error.to_string()))?;
+        let mut response = response.map(|_| Full::default());
+        if checked.has_protocol {
+            let name = header::SEC_WEBSOCKET_PROTOCOL;
+            response.headers_mut().insert(name, HeaderValue::from_static(PROTOCOL));
+        }
+        Ok((response, Accepted { socket, rooms: checked.rooms, permit, forwarded }))
+    }
+
+    fn log_origin(&self, headers: &HeaderMap, patterns: &[OriginPattern]) {
+        let mut logs = self.origin_logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if !logs.take(1, ORIGIN_LOGS, Instant::now()) {
+            return;
+        }
+        let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("");
+        let shown: String = origin.chars().take(200).collect();
+        match toml_to_allow(origin, patterns) {
+            Some(toml) => {
+                tracing::warn!(origin = ?shown, add = %format_args!("[server] {toml}"), "page refused");
+            }
+            None => {
+                tracing::warn!(origin = ?shown, "page refused: only \"*\" in server.allowed_origins covers it")
+            }
+        }
+    }
+}
+
+impl<P, A> Front<P, A>
+where
+    P: Fn(&Parts) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static,
+    A: Fn(NewClient) + Clone + Send + Sync + 'static,
+{
+    /// A front for one listener.
+    pub fn new(state: Arc<FrontState>, pages: P, adopt: A) -> Front<P, A> {
+        Front { state, pages, adopt }
+    }
+
+    /// Serves a listener until stopping begins; handshakes that are under way then are ended. Must run on a runtime
+    /// with one thread, as the listener asks.
+    pub async fn run(&self, listener: &Listener, mut shutdown: Shutdown) {
+        let mut handshakes = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = shutdown.begun() => break,
+                // Cancelled by a handshake's end: both waits start anew, and nothing was accepted yet.
+                stream = self.accept(listener) => self.begin(&mut handshakes, stream),
+                Some(_) = handshakes.join_next(), if !handshakes.is_empty() => {}
+            }
+        }
+        handshakes.shutdown().await;
+    }
+
+    /// The next connection, once there is room for it. Cancel-safe.
+    async fn accept(&self, listener: &Listener) -> Stream {
+        let state = &self.state;
+        let ended = state.under_way.room(state.config.load().server.handshakes).await;
+        for _ in 0..ended {
+            state.metrics.refused(HandshakeRefusal::Handshakes);
+        }
+        listener.accept(&state.metrics.accept_errors).await
+    }
+
+    /// Begins the handshake of one connection as a task among `handshakes`.
+    pub(super) fn begin(&self, handshakes: &mut JoinSet<()>, stream: Stream) {
+        let place = self.state.under_way.enter();
+        let number = place.number();
+        let front = Front::new(self.state.clone(), self.pages.clone(), self.adopt.clone());
+        let task = handshakes.spawn(async move { front.handshake(stream, place).await });
+        self.state.under_way.set_task(number, task);
+    }
+
+    /// One connection from accept to upgrade, within the deadline. The place is free when nothing is left of it here.
+    async fn handshake(&self, stream: Stream, _place: Place) {
+        let deadline = self.state.config.load().server.handshake_timeout;
+        let served = match stream {
+            Stream::Tcp(stream, peer) => {
+                let peer = Some(peer.ip().to_canonical());
+                let serve = self.serve(stream, peer, |stream| stream.into_std().map(ClientSocket::Tcp));
+                tokio::time::timeout(deadline, serve).await
+            }
+            Stream::Unix(stream) => {
+                let serve = self.serve(stream, None, |stream| stream.into_std().map(ClientSocket::Unix));
+                tokio::time::timeout(deadline, serve).await
+            }
+        };
+        match served {
+            Ok(Some(client)) => (self.adopt)(client),
+            Ok(None) => {}
+            Err(_) => self.state.metrics.refused(HandshakeRefusal::Timeout),
+        }
+    }
+
+    /// Answers the one request of a connection. Returns the client if it was a handshake that passed; what hyper and
+    /// tokio kept for the connection is gone by then.
+    async fn serve<S>(
+        &self,
+        stream: S,
+        peer: Option<IpAddr>,
+        take: fn(S) -> std::io::Result<ClientSocket>,
+    ) -> Option<NewClient>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let accepted = Mutex::new(None);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (response, client) = self.answer(peer, request);
+            *accepted.lock().unwrap_or_else(PoisonError::into_inner) = client;
+            ready(Ok::<_, Infallible>(response))
+        });
+        let connection = http1::Builder::new()
+            .keep_alive(false)
+            .max_buf_size(BUFFER_BYTES)
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection ended within its request");
+            return None;
+        }
+        let accepted = accepted.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        take_over(accepted, take).await
+    }
+
+    fn answer(
+        &self,
+        peer: Option<IpAddr>,
+        request: Request<Incoming>,
+    ) -> (Response<Full<Bytes>>, Option<Accepted>) {
+        let (parts, body) = request.into_parts();
+        if parts.uri.path() != "/ws" {
+            return ((self.pages)(&parts), None);
+        }
+        match self.state.admit(peer, parts, body) {
+            Ok((response, accepted)) => (response, Some(accepted)),
+            Err(refusal) => {
+                self.state.metrics.refused(refusal.reason);
+                (refusal.response(), None)
+            }
+        }
+    }
+}
+
+/// Takes the bare socket out of hyper's and tokio's hands. It stays non-blocking, its registration with tokio's poll is
+/// gone, and of hyper's 8 KiB buffer only bytes that the client sent early are copied.
+async fn take_over<S>(accepted: Accepted, take: fn(S) -> std::io::Result<ClientSocket>) -> Option<NewClient>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Accepted { socket, rooms, permit, forwarded } = accepted;
+    let upgraded = match socket.await {
+        Ok(websocket) => websocket.into_inner().into_inner(),
+        Err(error) => {
+            tracing::debug!(%error, "upgrade failed");
+            return None;
+        }
+    };
+    let parts = upgraded.downcast::<TokioIo<S>>().expect("the connection was served on this very type");
+    let early = parts.read_buf.to_vec();
+    drop(parts.read_buf);
+    match take(parts.io.into_inner()) {
+        Ok(socket) => Some(NewClient { socket, early, rooms, permit, forwarded }),
+        Err(error) => {
+            tracing::debug!(%error, "socket cannot be handed over");
+            None
+        }
+    }
+}

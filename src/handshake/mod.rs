@@ -1,0 +1,21 @@
+//! The way in for clients: HTTP, the WebSocket handshake and its refusals (RFC 6455 §4.2).
+//!
+//! A [`Front`] accepts connections, answers the one request that each may make, and hands the socket of a `GET /ws`
+//! that passes every check to whom the daemon names (a shard). Everything else goes to a plain function that makes
+//! pages. Nothing of a connection is left here once it is handed over.
+//!
+//! Knows nothing of rooms, messages or frames, and serves no second request on a connection: a handshake under way is
+//! the dearest state that a stranger can hold open, so each ends within `server.handshake_timeout`, and there are never
+//! more than `server.handshakes` of them.
+
+mod address;
+mod front;
+mod query;
+mod refusal;
+mod request;
+mod under_way;
+
+#[cfg(test)]
+mod tests;
+
+pub use front::{Front, FrontConfig, FrontState};

@@ -1,0 +1,275 @@
+//! The front over real sockets, one connection at a time.
+
+use super::{Front, FrontConfig, FrontState};
+use crate::config::{ClientLimits, Expose, IpNetwork, LimitsConfig, OriginPattern, Rate, ServerConfig};
+use crate::limits::ClientCounter;
+use crate::listen::Stream;
+use crate::metrics::Metrics;
+use crate::shard::{ClientSocket, NewClient};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::http::request::Parts;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::task::JoinSet;
+
+/// The handshake of RFC 6455 §1.3.
+const REQUEST: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// A front, what it adopted, and its tasks.
+struct Bench {
+    state: Arc<FrontState>,
+    metrics: Arc<Metrics>,
+    clients: Arc<ClientCounter>,
+    adopted: Arc<Mutex<Vec<NewClient>>>,
+    handshakes: JoinSet<()>,
+}
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut FrontConfig)) -> Bench {
+        let mut config = config();
+        change(&mut config);
+        let (metrics, clients) = (Arc::new(Metrics::new()), ClientCounter::new());
+        let state = FrontState::new(config, clients.clone(), metrics.clone());
+        Bench { state, metrics, clients, adopted: Arc::default(), handshakes: JoinSet::new() }
+    }
+
+    fn begin(&mut self, stream: Stream) {
+        let adopted = self.adopted.clone();
+        let adopt = move |client| adopted.lock().unwrap().push(client);
+        Front::new(self.state.clone(), page, adopt).begin(&mut self.handshakes, stream);
+    }
+
+    /// A connection over TCP whose server end is under way.
+    async fn connect(&mut self) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        self.begin(Stream::Tcp(stream, peer));
+        client
+    }
+
+    /// Sends a request on a connection of its own and returns the whole answer of a connection that ends with it.
+    async fn ask(&mut self, request: &str) -> String {
+        let mut client = self.connect().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        self.settle().await;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Waits until no handshake is under way, and checks that none left anything behind.
+    async fn settle(&mut self) {
+        while let Some(ended) = self.handshakes.join_next().await {
+            ended.unwrap();
+        }
+        assert_eq!(self.state.under_way(), 0);
+    }
+
+    fn counted(&self, reason: &str) -> bool {
+        let line = format!("broadcastd_handshakes_refused_total{{reason=\"{reason}\"}} 1");
+        self.metrics.render().lines().any(|rendered| rendered == line)
+    }
+
+    fn take(&self) -> NewClient {
+        self.adopted.lock().unwrap().pop().expect("a client was handed over")
+    }
+}
+
+fn config() -> FrontConfig {
+    let rate = Rate { per_second: 1.0, burst: 1 };
+    let second = Duration::from_secs(1);
+    FrontConfig {
+        server: ServerConfig {
+            listen: vec![],
+            allowed_origins: vec![OriginPattern::Local],
+            trusted_proxies: vec![],
+            expose: vec![Expose::Page],
+            drain_timeout: second,
+            shards: 1,
+            heartbeat: second,
+            handshake_timeout: Duration::from_secs(10),
+            handshakes: 16,
+            watch: false,
+            auth_none: false,
+        },
+        limits: LimitsConfig {
+            clients: 100,
+            rooms: 1,
+            history_memory: 1,
+            views: 1,
+            keys: 1,
+            clients_per_ip: None,
+            client: ClientLimits {
+                rooms: 1,
+                message_size: 1,
+                messages: rate,
+                subscriptions: rate,
+                unsent: 1,
+                user_timeout: second,
+            },
+        },
+    }
+}
+
+fn page(parts: &Parts) -> Response<Full<Bytes>> {
+    Response::new(Full::from(format!("page of {}", parts.uri.path())))
+}
+
+async fn read_head(client: &mut (impl AsyncReadExt + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_is_handed_over_with_what_it_sent_early() {
+    let mut bench = Bench::new(|_| {});
+    let mut client = bench.connect().await;
+    client.write_all(format!("{REQUEST}\r\nearly bytes").as_bytes()).await.unwrap();
+    let head = read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(head.contains(&format!("sec-websocket-accept: {ACCEPT}\r\n")), "{head}");
+    assert!(!head.contains("sec-websocket-protocol") && !head.contains("content-length"), "{head}");
+    bench.settle().await;
+    let new = bench.take();
+    assert_eq!((new.early.as_slice(), new.rooms.len(), new.forwarded), (&b"early bytes"[..], 0, None));
+    assert_eq!(bench.clients.connected(), 1);
+
+    let ClientSocket::Tcp(mut socket) = new.socket else { panic!("a TCP socket") };
+    let blocked = socket.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(blocked.kind(), std::io::ErrorKind::WouldBlock, "the socket does not block");
+    socket.write_all(b"from the shard").unwrap();
+    let mut answer = [0; 14];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"from the shard");
+    drop(new.permit);
+    assert_eq!(bench.clients.connected(), 0);
+}
+
+#[tokio::test]
+async fn rooms_and_the_subprotocol_are_taken_from_the_request() {
+    let mut bench = Bench::new(|_| {});
+    let mut client = bench.connect().await;
+    let request = REQUEST.replace("/ws", "/ws?room=agent%3A42&room=b")
+        + "Sec-WebSocket-Protocol: x, broadcastd.v1\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut client).await;
+    assert!(head.contains("sec-websocket-protocol: broadcastd.v1\r\n"), "{head}");
+    assert!(!head.contains("extensions"), "{head}");
+    bench.settle().await;
+    let new = bench.take();
+    assert_eq!(new.rooms, ["agent:42", "b"]);
+    assert_eq!(new.early.capacity(), 0, "nothing is kept where nothing came early");
+}
+
+#[tokio::test]
+async fn unix_sockets_are_handed_over_as_such() {
+    let mut bench = Bench::new(|_| {});
+    let (mut client, server) = UnixStream::pair().unwrap();
+    bench.begin(Stream::Unix(server));
+    client.write_all(format!("{REQUEST}X-Forwarded-For: 203.0.113.9\r\n\r\n").as_bytes()).await.unwrap();
+    assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
+    bench.settle().await;
+    let new = bench.take();
+    assert!(matches!(new.socket, ClientSocket::Unix(_)));
+    assert_eq!(new.forwarded, "203.0.113.9".parse().ok());
+}
+
+#[tokio::test]
+async fn everything_else_is_a_page_and_ends_its_connection() {
+    let mut bench = Bench::new(|_| {});
+    let answer = bench.ask("GET /any?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert!(answer.ends_with("page of /any"), "{answer}");
+    let answer = bench.ask("not HTTP\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(20_000));
+    let mut client = bench.connect().await;
+    let _ = client.write_all(long.as_bytes()).await;
+    bench.settle().await;
+    assert!(bench.adopted.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn refusals_are_answered_and_counted() {
+    let mut bench = Bench::new(|_| {});
+    let answer = bench.ask("GET /ws HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 426 ") && answer.contains("upgrade: websocket\r\n"), "{answer}");
+    assert!(bench.counted("bad_request"));
+    let answer = bench.ask(&format!("{REQUEST}Origin: https://evil.example\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(bench.counted("origin"));
+    let answer = bench.ask(&format!("{}\r\n", REQUEST.replace("GET", "PUT"))).await;
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: GET\r\n"), "{answer}");
+    let answer = bench.ask(&format!("{}\r\n", REQUEST.replace("HTTP/1.1", "HTTP/1.0"))).await;
+    assert!(answer.contains(" 505 "), "{answer}");
+    assert!(bench.adopted.lock().unwrap().is_empty());
+    assert_eq!(bench.clients.connected(), 0);
+}
+
+#[tokio::test]
+async fn clients_over_a_limit_are_refused() {
+    let request = format!("{REQUEST}\r\n");
+    let mut bench = Bench::new(|config| config.limits.clients = 0);
+    let answer = bench.ask(&request).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5\r\n"), "{answer}");
+    assert!(bench.counted("clients"));
+
+    let trusted = IpNetwork { addr: "127.0.0.0".parse().unwrap(), prefix: 8 };
+    let mut bench = Bench::new(|config| {
+        config.limits.clients_per_ip = Some(1);
+        config.server.trusted_proxies = vec![trusted];
+    });
+    for (address, is_taken) in [("203.0.113.9", true), ("203.0.113.10", true), ("203.0.113.9", false)] {
+        let mut client = bench.connect().await;
+        client.write_all(format!("{REQUEST}X-Forwarded-For: {address}\r\n\r\n").as_bytes()).await.unwrap();
+        let head = read_head(&mut client).await;
+        assert_eq!(head.starts_with("HTTP/1.1 101 "), is_taken, "{head}");
+        assert_eq!(head.starts_with("HTTP/1.1 429 "), !is_taken, "{head}");
+    }
+    bench.settle().await;
+    assert!(bench.counted("clients_per_ip"));
+    assert_eq!(bench.take().forwarded, "203.0.113.10".parse().ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_finish_its_request_is_cut_off() {
+    let mut bench = Bench::new(|_| {});
+    let (mut silent, server) = UnixStream::pair().unwrap();
+    bench.begin(Stream::Unix(server));
+    let (mut slow, server) = UnixStream::pair().unwrap();
+    bench.begin(Stream::Unix(server));
+    slow.write_all(REQUEST.as_bytes()).await.unwrap();
+    let began = tokio::time::Instant::now();
+    bench.settle().await;
+    assert_eq!(began.elapsed().as_secs(), 10, "handshake_timeout");
+    assert_eq!(
+        (silent.read(&mut [0; 1]).await.unwrap_or(0), slow.read(&mut [0; 1]).await.unwrap_or(0)),
+        (0, 0)
+    );
+    assert!(bench.metrics.render().contains("broadcastd_handshakes_refused_total{reason=\"timeout\"} 2"));
+}
+
+#[tokio::test]
+async fn a_reload_reaches_the_next_handshake() {
+    let mut bench = Bench::new(|_| {});
+    let request = format!("{REQUEST}Origin: https://app.example\r\n\r\n");
+    assert!(bench.ask(&request).await.starts_with("HTTP/1.1 403 "));
+    let mut config = config();
+    config.server.allowed_origins = vec![OriginPattern::Any];
+    bench.state.set_config(config);
+    let mut client = bench.connect().await;
+    client.write_all(request.as_bytes()).await.unwrap();
+    assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
+}
