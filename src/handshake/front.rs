@@ -54,6 +54,7 @@ pub struct FrontState {
     metrics: Arc<Metrics>,
     under_way: Arc<UnderWay>,
     origin_logs: Mutex<Bucket>,
+    started: Instant,
 }
 
 /// The way in for the clients of a listener: see the module.
@@ -82,7 +83,8 @@ impl FrontState {
             clients,
             metrics,
             under_way: Arc::default(),
-            origin_logs: Mutex::new(Bucket::new(ORIGIN_LOGS, Instant::now())),
+            origin_logs: Mutex::new(Bucket::new(ORIGIN_LOGS, 0)),
+            started: Instant::now(),
         })
     }
 
@@ -123,7 +125,7 @@ impl FrontState {
 
     fn log_origin(&self, headers: &HeaderMap, patterns: &[OriginPattern]) {
         let mut logs = self.origin_logs.lock().unwrap_or_else(PoisonError::into_inner);
-        if !logs.take(1, ORIGIN_LOGS, Instant::now()) {
+        if !logs.take(1, ORIGIN_LOGS, self.started.elapsed().as_millis() as u64) {
             return;
         }
         let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("");
