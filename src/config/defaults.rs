@@ -118,7 +118,7 @@ fn rooms(history: HistoryConfig) -> Vec<RoomConfig> {
         Some(BufferConfig { events, flush_interval: Duration::from_secs(seconds), group_by, keep_newest })
     };
     vec![
-        RoomConfig { key: vec![path("agentId")], ..room("agent_states", &["agent_state"]) },
+        RoomConfig { key: vec![path("agentId")], snapshot: true, ..room("agent_states", &["agent_state"]) },
         RoomConfig {
             key: vec![path("agentId"), path("metricName")],
             buffer: buffer(Some(50), 1, Some(path("category")), false),

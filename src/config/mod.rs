@@ -3,7 +3,21 @@
 //! Owns the sections' types and their defaults. Reading a file into them, and everything that can be wrong with one,
 //! is in the submodules; after loading no code asks whether a value makes sense.
 
+mod address;
 mod defaults;
+mod dirs;
+mod load;
+mod node;
+mod problem;
+mod reader;
+mod rooms;
+mod sections;
+mod units;
+
+pub use dirs::Dirs;
+pub use load::{Input, Loaded};
+pub use problem::{Problem, Problems, Source};
+pub use units::{parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size};
 
 use crate::pattern::{Condition, Path, Template, TypePattern};
 use std::net::SocketAddr;

@@ -1,0 +1,205 @@
+//! From a file to a checked configuration: found, read, filled from the environment, overridden, checked as a whole.
+
+use super::dirs::Dirs;
+use super::node::{self, Place, Table, overlay};
+use super::problem::{Problem, Problems, Source};
+use super::reader::{Item, Reader, Section};
+use super::sections::Listened;
+use super::{Config, Invalid, Unrouted, rooms, sections};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where a configuration is looked for when no file is named, after `$BROADCASTD_CONFIG`.
+const PLACES: [&str; 2] = ["broadcast.toml", "/etc/broadcastd/broadcast.toml"];
+
+/// What a configuration is read from.
+pub struct Input<'a> {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// `--set key=value`, in order.
+    pub set: Vec<String>,
+    /// Looks up environment variables.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Where relative paths lie.
+    pub dirs: Dirs,
+}
+
+/// A configuration and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration, checked.
+    pub config: Config,
+    /// The file; none when the built-in configuration runs.
+    pub path: Option<PathBuf>,
+    /// Where each key's value comes from that was given: a file and line, `--set`, an environment variable.
+    pub origins: BTreeMap<String, String>,
+    /// Where relative paths lie.
+    pub dirs: Dirs,
+}
+
+impl Input<'_> {
+    /// The file to read, if there is one.
+    pub fn find(&self) -> Option<PathBuf> {
+        if let Some(file) = &self.file {
+            return Some(file.clone());
+        }
+        if let Some(file) = (self.environment)("BROADCASTD_CONFIG").filter(|file| !file.is_empty()) {
+            return Some(PathBuf::from(file));
+        }
+        PLACES.iter().map(PathBuf::from).find(|place| place.exists())
+    }
+
+    /// Finds, reads and checks the configuration.
+    pub fn load(&self) -> Result<Loaded, Problems> {
+        let path = self.find();
+        let text = match &path {
+            None => String::new(),
+            Some(path) => read(path)?,
+        };
+        self.load_text(path, text)
+    }
+
+    /// Checks a text that was read from `path`.
+    pub fn load_text(&self, path: Option<PathBuf>, text: String) -> Result<Loaded, Problems> {
+        let name = path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
+        let mut sources = vec![Source { name, text }];
+        sources.extend(self.set.iter().map(|text| Source { name: "--set".to_owned(), text: text.clone() }));
+        let mut problems = Vec::new();
+        let mut table = node::parse(0, &sources[0].text, self.environment, &mut problems);
+        for (index, source) in sources.iter().enumerate().skip(1) {
+            overlay(&mut table, node::parse_set(index, source, self.environment, &mut problems));
+        }
+        let mut reader = Reader { problems, ..Reader::default() };
+        let config = self.read(&table, &mut reader, &sources);
+        if !reader.problems.is_empty() {
+            let mut list: Vec<Problem> = reader.problems;
+            list.sort_by_key(|problem| (problem.source, problem.span.start));
+            list.dedup();
+            return Err(Problems { sources, list });
+        }
+        let origins =
+            reader.given.iter().map(|(key, place)| (key.clone(), origin(&sources, place))).collect();
+        Ok(Loaded { config, path, origins, dirs: self.dirs.clone() })
+    }
+
+    fn read(&self, table: &Table, reader: &mut Reader, sources: &[Source]) -> Config {
+        let mut config = Config::built_in(&self.dirs.runtime);
+        let mut top = Section::new("", table);
+        let mut listened = Listened::new();
+        if let Some(section) = section(reader, &mut top, "server") {
+            sections::server(reader, section, &mut config.server, &self.dirs, &mut listened);
+        }
+        if let Some(section) = section(reader, &mut top, "admin") {
+            sections::admin(reader, section, &mut config.admin, &self.dirs, &mut listened);
+        }
+        if let Some(section) = section(reader, &mut top, "ingest") {
+            sections::ingest(reader, section, &mut config.ingest, &self.dirs, &mut listened);
+        }
+        if let Some(section) = section(reader, &mut top, "limits") {
+            sections::limits(reader, section, &mut config.limits);
+        }
+        let defaults =
+            section(reader, &mut top, "room_defaults").map(|section| rooms::room_defaults(reader, section));
+        let own_rooms = section(reader, &mut top, "rooms");
+        match (own_rooms, defaults) {
+            (Some(section), defaults) => {
+                let read = rooms::rooms(reader, &section, defaults.unwrap_or_default());
+                check_rooms(reader, &read, config.limits.rooms);
+                config.rooms = read.into_iter().map(|(room, _)| room).collect();
+            }
+            (None, Some(defaults)) => {
+                for room in &mut config.rooms {
+                    (room.history, room.slow_client) = (defaults.history, defaults.slow_client);
+                }
+            }
+            (None, None) => {}
+        }
+        if let Some(section) = section(reader, &mut top, "types") {
+            config.types = rooms::types(reader, &section);
+        }
+        if let Some(item) = top.get(reader, "test") {
+            config.tests = rooms::tests(reader, &item, |place| line(sources, place));
+        }
+        check_room_names(reader, &config);
+        top.end(reader, |key| match key {
+            "room" => Some("rooms are declared as [rooms.NAME]".to_owned()),
+            "tests" => Some("did you mean [[test]]?".to_owned()),
+            "type" => Some("did you mean [types.NAME]?".to_owned()),
+            _ => None,
+        });
+        config
+    }
+}
+
+fn section<'n>(reader: &mut Reader, top: &mut Section<'n>, key: &'static str) -> Option<Section<'n>> {
+    let item: Item<'n> = top.get(reader, key)?;
+    reader.table(&item)
+}
+
+fn read(path: &Path) -> Result<String, Problems> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        let hint = (error.kind() == std::io::ErrorKind::NotFound)
+            .then(|| "write one to start from with `broadcastd init --for agents`".to_owned());
+        Problems::placeless(format!("cannot read {}: {error}", path.display()), hint)
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Problems::placeless(format!("{} is not UTF-8: byte {at} begins no character", path.display()), None)
+    })
+}
+
+/// What only all rooms together can get wrong.
+fn check_rooms(reader: &mut Reader, rooms: &[(super::RoomConfig, Place)], most: usize) {
+    let statics = rooms.iter().filter(|(room, _)| room.name.is_static()).count();
+    if let (true, Some((_, place))) = (statics > most, rooms.last()) {
+        let message = format!("{statics} rooms are declared, and limits.rooms is {most}");
+        reader.problem(place, message, "one of them".to_owned(), Some("raise limits.rooms".to_owned()));
+    }
+}
+
+/// `unrouted` and `invalid` name rooms that there must be.
+fn check_room_names(reader: &mut Reader, config: &Config) {
+    let mut check = |key: &str, name: &str| {
+        let made = |room: &super::RoomConfig| {
+            if room.name.is_static() { room.name.source() == name } else { room.name.could_make(name) }
+        };
+        if config.rooms.iter().any(made) {
+            return;
+        }
+        let path = format!("{key}.room");
+        if let Some(place) = reader.given.get(&path).cloned() {
+            let names = config.rooms.iter().map(|room| room.name.source());
+            let close = names.min_by_key(|known| strsim::damerau_levenshtein(known, name));
+            let close = close.filter(|known| strsim::damerau_levenshtein(known, name) <= 3);
+            let hint = close.map_or_else(
+                || format!("declare it: [rooms.{name}] with types = [\"*\"]"),
+                |close| format!("did you mean \"{close}\"?"),
+            );
+            reader.problem(&place, format!("`{path}` names no room"), format!("\"{name}\""), Some(hint));
+        }
+    };
+    if let Unrouted::Room(name) = &config.ingest.unrouted {
+        check("ingest.unrouted", name);
+    }
+    if let Invalid::Room(name) = &config.ingest.invalid {
+        check("ingest.invalid", name);
+    }
+}
+
+fn line(sources: &[Source], place: &Place) -> usize {
+    let text = &sources[place.source].text;
+    text[..place.span.start.min(text.len())].matches('\n').count() + 1
+}
+
+fn origin(sources: &[Source], place: &Place) -> String {
+    let source = &sources[place.source];
+    let at = if place.source == 0 {
+        format!("{}:{}", source.name, line(sources, place))
+    } else {
+        format!("--set {}", source.text)
+    };
+    match &place.variable {
+        Some(variable) => format!("{at}, ${{{variable}}}"),
+        None => at,
+    }
+}
