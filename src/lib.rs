@@ -20,4 +20,5 @@ pub mod room;
 pub mod route;
 pub mod shard;
 pub mod shutdown;
+pub mod view;
 pub mod wire;

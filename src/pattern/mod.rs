@@ -10,6 +10,6 @@ mod value;
 
 pub use condition::{Condition, ConditionError};
 pub use path::Path;
-pub use template::{NameError, Template};
+pub use template::{MAX_NAME_BYTES, NameError, Segment, Template, push_encoded};
 pub use type_pattern::TypePattern;
 pub use value::Value;

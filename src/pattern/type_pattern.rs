@@ -36,3 +36,32 @@ impl std::fmt::Display for TypePattern {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, event_type: &str, expected: bool) {
+        let parsed = TypePattern::parse(pattern).unwrap();
+        assert_eq!(parsed.matches(event_type), expected);
+        assert_eq!(parsed.to_string(), pattern);
+    }
+
+    #[test]
+    fn a_star_stands_for_any_rest() {
+        check("token", "token", true);
+        check("token", "tokens", false);
+        check("RUN_*", "RUN_STARTED", true);
+        check("RUN_*", "RUN_", true);
+        check("RUN_*", "RUN", false);
+        check("*", "anything", true);
+    }
+
+    #[test]
+    fn other_stars_are_refused() {
+        for pattern in ["", "a*b", "*a", "**"] {
+            assert_eq!(TypePattern::parse(pattern), None, "{pattern}");
+        }
+    }
+}

@@ -3,8 +3,23 @@
 //! Knows nothing of sockets. A shard registers with a room under the room's lock and is told that it has grown; ingest
 //! publishes through a [`Publisher`].
 
+mod bell;
+mod buffer;
+mod clock;
+mod generation;
+mod log;
 mod publisher;
+mod remembered;
+// The module's main type has its name.
+#[allow(clippy::module_inception)]
+mod room;
 mod rooms;
+mod totals;
 
+pub use bell::Bell;
+pub use generation::Generation;
+pub use log::ReadLimit;
 pub use publisher::Publisher;
-pub use rooms::Rooms;
+pub use room::{Room, Tail};
+pub use rooms::{NoRoom, Rooms, now_ms};
+pub use totals::Totals;

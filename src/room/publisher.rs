@@ -1,63 +1,186 @@
 //! The way from ingest to rooms: one read's events, gathered by room and published at once.
+//!
+//! [`Publisher::stage`] and [`Publisher::commit`] are the third of the five functions a line passes on its way to a
+//! socket. Once their vectors have grown, they allocate only for a buffered room's key and group.
 
-use super::Rooms;
-use crate::config::IngestListenConfig;
+use super::generation::Generation;
+use super::room::{Closed, Room, Staged, Tokens};
+use super::rooms::{NoRoom, Rooms, now_ms};
 use crate::event::Event;
-use crate::route::{Outcome, Rejection, Routes, Scratch};
+use crate::route::{Destination, Routes, Scratch};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// An ingest thread's way to the rooms. Not shared between threads.
-pub struct Publisher {}
-
-/// What became of a read's events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// Copies that rooms took.
-    pub published: u64,
-    /// Events refused because `limits.rooms` is reached, in all their rooms.
-    pub too_many_rooms: u64,
+pub struct Publisher {
+    rooms: Arc<Rooms>,
+    generation: Arc<Generation>,
+    /// Rooms that the read has reached so far, and what goes there. Those after `used` are spare, for their vectors.
+    slots: Vec<Slot>,
+    used: usize,
+    /// Static rooms' slots by their index in the configuration; `NONE` when the read has not reached them.
+    statics: Vec<u32>,
+    /// Template rooms' slots by name.
+    by_name: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    tokens: Tokens,
 }
+
+struct Slot {
+    room: Option<Arc<Room>>,
+    /// The room's place in the configuration.
+    index: usize,
+    staged: Vec<Staged>,
+}
+
+const NONE: u32 = u32::MAX;
 
 impl Publisher {
     /// A publisher to these rooms.
-    pub fn new(_rooms: Arc<Rooms>) -> Publisher {
-        todo!()
+    pub fn new(rooms: Arc<Rooms>) -> Publisher {
+        Publisher {
+            generation: rooms.generation(),
+            rooms,
+            slots: Vec::new(),
+            used: 0,
+            statics: Vec::new(),
+            by_name: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            tokens: Vec::new(),
+        }
     }
 
-    /// Takes the generation in force for one read of one listener, whose place in `config.ingest.listen` is
-    /// `listener` and returns its routes. Call [`stage`](Self::stage) for each event, then [`commit`](Self::commit).
-    pub fn begin(&mut self, _listener: usize) -> Arc<Routes> {
-        todo!()
+    /// Takes the generation in force for one read of a listener, by its place in `ingest.listen`, and returns its
+    /// routes. Call [`stage`](Self::stage) for each event, then [`commit`](Self::commit).
+    pub fn begin(&mut self, listener: usize) -> Arc<Routes> {
+        self.generation = self.rooms.generation();
+        self.statics.clear();
+        self.statics.resize(self.generation.rooms.len(), NONE);
+        Arc::clone(&self.generation.routes[listener])
     }
 
     /// The next daemon-wide event number.
     pub fn number(&self) -> u64 {
-        todo!()
+        self.rooms.number()
     }
 
     /// Puts an event of the current read aside for each of its rooms. False when `limits.rooms` keeps it out of all of
     /// them: the event is refused with `too_many_rooms`.
-    pub fn stage(&mut self, _event: Event, _scratch: &Scratch) -> bool {
-        let _ = (
-            std::mem::size_of::<Outcome>(),
-            std::mem::size_of::<Rejection>(),
-            std::mem::size_of::<IngestListenConfig>(),
-        );
-        todo!()
+    pub fn stage(&mut self, event: Event, scratch: &Scratch) -> bool {
+        let mut taken = false;
+        for destination in &scratch.destinations {
+            let Ok(slot) = self.slot(destination, &scratch.text) else { continue };
+            self.slots[slot].staged.push(Staged {
+                event: event.clone(),
+                group: scratch.text[destination.group.clone()].into(),
+                key: scratch.text[destination.key.clone()].into(),
+                urgent: destination.urgent,
+            });
+            taken = true;
+        }
+        taken
     }
 
     /// Publishes what was staged, room by room, and wakes the shards that have subscriptions there.
     pub fn commit(&mut self) {
-        todo!()
+        let (now, now_ms) = (Instant::now(), now_ms());
+        let mut events = 0;
+        for slot in 0..self.used {
+            events += self.slots[slot].staged.len() as u64;
+            self.publish(slot, now, now_ms);
+            self.slots[slot].room = None;
+        }
+        self.used = 0;
+        self.by_name.clear();
+        self.rooms.metrics.room_events.increment(events);
+        self.rooms.relieve(now_ms);
+        self.rooms.ring(&mut self.tokens);
     }
 
     /// Whether the backlog is at its bound: `when_full` decides what the listener does before its next read.
     pub fn is_full(&self) -> bool {
-        todo!()
+        self.rooms.totals.is_full()
     }
 
     /// Returns when the backlog is below its bound again. Cancel-safe.
     pub async fn space(&self) {
-        todo!()
+        self.rooms.totals.space().await;
+    }
+
+    /// A way to wait for [`space`](Self::space) without holding the publisher.
+    pub fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
+    }
+
+    fn publish(&mut self, slot: usize, now: Instant, now_ms: u64) {
+        let Slot { room, index, staged } = &mut self.slots[slot];
+        let keys = self.generation.limits.keys;
+        loop {
+            let target = room.as_ref().expect("a slot in use has a room");
+            let result = target.publish(staged, keys, now, now_ms, &self.rooms.totals, &mut self.tokens);
+            match result {
+                Ok(published) => {
+                    self.rooms.metrics.room_replaced.increment(published.replaced);
+                    if let Some(at) = published.flush_at {
+                        self.rooms.clock.flush_at(at, Arc::clone(target));
+                    }
+                    return;
+                }
+                // The room was reclaimed since it was looked up: it is made anew.
+                Err(Closed) => {
+                    let Ok(reopened) = self.rooms.open(target.name(), self.generation.rooms.get(*index))
+                    else {
+                        self.rooms
+                            .metrics
+                            .rejected(crate::route::RejectionCode::TooManyRooms)
+                            .increment(staged.len() as u64);
+                        staged.clear();
+                        return;
+                    };
+                    *room = Some(reopened);
+                }
+            }
+        }
+    }
+
+    fn slot(&mut self, destination: &Destination, text: &str) -> Result<usize, NoRoom> {
+        let config = &self.generation.rooms[destination.room];
+        if destination.name.is_empty() {
+            let slot = self.statics[destination.room];
+            if slot != NONE {
+                return Ok(slot as usize);
+            }
+            let room = self.rooms.open(config.name.source(), Some(config))?;
+            let slot = self.use_slot(room, destination.room);
+            self.statics[destination.room] = slot as u32;
+            return Ok(slot);
+        }
+        let name = &text[destination.name.clone()];
+        let hash = self.hasher.hash_one(name);
+        let slots = &self.slots;
+        let named = |slot: u32| slots[slot as usize].room.as_ref().map_or("", |room| room.name());
+        if let Some(slot) = self.by_name.find(hash, |slot| named(*slot) == name) {
+            return Ok(*slot as usize);
+        }
+        let room = self.rooms.open(name, Some(config))?;
+        let slot = self.use_slot(room, destination.room);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.by_name.insert_unique(hash, slot as u32, |slot| {
+            hasher.hash_one(slots[*slot as usize].room.as_ref().map_or("", |room| room.name()))
+        });
+        Ok(slot)
+    }
+
+    fn use_slot(&mut self, room: Arc<Room>, index: usize) -> usize {
+        if self.used == self.slots.len() {
+            self.slots.push(Slot { room: None, index, staged: Vec::new() });
+        }
+        let slot = &mut self.slots[self.used];
+        slot.room = Some(room);
+        slot.index = index;
+        self.used += 1;
+        self.used - 1
     }
 }

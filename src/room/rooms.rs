@@ -1,4 +1,285 @@
-//! The registry of rooms.
+//! The registry of rooms: by name, made on demand, reclaimed, bounded.
 
-/// All rooms of the daemon.
-pub struct Rooms {}
+use super::bell::Bell;
+use super::clock::Clock;
+use super::generation::Generation;
+use super::remembered::Remembered;
+use super::room::{Closed, Room, Tail, Tokens};
+use super::totals::Totals;
+use crate::config::{Config, RoomConfig};
+use crate::metrics::Metrics;
+use crate::wire::Epoch;
+use arc_swap::ArcSwap;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Parts of the registry, each with a lock of its own.
+const TABLES: usize = 32;
+
+/// All rooms of the daemon. Shared by ingest threads, shards and the clock.
+pub struct Rooms {
+    tables: [Mutex<HashTable<Arc<Room>>>; TABLES],
+    hasher: DefaultHashBuilder,
+    generation: ArcSwap<Generation>,
+    remembered: Mutex<Remembered>,
+    /// One for each shard, by its index.
+    bells: Vec<Arc<Bell>>,
+    pub(super) totals: Totals,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    /// Names in the registry: rooms that hold events, and interests.
+    names: AtomicUsize,
+    /// The number of the newest event.
+    seq: AtomicU64,
+    next_epoch: AtomicU64,
+}
+
+/// Why there is no room of a name.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// The configuration has no room of that name, and no template that could make it.
+    Unknown,
+    /// `limits.rooms` is reached.
+    TooMany,
+}
+
+impl Rooms {
+    /// The rooms of a configuration: its static rooms, open from the start. `bells` has one bell for each shard.
+    pub fn new(config: &Config, bells: Vec<Arc<Bell>>, metrics: Arc<Metrics>) -> Arc<Rooms> {
+        // An epoch is the time the daemon started and a count, so that it never comes again after a restart.
+        let started_ms = now_ms();
+        let rooms = Arc::new(Rooms {
+            tables: std::array::from_fn(|_| Mutex::new(HashTable::new())),
+            hasher: DefaultHashBuilder::default(),
+            generation: ArcSwap::from_pointee(Generation::new(config)),
+            remembered: Mutex::new(Remembered::default()),
+            bells,
+            totals: Totals::default(),
+            metrics,
+            clock: Clock::default(),
+            names: AtomicUsize::new(0),
+            seq: AtomicU64::new(0),
+            next_epoch: AtomicU64::new(started_ms << 20),
+        });
+        rooms.totals.set_backlog_limit(config.ingest.backlog);
+        for room in config.rooms.iter().filter(|room| room.name.is_static()) {
+            // The check of a configuration makes sure that its static rooms fit `limits.rooms`.
+            let _ = rooms.open(room.name.source(), None);
+        }
+        rooms
+    }
+
+    /// The configuration in force.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.generation.load_full()
+    }
+
+    /// Bytes over all rooms.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Names that are subscribed to and were never published to.
+    pub fn interests(&self) -> usize {
+        self.names.load(Ordering::Relaxed).saturating_sub(self.totals.rooms())
+    }
+
+    /// The room of a name, to publish to. `made_by` is the template that made the name.
+    pub(super) fn open(&self, name: &str, made_by: Option<&Arc<RoomConfig>>) -> Result<Arc<Room>, NoRoom> {
+        loop {
+            let room = self.get_or_make(name, made_by)?;
+            let limit = self.generation.load().limits.rooms;
+            let claim = || {
+                let claimed = self.totals.rooms.fetch_add(1, Ordering::Relaxed) < limit;
+                if !claimed {
+                    self.totals.rooms.fetch_sub(1, Ordering::Relaxed);
+                }
+                claimed
+            };
+            if room.holds_events() {
+                return Ok(room);
+            }
+            match room.open(claim) {
+                Ok(true) => return Ok(room),
+                Ok(false) => {
+                    self.drop_if_unused(&room);
+                    return Err(NoRoom::TooMany);
+                }
+                Err(Closed) => {}
+            }
+        }
+    }
+
+    /// Registers a shard with the room of a name, and returns the room, what the shard calls it (`token`, unless it is
+    /// registered already), and its tail. A name that was never published to becomes an interest.
+    pub fn register(&self, name: &str, shard: u16, token: u32) -> Result<(Arc<Room>, u32, Tail), NoRoom> {
+        loop {
+            let room = self.get_or_make(name, None)?;
+            if let Ok((token, tail)) = room.register(shard, token) {
+                return Ok((room, token, tail));
+            }
+        }
+    }
+
+    /// Takes a shard's registration back; an interest that nobody reads any more is gone.
+    pub fn unregister(&self, room: &Arc<Room>, shard: u16) {
+        if room.unregister(shard, &self.totals) && !room.holds_events() {
+            self.drop_if_unused(room);
+        }
+    }
+
+    /// The next event's daemon-wide number.
+    pub(super) fn number(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Tells shards of grown rooms. Empties `tokens`.
+    pub(super) fn ring(&self, tokens: &mut Tokens) {
+        if tokens.is_empty() {
+            return;
+        }
+        tokens.sort_unstable();
+        let mut shard_tokens = Vec::with_capacity(tokens.len());
+        for of_one_shard in tokens.chunk_by(|a, b| a.0 == b.0) {
+            shard_tokens.clear();
+            shard_tokens.extend(of_one_shard.iter().map(|(_, token)| *token));
+            self.bells[of_one_shard[0].0 as usize].ring(&shard_tokens);
+        }
+        tokens.clear();
+    }
+
+    /// Lets expired history go and reclaims rooms that nobody needs, in one part of the registry: call it with 0 to
+    /// [`parts`](Self::parts) in turn.
+    pub(super) fn sweep(&self, part: usize, now_ms: u64) {
+        let generation = self.generation.load();
+        let most = generation.limits.rooms;
+        let mut table = self.table(part);
+        table.retain(|room| {
+            let reclaim = !generation.is_static(room.name());
+            let Some((epoch, head)) = room.sweep(now_ms, reclaim, &self.totals) else { return true };
+            self.forget(room, epoch, head, most);
+            false
+        });
+    }
+
+    /// Into how many parts a sweep is divided.
+    pub(super) fn parts(&self) -> usize {
+        TABLES
+    }
+
+    /// Brings history back under `limits.history_memory`, if it is over it: the rooms furthest over their share give
+    /// way first. Some room is made, so that this is rarely needed.
+    pub(super) fn relieve(&self, now_ms: u64) {
+        let limit = self.generation.load().limits.history_memory;
+        if self.totals.history_bytes() <= limit {
+            return;
+        }
+        let all = (0..TABLES).flat_map(|part| self.table(part).iter().cloned().collect::<Vec<_>>());
+        let mut held: Vec<(u64, Arc<Room>)> = all.map(|room| (room.history_bytes(), room)).collect();
+        let level = share(held.iter().map(|(bytes, _)| *bytes).collect(), limit - limit / 16);
+        held.retain(|(bytes, _)| *bytes > level);
+        for (_, room) in held {
+            room.shrink(level, now_ms, &self.totals);
+        }
+    }
+
+    /// Every room in the registry.
+    pub(super) fn all(&self) -> Vec<Arc<Room>> {
+        (0..TABLES).flat_map(|part| self.table(part).iter().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    fn get_or_make(&self, name: &str, made_by: Option<&Arc<RoomConfig>>) -> Result<Arc<Room>, NoRoom> {
+        let hash = self.hasher.hash_one(name);
+        let mut table = self.table(part_of(hash));
+        if let Some(room) = table.find(hash, |room| room.name() == name) {
+            return Ok(Arc::clone(room));
+        }
+        let generation = self.generation.load();
+        let policy = generation.policy(name).or(made_by).ok_or(NoRoom::Unknown)?;
+        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).take(name);
+        let (epoch, head) =
+            remembered.unwrap_or_else(|| (Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed)), 0));
+        let room = Arc::new(Room::new(name, Arc::clone(policy), epoch, head));
+        table.insert_unique(hash, Arc::clone(&room), |room| self.hasher.hash_one(room.name()));
+        self.names.fetch_add(1, Ordering::Relaxed);
+        Ok(room)
+    }
+
+    fn drop_if_unused(&self, room: &Arc<Room>) {
+        let hash = self.hasher.hash_one(room.name());
+        let mut table = self.table(part_of(hash));
+        // Under the table's lock nobody can find the room while it closes.
+        let Some((epoch, head)) = room.sweep(0, !room.holds_events(), &self.totals) else { return };
+        if let Ok(entry) = table.find_entry(hash, |other| Arc::ptr_eq(other, room)) {
+            entry.remove();
+        }
+        let most = self.generation.load().limits.rooms;
+        self.forget(room, epoch, head, most);
+    }
+
+    /// Counts a room out, and remembers it if there is anything to remember: an interest has reserved an epoch that
+    /// its subscribers were told, but at offset 0 a new epoch is as good.
+    fn forget(&self, room: &Room, epoch: Epoch, head: u64, most: usize) {
+        self.names.fetch_sub(1, Ordering::Relaxed);
+        if room.holds_events() {
+            self.totals.rooms.fetch_sub(1, Ordering::Relaxed);
+        }
+        if head > 0 {
+            self.remembered.lock().unwrap_or_else(PoisonError::into_inner).insert(
+                room.name(),
+                epoch,
+                head,
+                most,
+            );
+        }
+    }
+
+    fn table(&self, part: usize) -> MutexGuard<'_, HashTable<Arc<Room>>> {
+        self.tables[part].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The table's own hash uses the low bits and the top seven, so that the part is taken from the middle.
+fn part_of(hash: u64) -> usize {
+    (hash >> 32) as usize % TABLES
+}
+
+/// The level at which rooms' bytes must be cut off for their sum to be at most `total`.
+fn share(mut bytes: Vec<u64>, total: u64) -> u64 {
+    bytes.sort_unstable();
+    let mut left = total;
+    for (index, room) in bytes.iter().enumerate() {
+        let level = left / (bytes.len() - index) as u64;
+        if *room > level {
+            return level;
+        }
+        left -= room;
+    }
+    u64::MAX
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_cuts_the_largest_first() {
+        for (bytes, total, level) in [
+            (vec![10, 10, 10], 30, u64::MAX),
+            (vec![10, 10, 100], 60, 40),
+            (vec![50, 50, 2], 22, 10),
+            (vec![7], 0, 0),
+            (vec![], 0, u64::MAX),
+        ] {
+            assert_eq!(share(bytes.clone(), total), level, "{bytes:?} in {total}");
+        }
+    }
+}

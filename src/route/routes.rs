@@ -1,31 +1,290 @@
 //! Routes compiled from a configuration.
 
-use super::{Beside, Outcome, Rejection, Scratch};
-use crate::config::{Config, IngestListenConfig};
-use crate::event::Event;
+use super::check::{self, Check};
+use super::rooms::RoomRoute;
+use super::{Beside, Outcome, Rejection, Scratch, fault, json};
+use crate::config::{Config, IngestListenConfig, Invalid, Unrouted};
+use crate::event::{Event, FieldTree};
+use crate::pattern::{Path, TypePattern, Value};
+use hashbrown::HashMap;
+use serde_json::Deserializer;
+
+/// The field that says when an event was made, in milliseconds since the Unix epoch.
+const TIMESTAMP: &str = "timestamp";
+/// As it is put in.
+const TIMESTAMP_NAME: &[u8] = b"\"timestamp\":";
 
 /// The routes of one configuration as one ingest listener sees them. Immutable; shared by that listener's reads.
-pub struct Routes {}
+pub struct Routes {
+    tree: FieldTree,
+    type_slot: usize,
+    /// Where `timestamp` is, when one is to be added where it is missing.
+    timestamp_slot: Option<usize>,
+    /// By index into the configuration's rooms.
+    rooms: Vec<RoomRoute>,
+    /// Every type that the configuration or the daemon knows by its whole name.
+    types: HashMap<Box<str>, TypeRoute>,
+    /// What takes types that nobody knows by name.
+    prefixes: Vec<(Box<str>, usize)>,
+    unrouted: Fallback,
+    invalid: Fallback,
+}
+
+/// What a type's name leads to.
+struct TypeRoute {
+    checks: Box<[Check]>,
+    /// Rooms that take the type, in the configuration's order.
+    rooms: Box<[usize]>,
+}
+
+/// What happens to an event that goes nowhere by itself.
+enum Fallback {
+    Reject,
+    /// `unrouted = "count"`, `invalid = "warn"`.
+    Let,
+    /// A room's index, and its name where that is made by a template.
+    Room(usize, Option<Box<str>>),
+}
 
 impl Routes {
-    /// Compiles the routes. A checked configuration always compiles.
-    pub fn compile(_config: &Config, _listener: &IngestListenConfig) -> Routes {
-        todo!()
+    /// Compiles the routes. A checked configuration always compiles: `unrouted` and `invalid` name rooms that it has,
+    /// static ones or such as its templates make.
+    pub fn compile(config: &Config, listener: &IngestListenConfig) -> Routes {
+        let mut tree = FieldTree::new();
+        let type_path = Path::parse(&listener.type_field).unwrap_or_else(|| Path::top(&listener.type_field));
+        let type_slot = tree.value_slot(&type_path);
+        let timestamp_slot = listener.add_timestamp.then(|| tree.slot(&Path::top(TIMESTAMP)));
+        let rooms =
+            (0..config.rooms.len()).map(|room| RoomRoute::compile(&mut tree, &config.rooms, room)).collect();
+        let types = types(&mut tree, config);
+        let prefixes = patterns(config)
+            .filter_map(|(room, pattern)| match pattern {
+                TypePattern::Prefix(prefix) => Some((prefix.as_str().into(), room)),
+                TypePattern::Exact(_) => None,
+            })
+            .collect();
+        let unrouted = match &config.ingest.unrouted {
+            Unrouted::Reject => Fallback::Reject,
+            Unrouted::Count => Fallback::Let,
+            Unrouted::Room(name) => Fallback::to_room(config, name),
+        };
+        let invalid = match &config.ingest.invalid {
+            Invalid::Reject => Fallback::Reject,
+            Invalid::Warn => Fallback::Let,
+            Invalid::Room(name) => Fallback::to_room(config, name),
+        };
+        Routes { tree, type_slot, timestamp_slot, rooms, types, prefixes, unrouted, invalid }
     }
 
     /// Parses, checks and routes one line, without its line end.
     ///
     /// `number` gives the event its daemon-wide number; it is called once for each [`Outcome::Event`], and not
-    /// otherwise. `now_ms` is put in as `timestamp` where one is missing and wanted.
+    /// otherwise. `now_ms` is put in as `timestamp` where one is missing and wanted. White space around the object is
+    /// left out of the event; everything in it stays byte for byte. A field that any room or type of the configuration
+    /// looks at must not appear twice; what nobody looks at is only checked to be JSON, to its end. Allocates for the
+    /// event only, and for strings with escapes in fields that are looked at.
     pub fn read(
         &self,
-        _scratch: &mut Scratch,
-        _line: &[u8],
-        _beside: &Beside,
-        _now_ms: u64,
-        _number: impl FnOnce() -> u64,
+        scratch: &mut Scratch,
+        line: &[u8],
+        beside: &Beside,
+        now_ms: u64,
+        number: impl FnOnce() -> u64,
     ) -> Result<Outcome, Box<Rejection>> {
-        let _ = Event::new;
-        todo!()
+        scratch.clear();
+        let line = std::str::from_utf8(line).map_err(|error| fault::bad_utf8(line, error))?;
+        // A form feed, which this trims as well, is refused by the parser.
+        let object = line.trim_ascii();
+        if !object.starts_with('{') {
+            return Err(fault::not_an_object(line).into());
+        }
+        if let Some(column) = json::too_deep(line) {
+            return Err(fault::too_deep(column).into());
+        }
+        let mut values = recycled(std::mem::take(&mut scratch.values));
+        values.resize_with(self.tree.len(), Value::default);
+        let taken = self.route(scratch, line, beside, &mut values);
+        scratch.values = recycled(values);
+        Ok(match taken? {
+            Taken::Event { add_timestamp } => {
+                let mut digits = itoa::Buffer::new();
+                let timestamp = digits.format(now_ms).as_bytes();
+                // An object with a type is not empty, so that a comma is right.
+                let (begin, rest) = object.as_bytes().split_at(1);
+                let stamped: [&[u8]; 5] = [begin, TIMESTAMP_NAME, timestamp, b",", rest];
+                let json = if add_timestamp { &stamped[..] } else { &[object.as_bytes()] };
+                Outcome::Event(Event::new(number(), now_ms, json, beside.json(), &mut scratch.bytes))
+            }
+            Taken::Unrouted => Outcome::Unrouted,
+            Taken::NameTooLong => Outcome::NameTooLong,
+        })
+    }
+
+    /// Parses and checks the line, and puts its rooms into the scratch.
+    fn route<'a>(
+        &self,
+        scratch: &mut Scratch,
+        line: &'a str,
+        beside: &'a Beside,
+        values: &mut [Value<'a>],
+    ) -> Result<Taken, Box<Rejection>> {
+        match self.tree.read(Deserializer::from_str(line), values) {
+            Ok(None) => {}
+            Ok(Some(doubled)) => {
+                return Err(fault::duplicate_field(line, &self.tree.names_of(doubled)).into());
+            }
+            Err(error) => return Err(fault::bad_json(line, &error).into()),
+        }
+        let event_type = match &values[self.type_slot] {
+            Value::String(event_type) if !event_type.is_empty() => event_type,
+            other => {
+                let is_absent = *other == Value::Absent;
+                return Err(fault::bad_type(line, &self.tree.names_of(self.type_slot), is_absent).into());
+            }
+        };
+        let known = self.types.get(&**event_type);
+        let failed = known.and_then(|known| check::failed(&known.checks, values));
+        // Own fields only: what is beside an event is not in it.
+        let add_timestamp = self.timestamp_slot.is_some_and(|slot| values[slot] == Value::Absent);
+        if let Some(failed) = failed {
+            let rejection = Box::new(failed.rejection(line, event_type, values));
+            match &self.invalid {
+                Fallback::Reject => return Err(rejection),
+                Fallback::Let => {}
+                Fallback::Room(room, name) => {
+                    self.add_fallback(scratch, values, *room, name.as_deref());
+                    scratch.warning = Some(rejection);
+                    return Ok(Taken::Event { add_timestamp: false });
+                }
+            }
+            scratch.warning = Some(rejection);
+        }
+        for (name, value) in beside.fields() {
+            if let Some(slot) = self.tree.top(name).filter(|slot| values[*slot] == Value::Absent) {
+                values[slot] = Value::from_json(value);
+            }
+        }
+        self.add_destinations(scratch, known, values);
+        if !scratch.destinations.is_empty() {
+            return Ok(Taken::Event { add_timestamp });
+        }
+        if scratch.names_too_long > 0 {
+            return Ok(Taken::NameTooLong);
+        }
+        self.no_room(scratch, line, values, add_timestamp)
+    }
+
+    fn add_destinations(&self, scratch: &mut Scratch, known: Option<&TypeRoute>, values: &[Value<'_>]) {
+        if let Some(known) = known {
+            for room in &known.rooms {
+                self.rooms[*room].add(scratch, values);
+            }
+            return;
+        }
+        let Value::String(event_type) = &values[self.type_slot] else { return };
+        let mut last = None;
+        for (prefix, room) in &self.prefixes {
+            // A room's patterns stand side by side; it takes an event once.
+            if event_type.starts_with(&**prefix) && last != Some(*room) {
+                last = Some(*room);
+                self.rooms[*room].add(scratch, values);
+            }
+        }
+    }
+
+    fn no_room(
+        &self,
+        scratch: &mut Scratch,
+        line: &str,
+        values: &[Value<'_>],
+        add_timestamp: bool,
+    ) -> Result<Taken, Box<Rejection>> {
+        match &self.unrouted {
+            Fallback::Let => Ok(Taken::Unrouted),
+            Fallback::Room(room, name) => {
+                self.add_fallback(scratch, values, *room, name.as_deref());
+                Ok(Taken::Event { add_timestamp })
+            }
+            Fallback::Reject => {
+                scratch.warning = None;
+                let Value::String(event_type) = &values[self.type_slot] else { return Ok(Taken::Unrouted) };
+                Err(fault::unrouted(line, &self.tree.names_of(self.type_slot), event_type).into())
+            }
+        }
+    }
+
+    fn add_fallback(&self, scratch: &mut Scratch, values: &[Value<'_>], room: usize, name: Option<&str>) {
+        let start = scratch.text.len();
+        scratch.text.push_str(name.unwrap_or(""));
+        let name = start..scratch.text.len();
+        self.rooms[room].add_named(scratch, values, name);
     }
 }
+
+/// What a line that is not refused becomes.
+enum Taken {
+    Event { add_timestamp: bool },
+    Unrouted,
+    NameTooLong,
+}
+
+impl Fallback {
+    fn to_room(config: &Config, name: &str) -> Fallback {
+        let is_static =
+            |room: &crate::config::RoomConfig| room.name.is_static() && room.name.source() == name;
+        let made =
+            || config.rooms.iter().position(|room| !room.name.is_static() && room.name.could_make(name));
+        match config.rooms.iter().position(is_static) {
+            Some(room) => Fallback::Room(room, None),
+            None => made().map_or(Fallback::Reject, |room| Fallback::Room(room, Some(name.into()))),
+        }
+    }
+}
+
+/// Every pattern of every room, with the room's index.
+fn patterns(config: &Config) -> impl Iterator<Item = (usize, &TypePattern)> {
+    config
+        .rooms
+        .iter()
+        .enumerate()
+        .flat_map(|(room, config)| config.types.iter().map(move |types| (room, types)))
+}
+
+fn types(tree: &mut FieldTree, config: &Config) -> HashMap<Box<str>, TypeRoute> {
+    let mut checks: HashMap<Box<str>, Box<[Check]>> = HashMap::new();
+    for (name, built_in) in check::built_in(tree) {
+        checks.insert(name.into(), built_in);
+    }
+    for config in &config.types {
+        checks.insert(config.name.as_str().into(), check::of_config(tree, config));
+    }
+    for (_, pattern) in patterns(config) {
+        if let TypePattern::Exact(name) = pattern {
+            checks.entry(name.as_str().into()).or_default();
+        }
+    }
+    let takes =
+        |name: &str, room: &crate::config::RoomConfig| room.types.iter().any(|types| types.matches(name));
+    checks
+        .into_iter()
+        .map(|(name, checks)| {
+            let rooms = config.rooms.iter().enumerate().filter(|(_, room)| takes(&name, room));
+            let rooms = rooms.map(|(index, _)| index).collect();
+            (name, TypeRoute { checks, rooms })
+        })
+        .collect()
+}
+
+/// An empty vector of the same memory for values of another line. Collecting in place keeps the allocation; if it did
+/// not, only speed would be lost.
+fn recycled<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
+    values.clear();
+    values.into_iter().map(|_| Value::Absent).collect()
+}
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,28 @@
 //! Shards: threads that own connections and fan rooms out to them.
+//!
+//! Everything of a shard is owned by its thread. Others hand it connections through its inbox and tell it of grown
+//! rooms through its bell; nothing else reaches it. A shard encodes for its clients without knowing a transport, and
+//! knows nothing of HTTP.
 
+mod catch_up;
+mod client;
+mod connection;
+mod drain;
+mod hold;
+mod inbox;
+mod membership;
 mod new_client;
+mod pass;
+// The module's main type has its name.
+#[allow(clippy::module_inception)]
+mod shard;
 mod shards;
+#[cfg(test)]
+mod simulation;
+mod socket;
+mod stats;
+mod subscribe;
+mod view;
 
 pub use new_client::{ClientSocket, NewClient};
-pub use shards::Shards;
+pub use shards::{ShardPolls, ShardThreads, Shards};

@@ -1,13 +1,132 @@
 //! The shards, seen from outside.
 
-use super::NewClient;
+use super::inbox::{Inbox, Message};
+use super::new_client::NewClient;
+use super::shard::{Parts, Shard, WAKE};
+use crate::config::ServerConfig;
+use crate::metrics::Metrics;
+use crate::room::{Bell, Rooms};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
-/// Every shard of the daemon.
-pub struct Shards {}
+/// Polls of shards that do not run yet: rooms need the bells before shards can have the rooms.
+pub struct ShardPolls {
+    polls: Vec<(mio::Poll, Arc<Bell>)>,
+}
+
+/// Every shard of the daemon. Cheap to share.
+pub struct Shards {
+    handles: Vec<Handle>,
+}
+
+struct Handle {
+    inbox: Arc<Inbox>,
+    population: Arc<AtomicUsize>,
+}
+
+/// The shards' threads, to be waited for.
+pub struct ShardThreads {
+    threads: Vec<JoinHandle<usize>>,
+}
+
+impl ShardPolls {
+    /// Makes the polls of so many shards.
+    pub fn new(shards: usize) -> io::Result<ShardPolls> {
+        let poll = || {
+            let poll = mio::Poll::new()?;
+            let waker = mio::Waker::new(poll.registry(), WAKE)?;
+            let bell = Bell::new(move || {
+                // The only error is a counter at its end, and then the shard is awake already.
+                let _ = waker.wake();
+            });
+            Ok((poll, Arc::new(bell)))
+        };
+        Ok(ShardPolls { polls: (0..shards).map(|_| poll()).collect::<io::Result<_>>()? })
+    }
+
+    /// What each shard needs, now that there are rooms.
+    pub(super) fn into_parts(
+        self,
+        rooms: &Arc<Rooms>,
+        server: &ServerConfig,
+        metrics: &Arc<Metrics>,
+    ) -> Vec<Parts> {
+        let (numbers, filtered_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+        let parts = |(index, (poll, bell)): (usize, (mio::Poll, Arc<Bell>))| Parts {
+            index: index as u16,
+            poll,
+            inbox: Arc::new(Inbox::new(Arc::clone(&bell))),
+            bell,
+            rooms: Arc::clone(rooms),
+            metrics: Arc::clone(metrics),
+            population: Arc::new(AtomicUsize::new(0)),
+            numbers: Arc::clone(&numbers),
+            filtered_views: Arc::clone(&filtered_views),
+            server: server.clone(),
+        };
+        self.polls.into_iter().enumerate().map(parts).collect()
+    }
+
+    /// The shards' bells, in order.
+    pub fn bells(&self) -> Vec<Arc<Bell>> {
+        self.polls.iter().map(|(_, bell)| Arc::clone(bell)).collect()
+    }
+}
 
 impl Shards {
-    /// Hands a connection to a shard, which serves it from now on. Never blocks.
-    pub fn adopt(&self, _client: NewClient) {
-        todo!()
+    /// Starts a thread for each shard.
+    pub fn spawn(
+        polls: ShardPolls,
+        rooms: &Arc<Rooms>,
+        server: &ServerConfig,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<(Arc<Shards>, ShardThreads)> {
+        let (mut handles, mut threads) = (Vec::new(), Vec::new());
+        for parts in polls.into_parts(rooms, server, metrics) {
+            handles
+                .push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
+            let thread = std::thread::Builder::new().name(format!("shard-{}", parts.index));
+            threads.push(thread.spawn(move || Shard::new(parts).run())?);
+        }
+        Ok((Arc::new(Shards { handles }), ShardThreads { threads }))
+    }
+
+    /// Hands a connection to the shard with the fewest clients, which serves it from now on. Never blocks.
+    pub fn adopt(&self, client: NewClient) {
+        let fewest = self.handles.iter().min_by_key(|handle| handle.population.load(Ordering::Relaxed));
+        let handle = fewest.expect("a daemon has a shard");
+        // Counted at once, for those who come before the shard has taken this one over.
+        handle.population.fetch_add(1, Ordering::Relaxed);
+        handle.inbox.put(Message::Adopt(Box::new(client)));
+    }
+
+    /// Has every shard deliver what there is, close its clients and end, at the latest at `deadline`.
+    pub fn drain(&self, deadline: Instant) {
+        for handle in &self.handles {
+            handle.inbox.put(Message::Drain(deadline));
+        }
+    }
+
+    /// Has every shard end now.
+    pub fn stop(&self) {
+        for handle in &self.handles {
+            handle.inbox.put(Message::Stop);
+        }
+    }
+}
+
+impl ShardThreads {
+    /// Waits for every shard's end. Returns how many clients were left with something undelivered.
+    pub fn join(self) -> usize {
+        let ended = self.threads.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| {
+                tracing::error!("a shard has panicked");
+                0
+            })
+        });
+        ended.sum()
     }
 }

@@ -464,6 +464,20 @@ mod tests {
     }
 
     #[test]
+    fn a_where_is_text_or_an_object() {
+        for condition in [r#""severity == \"error\"""#, r#"{"severity":"error"}"#, r#"{"agentId":["a","b"]}"#]
+        {
+            let text = format!(r#"{{"type":"subscribe","rooms":{{"room":"a","where":{condition}}}}}"#);
+            let Ok(ClientMessage::Subscribe { rooms, .. }) = parse_message(&text) else { panic!("{text}") };
+            assert!(rooms[0].as_ref().is_ok_and(|room| room.condition.is_some()), "{:?}", rooms[0]);
+        }
+        let bad = r#"{"room":"x","where":"severity = \"error\""}"#;
+        check_room_refused(bad, ErrorCode::BadWhere, "column 10", "");
+        check_room_refused(r#"{"room":"x","where":""}"#, ErrorCode::BadWhere, "`where`", "");
+        check_room_refused(r#"{"room":"x","where":{"a":{}}}"#, ErrorCode::BadWhere, "`where`", "");
+    }
+
+    #[test]
     fn depth_costs_no_stack() {
         let deep = format!(r#"{{"type":"ping","x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(parse_message(&deep), Ok(ClientMessage::Ping { id: None }));

@@ -1,0 +1,172 @@
+//! What a line costs on its way in, against serde_json alone on the same line.
+//!
+//! `cargo bench --bench ingest`. Times and allocations per line; the ratio of `read_and_route` to `serde_json_alone` is
+//! what docs/performance.md records.
+
+#![allow(missing_docs, reason = "a program, not a library")]
+
+use broadcastd::config::{
+    Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
+    Invalid, LimitsConfig, Rate, RoomConfig, ServerConfig, SlowClient, Unrouted, WhenFull,
+};
+use broadcastd::event::{Event, Filter};
+use broadcastd::pattern::{Condition, Template, TypePattern};
+use broadcastd::route::{Beside, Outcome, Routes, Scratch};
+use divan::{AllocProfiler, Bencher, black_box};
+use serde::Deserialize;
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+/// 250 bytes, as an agent reports itself.
+const AGENT_STATE: &str = concat!(
+    r#"{"type":"agent_state","agentId":"agent-0042","status":"busy","currentTask":"summarise the open tickets","#,
+    r#""resourceUsage":{"cpu":12.5,"memory":402.5,"activeConnections":3},"#,
+    r#""metadata":{"region":"eu-west-1","model":"small","attempt":2,"queue":"default"}}"#
+);
+
+fn main() {
+    assert_eq!(AGENT_STATE.len(), 250);
+    divan::main();
+}
+
+/// The type's fields, borrowed: the least that a check of the line can parse.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(dead_code, reason = "parsed, not read")]
+struct AgentState<'a> {
+    r#type: &'a str,
+    agent_id: &'a str,
+    status: &'a str,
+    current_task: Option<&'a str>,
+    resource_usage: ResourceUsage,
+    metadata: Option<serde::de::IgnoredAny>,
+    timestamp: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(dead_code, reason = "parsed, not read")]
+struct ResourceUsage {
+    cpu: f64,
+    memory: f64,
+    active_connections: f64,
+}
+
+#[divan::bench(sample_count = 200, sample_size = 500)]
+fn serde_json_alone(bencher: Bencher<'_, '_>) {
+    bencher.bench(|| {
+        let text = std::str::from_utf8(black_box(AGENT_STATE.as_bytes())).expect("the line is UTF-8");
+        let event: AgentState<'_> = serde_json::from_str(text).expect("the line is an agent_state");
+        black_box(event.agent_id.len())
+    });
+}
+
+/// Two rooms: `agent_states` and `agent:{agentId}`, among the rooms of the built-in configuration.
+#[divan::bench(sample_count = 200, sample_size = 500)]
+fn read_and_route(bencher: Bencher<'_, '_>) {
+    let config = config();
+    let routes = Routes::compile(&config, &config.ingest.listen[0]);
+    let beside = Beside::default();
+    let mut scratch = Scratch::default();
+    let mut seq = 0;
+    bencher.bench_local(|| {
+        let line = black_box(AGENT_STATE.as_bytes());
+        let outcome = routes.read(&mut scratch, line, &beside, 1_700_000_000_000, || {
+            seq += 1;
+            seq
+        });
+        assert_eq!(scratch.destinations.len(), 2);
+        let Ok(Outcome::Event(event)) = outcome else { panic!("the line is an event") };
+        black_box(event.size())
+    });
+}
+
+#[divan::bench(sample_count = 200, sample_size = 500)]
+fn filter_a_stored_event(bencher: Bencher<'_, '_>) {
+    let condition = "status == \"busy\" && resourceUsage.cpu > 10";
+    let filter = Filter::new(Condition::parse(condition).expect("a condition"));
+    let event = Event::new(1, 2, &[AGENT_STATE.as_bytes()], &[], &mut Vec::new());
+    bencher.bench(|| assert!(filter.passes(black_box(&event))));
+}
+
+fn room(name: &str, types: &str, condition: Option<&str>) -> RoomConfig {
+    RoomConfig {
+        name: Template::parse(name).expect("a name"),
+        types: vec![TypePattern::parse(types).expect("a pattern")],
+        condition: condition.map(|condition| Condition::parse(condition).expect("a condition")),
+        key: Vec::new(),
+        snapshot: false,
+        buffer: None,
+        urgent: None,
+        history: HistoryConfig { events: 1000, age: Duration::from_secs(600), bytes: 4 << 20 },
+        slow_client: SlowClient::Replay,
+    }
+}
+
+fn config() -> Config {
+    let rate = Rate { per_second: 20.0, burst: 40 };
+    let listener = IngestListenConfig {
+        addr: IngestAddr::Stdin,
+        ack: Ack::Errors,
+        when_full: WhenFull::Wait,
+        type_field: "type".to_owned(),
+        add_timestamp: true,
+    };
+    Config {
+        server: ServerConfig {
+            listen: Vec::new(),
+            allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            expose: Vec::new(),
+            drain_timeout: Duration::from_secs(10),
+            shards: 1,
+            heartbeat: Duration::from_secs(25),
+            handshake_timeout: Duration::from_secs(10),
+            handshakes: 256,
+            watch: false,
+            auth_none: false,
+        },
+        admin: AdminConfig { listen: Vec::new(), auth_none: false },
+        ingest: IngestConfig {
+            listen: vec![listener],
+            connections: 4096,
+            max_event_size: 1 << 20,
+            backlog: 64 << 20,
+            unrouted: Unrouted::Reject,
+            invalid: Invalid::Reject,
+            threads: 1,
+            auth_none: false,
+        },
+        limits: LimitsConfig {
+            clients: 100_000,
+            rooms: 20_000,
+            history_memory: 512 << 20,
+            views: 1000,
+            keys: 10_000,
+            clients_per_ip: None,
+            client: ClientLimits {
+                rooms: 256,
+                message_size: 64 << 10,
+                messages: rate,
+                subscriptions: rate,
+                unsent: 128 << 10,
+                user_timeout: Duration::from_secs(30),
+            },
+        },
+        rooms: vec![
+            room("agent_states", "agent_state", None),
+            room("performance_metrics", "performance_metric", None),
+            room("workflow_executions", "workflow_execution", None),
+            room("memory_timeline", "memory_timeline", None),
+            room("system_alerts", "system_alert", None),
+            room("critical", "system_alert", Some(r#"severity in ["error", "critical"]"#)),
+            room("agent:{agentId}", "*", None),
+            room("workflow:{workflowId}", "*", None),
+            room("run:{runId}", "*", None),
+        ],
+        types: Vec::new(),
+        tests: Vec::new(),
+    }
+}

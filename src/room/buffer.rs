@@ -1,0 +1,173 @@
+//! What waits before a room's log: so many events, so much time, in groups, or only the newest of every key.
+//!
+//! Pure. Offsets are given when it is flushed, group after group, so every batch is contiguous.
+
+use crate::config::BufferConfig;
+use crate::event::{BATCH_EVENTS, Batch, Event};
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// A buffer is flushed when it holds so many bytes, whatever its limits say: only `events` is configured, and events
+/// may be up to a megabyte long.
+const FLUSH_BYTES: u64 = 1 << 20;
+/// A buffer is flushed when it has so many groups: their names come from producers.
+const GROUPS: usize = 1000;
+
+/// A room's buffer.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    groups: Vec<Group>,
+    by_name: HashMap<Box<str>, usize>,
+    events: usize,
+    bytes: u64,
+    /// When the oldest event came in.
+    opened_at: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    events: Vec<Event>,
+    /// Where a key's newest event is in `events`; used with `keep = "newest"` only.
+    by_key: HashMap<Box<str>, usize>,
+}
+
+/// What a push did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// Whether an older event of the key was replaced.
+    pub replaced: bool,
+    /// Whether the buffer must be flushed now.
+    pub full: bool,
+}
+
+impl Buffer {
+    /// Adds an event. `keys` bounds how many keys are kept at once.
+    pub fn push(
+        &mut self,
+        config: &BufferConfig,
+        keys: usize,
+        event: Event,
+        group: &str,
+        key: &str,
+        now: Instant,
+    ) -> Pushed {
+        self.opened_at.get_or_insert(now);
+        let index = self.group(group);
+        let group = &mut self.groups[index];
+        self.bytes += event.size();
+        let place = config.keep_newest.then(|| group.by_key.get(key).copied()).flatten();
+        if let Some(place) = place {
+            self.bytes -= group.events[place].size();
+            group.events[place] = event;
+        } else {
+            if config.keep_newest {
+                group.by_key.insert(key.into(), group.events.len());
+            }
+            group.events.push(event);
+            self.events += 1;
+        }
+        let most = config.events.unwrap_or(usize::MAX).min(keys);
+        let full = self.events >= most || self.bytes >= FLUSH_BYTES || self.groups.len() >= GROUPS;
+        Pushed { replaced: place.is_some(), full }
+    }
+
+    /// Hands every event to `append`, group by group in the order the groups came up, oldest first within a group, cut
+    /// into batches; and is empty then.
+    pub fn flush(&mut self, mut append: impl FnMut(Event, Batch)) {
+        for group in &mut self.groups {
+            // A key's newest event took the place of an older one.
+            group.events.sort_by_key(Event::seq);
+            let mut left = group.events.len();
+            for (index, event) in group.events.drain(..).enumerate() {
+                left -= 1;
+                let ends = left == 0 || (index + 1) % BATCH_EVENTS == 0;
+                append(event, if ends { Batch::Last } else { Batch::More });
+            }
+        }
+        *self = Buffer::default();
+    }
+
+    /// When the oldest event came in; none when empty.
+    pub fn opened_at(&self) -> Option<Instant> {
+        self.opened_at
+    }
+
+    /// Bytes it holds.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn group(&mut self, name: &str) -> usize {
+        if let Some(index) = self.by_name.get(name) {
+            return *index;
+        }
+        self.by_name.insert(name.into(), self.groups.len());
+        self.groups.push(Group::default());
+        self.groups.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn config(events: Option<usize>, keep_newest: bool) -> BufferConfig {
+        BufferConfig { events, flush_interval: Duration::from_secs(1), group_by: None, keep_newest }
+    }
+
+    fn event(seq: u64) -> Event {
+        Event::new(seq, 0, &[b"{}"], b"", &mut Vec::new())
+    }
+
+    fn flushed(buffer: &mut Buffer) -> Vec<(u64, Batch)> {
+        let mut out = Vec::new();
+        buffer.flush(|event, batch| out.push((event.seq(), batch)));
+        assert!(buffer.opened_at().is_none() && buffer.bytes() == 0);
+        out
+    }
+
+    #[test]
+    fn groups_are_flushed_one_after_the_other() {
+        let mut buffer = Buffer::default();
+        let now = Instant::now();
+        for (seq, group) in [(1, "cpu"), (2, "net"), (3, "cpu"), (4, "net")] {
+            let pushed = buffer.push(&config(Some(4), false), 100, event(seq), group, "", now);
+            assert_eq!(pushed, Pushed { replaced: false, full: seq == 4 });
+        }
+        use Batch::{Last, More};
+        assert_eq!(flushed(&mut buffer), [(1, More), (3, Last), (2, More), (4, Last)]);
+    }
+
+    #[test]
+    fn the_newest_of_every_key_is_kept_in_the_order_of_arrival() {
+        let mut buffer = Buffer::default();
+        let now = Instant::now();
+        let keyed = config(None, true);
+        for (seq, key, replaced) in [(1, "a", false), (2, "b", false), (3, "a", true)] {
+            assert_eq!(buffer.push(&keyed, 100, event(seq), "", key, now), Pushed { replaced, full: false });
+        }
+        assert_eq!(flushed(&mut buffer), [(2, Batch::More), (3, Batch::Last)]);
+        for seq in 1..=3 {
+            let pushed = buffer.push(&keyed, 3, event(seq), "", &seq.to_string(), now);
+            assert_eq!(pushed.full, seq == 3, "keys are bounded");
+        }
+    }
+
+    #[test]
+    fn batches_are_cut_and_bytes_bound_a_buffer_without_events() {
+        let mut buffer = Buffer::default();
+        let now = Instant::now();
+        for seq in 1..=130 {
+            buffer.push(&config(None, false), 1000, event(seq), "", "", now);
+        }
+        let ends: Vec<u64> = flushed(&mut buffer)
+            .iter()
+            .filter(|(_, batch)| *batch == Batch::Last)
+            .map(|(seq, _)| *seq)
+            .collect();
+        assert_eq!(ends, [64, 128, 130]);
+        let large = Event::new(1, 0, &[&[b'x'; 1 << 20]], b"", &mut Vec::new());
+        assert!(buffer.push(&config(None, false), 1000, large, "", "", now).full);
+    }
+}

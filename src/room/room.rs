@@ -1,0 +1,375 @@
+//! One room: its log, its buffer, and the shards that read it, behind one short lock.
+
+use super::buffer::Buffer;
+use super::log::{Log, ReadLimit};
+use super::totals::Totals;
+use crate::config::RoomConfig;
+use crate::event::{Batch, Entry, Event};
+use crate::wire::Epoch;
+use smallvec::SmallVec;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
+
+/// A named log. Until the first event is published it is an *interest*: a name, an epoch and its subscribers.
+pub struct Room {
+    name: Box<str>,
+    /// Set once, when the room stops being an interest; read without the lock on the way of every event.
+    holds_events: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    policy: Arc<RoomConfig>,
+    epoch: Epoch,
+    /// Offset that the log goes on after, while there is none.
+    head: u64,
+    body: Option<Box<Body>>,
+    seats: SmallVec<[Seat; 1]>,
+    /// Closed rooms are out of the registry; whoever still holds one looks the name up again.
+    closed: bool,
+}
+
+/// What a room has once something was published.
+struct Body {
+    log: Log,
+    buffer: Buffer,
+    /// Whether a flush of the buffer is on the clock.
+    on_clock: bool,
+}
+
+/// A shard that has subscriptions to the room.
+struct Seat {
+    shard: u16,
+    /// Whether the shard was told that the room has grown, and has not read it since.
+    told: bool,
+    /// What the shard calls the room.
+    token: u32,
+    /// Offset up to which every view of the shard has been encoded.
+    passed: u64,
+}
+
+/// The room is out of the registry; look its name up again.
+#[derive(Debug)]
+pub struct Closed;
+
+/// An event on its way into a room.
+#[derive(Debug)]
+pub struct Staged {
+    /// The event.
+    pub event: Event,
+    /// Value of the buffer's `group_by`; empty without.
+    pub group: Box<str>,
+    /// Value of the room's `key`, where the buffer keeps the newest of each; empty otherwise.
+    pub key: Box<str>,
+    /// Whether the buffer is flushed at once.
+    pub urgent: bool,
+}
+
+/// A room's log as a new subscription finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// This life of the log.
+    pub epoch: Epoch,
+    /// Offset of the newest event.
+    pub head: u64,
+    /// Offset of the oldest event of history, or of the next one.
+    pub first: u64,
+}
+
+/// Who is to be told that the room has grown: (shard, token).
+pub type Tokens = Vec<(u16, u32)>;
+
+/// What publishing did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Published {
+    /// Events of a key that a newer one replaced in the buffer.
+    pub replaced: u64,
+    /// When the buffer must be flushed, if that is not on the clock yet.
+    pub flush_at: Option<Instant>,
+}
+
+impl Room {
+    /// An interest. Its log will go on after `head` in `epoch`.
+    pub(super) fn new(name: &str, policy: Arc<RoomConfig>, epoch: Epoch, head: u64) -> Room {
+        let state = State { policy, epoch, head, body: None, seats: SmallVec::new(), closed: false };
+        Room { name: name.into(), holds_events: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    /// The room's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the configuration says of it.
+    pub fn policy(&self) -> Arc<RoomConfig> {
+        Arc::clone(&self.lock().policy)
+    }
+
+    /// Whether something was ever published; false for an interest.
+    pub fn holds_events(&self) -> bool {
+        self.holds_events.load(Ordering::Acquire)
+    }
+
+    /// Makes the room one that holds events, if `claim` grants it a place among `limits.rooms`.
+    pub(super) fn open(&self, claim: impl FnOnce() -> bool) -> Result<bool, Closed> {
+        let mut state = self.live()?;
+        if state.body.is_none() {
+            if !claim() {
+                return Ok(false);
+            }
+            let log = Log::new(state.head);
+            state.body = Some(Box::new(Body { log, buffer: Buffer::default(), on_clock: false }));
+            self.holds_events.store(true, Ordering::Release);
+        }
+        Ok(true)
+    }
+
+    /// Takes a read's events, in order, out of `staged`. On `Closed`, `staged` is as it was.
+    pub(super) fn publish(
+        &self,
+        staged: &mut Vec<Staged>,
+        keys: usize,
+        now: Instant,
+        now_ms: u64,
+        totals: &Totals,
+        tokens: &mut Tokens,
+    ) -> Result<Published, Closed> {
+        let mut guard = self.live()?;
+        let state = &mut *guard;
+        let body = state.body.as_mut().expect("a publisher opens a room before it publishes there");
+        let mut published = Published::default();
+        let head = body.log.head();
+        let mut change = totals.change(&body.log, &body.buffer);
+        match &state.policy.buffer {
+            None => {
+                for item in staged.drain(..) {
+                    body.log.append(item.event, Batch::Single);
+                }
+            }
+            Some(config) => {
+                for item in staged.drain(..) {
+                    let pushed = body.buffer.push(config, keys, item.event, &item.group, &item.key, now);
+                    published.replaced += u64::from(pushed.replaced);
+                    if pushed.full || item.urgent {
+                        body.flush();
+                    }
+                }
+                if let (Some(opened), false) = (body.buffer.opened_at(), body.on_clock) {
+                    body.on_clock = true;
+                    published.flush_at = Some(opened + config.flush_interval);
+                }
+            }
+        }
+        body.log.trim(&state.policy.history, now_ms, passed(&state.seats));
+        change.apply(&body.log, &body.buffer);
+        if body.log.head() > head {
+            tell(&mut state.seats, tokens);
+        }
+        Ok(published)
+    }
+
+    /// Flushes the buffer if its time has come. Returns when to come back, if anything is left to flush later.
+    pub(super) fn flush_due(
+        &self,
+        now: Instant,
+        now_ms: u64,
+        force: bool,
+        totals: &Totals,
+        tokens: &mut Tokens,
+    ) -> Option<Instant> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let body = state.body.as_mut()?;
+        body.on_clock = false;
+        let interval =
+            state.policy.buffer.as_ref().map_or(std::time::Duration::ZERO, |config| config.flush_interval);
+        let due = body.buffer.opened_at()? + interval;
+        if due > now && !force {
+            body.on_clock = true;
+            return Some(due);
+        }
+        let mut change = totals.change(&body.log, &body.buffer);
+        body.flush();
+        body.log.trim(&state.policy.history, now_ms, passed(&state.seats));
+        change.apply(&body.log, &body.buffer);
+        tell(&mut state.seats, tokens);
+        None
+    }
+
+    /// Registers a shard, or finds it registered, and returns the log's tail, all under one hold of the lock: whatever
+    /// is published after is told to the shard.
+    ///
+    /// `token` is what the shard will call the room; the one that it calls it already is returned if there is one.
+    pub(super) fn register(&self, shard: u16, token: u32) -> Result<(u32, Tail), Closed> {
+        let mut state = self.live()?;
+        let tail = state.tail();
+        if let Some(seat) = state.seats.iter().find(|seat| seat.shard == shard) {
+            return Ok((seat.token, tail));
+        }
+        state.seats.push(Seat { shard, told: false, token, passed: tail.head });
+        Ok((token, tail))
+    }
+
+    /// Forgets a shard. True when nobody reads the room any more.
+    pub(super) fn unregister(&self, shard: u16, totals: &Totals) -> bool {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.seats.retain(|seat| seat.shard != shard);
+        state.release(totals);
+        state.seats.is_empty()
+    }
+
+    /// Reads events after `after` into `out` for a shard's view, and notes that the shard has been told. Returns the
+    /// offset of the first event read and the log's head. The wait for the lock is added to `lock_wait_ns`.
+    pub fn take(
+        &self,
+        shard: u16,
+        after: u64,
+        limit: ReadLimit,
+        out: &mut Vec<Entry>,
+        lock_wait_ns: &mut u64,
+    ) -> (u64, u64) {
+        let mut state = self.lock_timed(lock_wait_ns);
+        if let Some(seat) = state.seats.iter_mut().find(|seat| seat.shard == shard) {
+            seat.told = false;
+        }
+        match &state.body {
+            None => (after + 1, state.head),
+            Some(body) => (body.log.read(after, limit, out), body.log.head()),
+        }
+    }
+
+    /// Notes that every view of a shard has been encoded up to `offset`, so that backlog can go.
+    pub fn pass(&self, shard: u16, offset: u64, totals: &Totals) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if let Some(seat) = state.seats.iter_mut().find(|seat| seat.shard == shard) {
+            seat.passed = offset;
+        }
+        state.release(totals);
+    }
+
+    /// Reads events after `after` for one who catches up. Returns the offset of the first event read.
+    pub fn read(&self, after: u64, limit: ReadLimit, out: &mut Vec<Entry>) -> u64 {
+        match &self.lock().body {
+            None => after + 1,
+            Some(body) => body.log.read(after, limit, out),
+        }
+    }
+
+    /// Offset of the oldest event of history, or of the next one.
+    pub fn history_first(&self) -> u64 {
+        self.lock().tail().first
+    }
+
+    /// The offset after which everything was accepted at `since_ms` or later.
+    pub fn offset_before(&self, since_ms: u64) -> u64 {
+        let state = self.lock();
+        state.body.as_ref().map_or(state.head, |body| body.log.offset_before(since_ms))
+    }
+
+    /// Lets history that is too old go; closes the room if `reclaim` and nobody needs it. Returns its epoch and head if
+    /// it was closed.
+    pub(super) fn sweep(&self, now_ms: u64, reclaim: bool, totals: &Totals) -> Option<(Epoch, u64)> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if let Some(body) = &mut state.body {
+            let mut change = totals.change(&body.log, &body.buffer);
+            body.log.trim(&state.policy.history, now_ms, passed(&state.seats));
+            change.apply(&body.log, &body.buffer);
+        }
+        let empty =
+            state.body.as_ref().is_none_or(|body| body.log.is_empty() && body.buffer.opened_at().is_none());
+        let unused = empty && state.seats.is_empty() && reclaim && !state.closed;
+        unused.then(|| {
+            state.closed = true;
+            let tail = state.tail();
+            (tail.epoch, tail.head)
+        })
+    }
+
+    /// Bytes of history.
+    pub(super) fn history_bytes(&self) -> u64 {
+        self.lock().body.as_ref().map_or(0, |body| body.log.history_bytes())
+    }
+
+    /// Lets the oldest history go until at most `bytes` are left.
+    pub(super) fn shrink(&self, bytes: u64, now_ms: u64, totals: &Totals) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if let Some(body) = &mut state.body {
+            let mut change = totals.change(&body.log, &body.buffer);
+            let limit = crate::config::HistoryConfig {
+                bytes: bytes.min(state.policy.history.bytes),
+                ..state.policy.history
+            };
+            body.log.trim(&limit, now_ms, passed(&state.seats));
+            change.apply(&body.log, &body.buffer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_timed(&self, wait_ns: &mut u64) -> MutexGuard<'_, State> {
+        match self.state.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let start = Instant::now();
+                let guard = self.lock();
+                *wait_ns += start.elapsed().as_nanos() as u64;
+                guard
+            }
+        }
+    }
+
+    fn live(&self) -> Result<MutexGuard<'_, State>, Closed> {
+        let state = self.lock();
+        if state.closed { Err(Closed) } else { Ok(state) }
+    }
+}
+
+impl State {
+    fn tail(&self) -> Tail {
+        match &self.body {
+            None => Tail { epoch: self.epoch, head: self.head, first: self.head + 1 },
+            Some(body) => Tail { epoch: self.epoch, head: body.log.head(), first: body.log.history_first() },
+        }
+    }
+
+    fn release(&mut self, totals: &Totals) {
+        if let Some(body) = &mut self.body {
+            let mut change = totals.change(&body.log, &body.buffer);
+            body.log.release(passed(&self.seats));
+            change.apply(&body.log, &body.buffer);
+        }
+    }
+}
+
+impl Body {
+    fn flush(&mut self) {
+        let log = &mut self.log;
+        self.buffer.flush(|event, batch| log.append(event, batch));
+    }
+}
+
+/// The offset up to which every shard has passed; without readers, all of it.
+fn passed(seats: &[Seat]) -> u64 {
+    seats.iter().map(|seat| seat.passed).min().unwrap_or(u64::MAX)
+}
+
+fn tell(seats: &mut [Seat], tokens: &mut Tokens) {
+    for seat in seats.iter_mut().filter(|seat| !seat.told) {
+        seat.told = true;
+        tokens.push((seat.shard, seat.token));
+    }
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Room({})", self.name)
+    }
+}

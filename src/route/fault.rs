@@ -1,0 +1,183 @@
+//! The words for what is wrong with a line. Only reached by lines that are refused.
+
+use super::check::Check;
+use super::{Rejection, RejectionCode, json};
+use crate::config::FieldKind;
+
+/// How much of a value is shown in a message, in characters.
+const SHOWN_CHARS: usize = 40;
+/// The closest name is suggested when it is at least as similar as this (Jaro-Winkler), as in `agent_id`, `agentId`.
+const SIMILAR: f64 = 0.85;
+/// A type longer than this is not written into a TOML hint.
+const HINT_TYPE_BYTES: usize = 100;
+
+/// Bytes that are not UTF-8.
+pub(super) fn bad_utf8(line: &[u8], error: std::str::Utf8Error) -> Rejection {
+    let at = error.valid_up_to();
+    let message = format!("byte 0x{:02x} is not UTF-8", line.get(at).copied().unwrap_or_default());
+    Rejection::new(RejectionCode::BadUtf8, at + 1, message)
+}
+
+/// A line that does not begin with `{`.
+pub(super) fn not_an_object(line: &str) -> Rejection {
+    if let Some(rejection) = pretty_printed(line) {
+        return rejection;
+    }
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(line) {
+        return bad_json(line, &error);
+    }
+    let value = line.trim_start_matches(json::is_space);
+    let column = line.len() - value.len() + 1;
+    let message = format!("a line must be an object, found {}", describe(json::value_at(line, column)));
+    let rejection = Rejection::new(RejectionCode::NotAnObject, column, message);
+    if value.starts_with('[') {
+        return rejection.hint("write one object a line: jq -c '.[]'");
+    }
+    rejection
+}
+
+/// A line that is not JSON.
+pub(super) fn bad_json(line: &str, error: &serde_json::Error) -> Rejection {
+    pretty_printed(line).unwrap_or_else(|| {
+        let message = format!("not JSON: {}", json::error_message(error));
+        Rejection::new(RejectionCode::BadJson, json::error_column(line, error), message)
+    })
+}
+
+/// A line of an object that is spread over several lines: a bracket alone, or `"name": …` without braces.
+fn pretty_printed(line: &str) -> Option<Rejection> {
+    let text = line.trim_matches(json::is_space);
+    let is_bracket = matches!(text, "{" | "}" | "}," | "[" | "]" | "],");
+    let is_member = || {
+        let mut words = serde_json::Deserializer::from_str(text).into_iter::<String>();
+        text.starts_with('"')
+            && matches!(words.next(), Some(Ok(_)))
+            && text[words.byte_offset()..].trim_start_matches(json::is_space).starts_with(':')
+    };
+    (is_bracket || is_member()).then(|| {
+        let column = line.len() - line.trim_start_matches(json::is_space).len() + 1;
+        let message = "this is a part of an object that is spread over several lines";
+        Rejection::new(RejectionCode::PrettyPrinted, column.min(line.len()), message)
+            .hint("write every object on one line: jq -c .")
+    })
+}
+
+/// Nesting.
+pub(super) fn too_deep(column: usize) -> Rejection {
+    let message = format!("nested deeper than {}", json::MAX_DEPTH);
+    Rejection::new(RejectionCode::TooDeep, column, message)
+}
+
+/// A field that appears twice.
+pub(super) fn duplicate_field(line: &str, names: &[String]) -> Rejection {
+    let path = names.join(".");
+    let message = format!("`{path}` appears twice, so that it has no one value");
+    Rejection::new(RejectionCode::DuplicateField, json::column_of_double(line, names), message).path(path)
+}
+
+/// No type, or one that is none.
+pub(super) fn bad_type(line: &str, type_names: &[String], is_absent: bool) -> Rejection {
+    let path = type_names.join(".");
+    let column = json::column_of(line, type_names);
+    let message = if is_absent {
+        format!("an event needs `{path}`, a string")
+    } else {
+        format!(
+            "`{path}` must be a string that is not empty, found {}",
+            describe(json::value_at(line, column))
+        )
+    };
+    let rejection = Rejection::new(RejectionCode::BadType, column, message);
+    let rejection = match similar_name(line, column, type_names).filter(|_| is_absent) {
+        Some(similar) => rejection.hint(format!(
+            "did you mean `{similar}`? then set type_field = {} at the listener",
+            serde_json::Value::from(similar.as_str())
+        )),
+        None => rejection,
+    };
+    rejection.path(path)
+}
+
+/// A field that must be there is not.
+pub(super) fn missing_field(line: &str, event_type: &str, check: &Check) -> Rejection {
+    let names: Vec<String> = check.path.names().map(str::to_owned).collect();
+    let column = json::column_of(line, &names);
+    let message = format!("{event_type} needs `{}`, {}", check.path, expected(&check.kind));
+    let rejection = Rejection::new(RejectionCode::MissingField, column, message).path(check.path.to_string());
+    match similar_name(line, column, &names) {
+        Some(similar) => rejection.hint(format!("did you mean `{}` by `{similar}`?", check.path)),
+        None => rejection,
+    }
+}
+
+/// A field is not what its type says.
+pub(super) fn bad_field(line: &str, check: &Check) -> Rejection {
+    let names: Vec<&str> = check.path.names().collect();
+    let column = json::column_of(line, &names);
+    let found = describe(json::value_at(line, column));
+    let message = format!("`{}` must be {}, found {found}", check.path, expected(&check.kind));
+    Rejection::new(RejectionCode::BadField, column, message).path(check.path.to_string())
+}
+
+/// No room takes it.
+pub(super) fn unrouted(line: &str, type_names: &[String], event_type: &str) -> Rejection {
+    let shown = shortened(event_type);
+    let message = format!("no room takes this event of type \"{shown}\"");
+    let rejection = Rejection::new(RejectionCode::Unrouted, json::column_of(line, type_names), message)
+        .path(type_names.join("."));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let is_pattern = event_type.contains('*');
+    if is_pattern || event_type.len() > HINT_TYPE_BYTES {
+        return rejection.hint("[rooms.other]\ntypes = [\"*\"]");
+    }
+    let room: String = event_type.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    // JSON's escapes are TOML's as well.
+    rejection.hint(format!("[rooms.{room}]\ntypes = [{}]", serde_json::Value::from(event_type)))
+}
+
+/// The name in the object at a column that is most like the last of `names`.
+fn similar_name(line: &str, column: usize, names: &[String]) -> Option<String> {
+    let wanted = names.last()?;
+    let folded = |name: &str| name.replace(['_', '-'], "").to_lowercase();
+    json::names_at(line, column)
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&folded(&name), &folded(wanted)), name))
+        .filter(|(similarity, name)| *similarity >= SIMILAR && name != wanted)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, name)| name)
+}
+
+fn expected(kind: &FieldKind) -> String {
+    let plain = match kind {
+        FieldKind::Any => "any value",
+        FieldKind::String => "a string",
+        FieldKind::Number => "a number",
+        FieldKind::Percent => "a number from 0 to 100",
+        FieldKind::Boolean => "true or false",
+        FieldKind::Object => "an object",
+        FieldKind::Array => "an array",
+        FieldKind::Strings => "an array of strings",
+        FieldKind::OneOf(words) => return format!("one of {}", words.join(", ")),
+    };
+    plain.to_owned()
+}
+
+/// A value as a message names it.
+fn describe(value: &str) -> String {
+    let shown = shortened(value);
+    match value.as_bytes().first() {
+        Some(b'"') => format!("the string {shown}"),
+        Some(b'{') => "an object".to_owned(),
+        Some(b'[') if value.contains('"') => format!("the array {shown}"),
+        Some(b'[') => "an array".to_owned(),
+        Some(b't' | b'f' | b'n') => shown,
+        _ => format!("the number {shown}"),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

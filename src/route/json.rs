@@ -1,0 +1,184 @@
+//! Where things are in a JSON text: for error messages, never for a line that is well.
+
+/// Nesting allowed in a line: readers of any language take that much, and real events have a handful.
+pub(super) const MAX_DEPTH: usize = 64;
+
+/// Whether JSON calls a character white space.
+pub(super) fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r' | '\n')
+}
+
+/// The 1-based byte column of the first bracket that is nested deeper than [`MAX_DEPTH`]. One cheap pass for nearly
+/// every line; brackets inside strings are told apart only when there are many.
+pub(super) fn too_deep(line: &str) -> Option<usize> {
+    // `{` and `[` differ in one bit, which no other bytes that become `{` have. Counts of a chunk fit a byte, so that
+    // the compiler counts many bytes at once.
+    let in_chunk = |chunk: &[u8]| chunk.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
+    let opening: usize = line.as_bytes().chunks(128).map(|chunk| usize::from(in_chunk(chunk))).sum();
+    if opening <= MAX_DEPTH { None } else { exactly_too_deep(line.as_bytes()) }
+}
+
+fn exactly_too_deep(bytes: &[u8]) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
+            }
+            b'{' | b'[' if depth == MAX_DEPTH => return Some(at + 1),
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The 1-based byte column of a parser's error; its own count begins anew at every line of a multi-line text.
+pub(super) fn error_column(text: &str, error: &serde_json::Error) -> usize {
+    let before: usize = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    (before + error.column()).clamp(1, text.len().max(1))
+}
+
+/// A parser's message without the place at its end, which is told apart from it.
+pub(super) fn error_message(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    message.strip_suffix(&place).unwrap_or(&message).to_owned()
+}
+
+/// The 1-based byte column of the value at a path in a valid object; of the innermost object on the way that is there,
+/// when the value is not.
+pub(super) fn column_of<S: AsRef<str>>(text: &str, names: &[S]) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = skip_space(bytes, 0);
+    for name in names {
+        match member(text, at, name.as_ref(), 1) {
+            Some(value) => at = value,
+            None => break,
+        }
+    }
+    at + 1
+}
+
+/// The 1-based byte column of the second value at a path in a valid object.
+pub(super) fn column_of_double(text: &str, names: &[String]) -> usize {
+    let Some((last, outer)) = names.split_last() else { return 1 };
+    let object = column_of(text, outer) - 1;
+    member(text, object, last, 2).unwrap_or(object) + 1
+}
+
+/// The text of the value that begins at a 1-based column of a valid object's text.
+pub(super) fn value_at(text: &str, column: usize) -> &str {
+    let start = column - 1;
+    text.get(start..value_end(text.as_bytes(), start)).unwrap_or("")
+}
+
+/// The names of the members of the object that begins at a 1-based column.
+pub(super) fn names_at(text: &str, column: usize) -> Vec<String> {
+    members(text, column - 1).map(|(name, _)| name).collect()
+}
+
+fn member(text: &str, object: usize, name: &str, nth: usize) -> Option<usize> {
+    members(text, object).filter(|(found, _)| found == name).nth(nth - 1).map(|(_, value)| value)
+}
+
+/// Names and places of values in the object that begins at `object`; none if no object begins there.
+fn members(text: &str, object: usize) -> impl Iterator<Item = (String, usize)> {
+    let bytes = text.as_bytes();
+    let mut at = if bytes.get(object) == Some(&b'{') { object + 1 } else { bytes.len() };
+    std::iter::from_fn(move || {
+        at = skip_space(bytes, at);
+        if bytes.get(at) == Some(&b',') {
+            at = skip_space(bytes, at + 1);
+        }
+        if bytes.get(at) != Some(&b'"') {
+            return None;
+        }
+        let name_end = string_end(bytes, at);
+        let name = serde_json::from_str(text.get(at..name_end)?).ok()?;
+        let value = skip_space(bytes, skip_space(bytes, name_end) + 1);
+        at = value_end(bytes, value);
+        Some((name, value))
+    })
+}
+
+fn skip_space(bytes: &[u8], at: usize) -> usize {
+    let space = bytes.iter().skip(at).take_while(|byte| is_space(char::from(**byte))).count();
+    at + space
+}
+
+fn value_end(bytes: &[u8], start: usize) -> usize {
+    let mut depth = 0_usize;
+    let mut at = start;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                at = string_end(bytes, at);
+                if depth == 0 {
+                    return at;
+                }
+                continue;
+            }
+            b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' if depth == 0 => return at,
+            b'}' | b']' if depth == 1 => return at + 1,
+            b'}' | b']' => depth -= 1,
+            b'{' | b'[' => depth += 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+/// Where the string that begins at `start` is over; at the text's end if it is not.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn place(marked: &str, path: &str) {
+        let text = marked.replace('‹', "");
+        let names: Vec<&str> = path.split('.').collect();
+        assert_eq!(column_of(&text, &names), marked.find('‹').unwrap() + 1, "{path} in {text}");
+    }
+
+    #[test]
+    fn values_are_found() {
+        place(r#"{"a":‹1}"#, "a");
+        place(" {\t\"x\\\"\" : \"}{,\" , \"a\" :\n‹\"v\" }", "a");
+        place(r#"{"x":{"a":1,"y":[{"a":2}]},"a":{"b":‹true}}"#, "a.b");
+        place(r#"{"x":1,"a":‹{"c":1}}"#, "a.b");
+        place(r#"‹{"x":1}"#, "a.b");
+        place(r#"{"\u0061":‹null}"#, "a");
+        assert_eq!(value_at(r#"{"a":{"b":"}"} ,"c":1}"#, 6), r#"{"b":"}"}"#);
+        assert_eq!(value_at(r#"{"a":12}"#, 6), "12");
+        assert_eq!(column_of_double(r#"{"a":{"b":1,"b":2}}"#, &["a".into(), "b".into()]), 17);
+        assert_eq!(names_at(r#"{"a":{"b":1,"c":2}}"#, 6), ["b", "c"]);
+    }
+
+    #[test]
+    fn depth_is_counted_outside_strings() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(too_deep(&nested(64)), None);
+        assert_eq!(too_deep(&nested(65)), Some(65));
+        assert_eq!(too_deep(&"{}".repeat(100)), None);
+        assert_eq!(too_deep(&format!("[\"\\\"{}\"]", "[{".repeat(100))), None);
+        assert_eq!(too_deep(&format!("[\"\\\"\"{}", "{".repeat(64))), Some(69));
+    }
+}

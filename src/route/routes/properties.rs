@@ -1,0 +1,80 @@
+//! Random lines against serde_json's verdict.
+
+use super::fixture::*;
+use super::*;
+use crate::route::RejectionCode;
+use proptest::prelude::*;
+use serde_json::json;
+
+/// Texts that are JSON objects, nearly so, or far from it.
+fn text() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        any::<f64>().prop_map(serde_json::Value::from),
+        any::<String>().prop_map(serde_json::Value::from),
+    ];
+    let value = leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+            prop::collection::btree_map("[a-z]{1,3}|agentId|metadata|tags", inner, 0..4)
+                .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+        ]
+    });
+    let object = prop::collection::btree_map("[a-z]{1,3}|agentId|resourceUsage|tags|timestamp", value, 0..6);
+    (object, prop::option::of((any::<prop::sample::Index>(), "[{}\\[\\],:\"0-9a-z\\\\. \n-]?"))).prop_map(
+        |(members, change)| {
+            let mut object: serde_json::Map<_, _> = members.into_iter().collect();
+            object.insert("type".to_owned(), json!("x"));
+            let mut text = serde_json::Value::Object(object).to_string();
+            if let Some((at, with)) = change {
+                let at = at.index(text.len());
+                if text.is_char_boundary(at) && text.is_char_boundary(at + 1) {
+                    text.replace_range(at..=at, &with);
+                }
+            }
+            text
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn a_line_is_json_for_us_if_it_is_for_serde_json(text in text()) {
+        let mut reader = Reader::new(config(vec![room("all", &["*"]), room("agent:{agentId}", &["*"])]));
+        let ours = reader.read(&text).map_err(|rejection| rejection.code);
+        let verdict = serde_json::from_str::<serde_json::Value>(&text);
+        // What is skipped is checked for its form only, not for what a 64-bit float can hold.
+        let is_form = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        match ours {
+            Ok(Outcome::Event(event)) => {
+                prop_assert!(is_form, "{}", text);
+                let stored = std::str::from_utf8(event.json()).unwrap();
+                let stamp = format!("{{\"timestamp\":{NOW_MS},");
+                let is_stamped = verdict.as_ref().is_ok_and(|value| value.get("timestamp").is_none());
+                let expected = if is_stamped { text.trim_end().replacen('{', &stamp, 1) } else { text.trim_end().to_owned() };
+                if verdict.is_ok() {
+                    prop_assert_eq!(stored, expected);
+                }
+            }
+            Ok(other) => prop_assert!(false, "{:?}", other),
+            Err(RejectionCode::BadJson | RejectionCode::PrettyPrinted) => prop_assert!(verdict.is_err(), "{}", text),
+            Err(RejectionCode::NotAnObject) => prop_assert!(verdict.is_ok_and(|value| !value.is_object())),
+            Err(RejectionCode::BadType) => prop_assert!(verdict.is_ok_and(|value| value["type"].as_str().is_none_or(str::is_empty))),
+            Err(RejectionCode::DuplicateField) => prop_assert!(is_form),
+            Err(code) => prop_assert!(false, "{:?} for {}", code, text),
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\":,\\ typex01\n".to_vec())], 0..60)) {
+        let mut reader = Reader::new(agents());
+        let result = reader.routes.read(&mut reader.scratch, &bytes, &reader.beside, NOW_MS, || 1);
+        if let Err(rejection) = result {
+            prop_assert!(rejection.column >= 1 && rejection.column <= bytes.len().max(1), "{:?}", rejection);
+        }
+    }
+}

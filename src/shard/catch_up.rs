@@ -1,0 +1,312 @@
+//! Catching up: a client that is behind gets what it missed, from the view's kept chunks or from the room's log, until
+//! its position is the view's cursor and it is live.
+//!
+//! One call makes one send. What is put together for it is marked with the position that each piece leads to, so that a
+//! short send leaves every subscription at the last event it had.
+
+use super::pass::write_room_json;
+use super::shard::Shard;
+use super::socket::Sent;
+use crate::config::SlowClient;
+use crate::event::BATCH_EVENTS;
+use crate::room::ReadLimit;
+use crate::view::{CHUNK_BYTES, Chunk, Encoder, FRAME_OVERHEAD, Place};
+use crate::wire::{GapReason, push_gap};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Bytes of one send to a client who catches up.
+const CATCH_UP_BYTES: usize = 64 << 10;
+/// Encoded pages that a shard keeps: clients who resume after the same event read the same pages.
+const PAGES: usize = 8;
+/// Bytes of a page's events, unless one event alone is longer.
+const PAGE_BYTES: usize = CHUNK_BYTES;
+
+/// Pages of logs, encoded, the newest last.
+#[derive(Default)]
+pub(super) struct PageCache {
+    pages: VecDeque<Page>,
+}
+
+struct Page {
+    view: u32,
+    /// Offset after which it begins.
+    after: u64,
+    /// Offset that it leads to; beyond its frame's last event where a filter left events out.
+    to: u64,
+    chunk: Rc<Chunk>,
+}
+
+/// Up to where bytes put together for a send belong to a subscription, and where they lead it.
+pub(super) struct Mark {
+    subscription: u32,
+    end: usize,
+    position: u64,
+    events: u32,
+    gap: Option<(GapReason, u64)>,
+}
+
+impl PageCache {
+    /// Forgets the pages of a view that is gone: another may get its place.
+    pub(super) fn forget(&mut self, view: u32) {
+        self.pages.retain(|page| page.view != view);
+    }
+}
+
+impl Shard {
+    /// Puts a client into the queue of those who catch up, if it can be sent to.
+    pub(super) fn queue(&mut self, client: u32) {
+        let state = &mut self.clients[client as usize];
+        if !state.queued && !state.blocked && !state.closing {
+            state.queued = true;
+            self.catching.push_back(client);
+        }
+    }
+
+    /// Makes one send to a client that is behind.
+    pub(super) fn catch_up(&mut self, client: u32) {
+        // A client may have gone while it was in the queue, or another may have its place.
+        let Some(state) = self.clients.get_mut(client as usize) else { return };
+        if !std::mem::take(&mut state.queued) || state.blocked || state.closing {
+            return;
+        }
+        let count = state.subscriptions.len();
+        if count == 0 {
+            return;
+        }
+        let turn = state.turn as usize % count;
+        state.turn = state.turn.wrapping_add(1);
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        let mut marks = std::mem::take(&mut self.marks);
+        marks.clear();
+        for index in (turn..count).chain(0..turn) {
+            let subscription = &self.clients[client as usize].subscriptions[index];
+            if subscription.live || subscription.waiting || bytes.len() >= CATCH_UP_BYTES {
+                continue;
+            }
+            if !self.gather(client, index as u32, &mut bytes, &mut marks) {
+                (self.scratch, self.marks) = (bytes, marks);
+                self.close(client, 4001, "slow_client", None);
+                return;
+            }
+        }
+        self.send_gathered(client, &bytes, &marks);
+        (self.scratch, self.marks) = (bytes, marks);
+    }
+
+    /// Puts together what a subscription needs next. False when its room disconnects those who fall behind so far.
+    fn gather(&mut self, client: u32, index: u32, bytes: &mut Vec<u8>, marks: &mut Vec<Mark>) -> bool {
+        let subscription = &self.clients[client as usize].subscriptions[index as usize];
+        let (view, slow, mut position) = (subscription.view, subscription.slow, subscription.position);
+        let cursor = self.views[view as usize].cursor;
+        let policy = if slow { self.slow_policy(view) } else { SlowClient::Replay };
+        if policy == SlowClient::Skip && position < cursor {
+            self.gather_gap(client, index, (position, cursor), GapReason::SlowClient, bytes, marks);
+            return true;
+        }
+        while position < cursor && bytes.len() < CATCH_UP_BYTES {
+            let active = self.views[view as usize].active.as_ref();
+            match active.map_or(Place::Older, |active| active.kept.place(position)) {
+                Place::Frame(chunk, frame) => {
+                    position = self.gather_frames(index, view, (chunk, frame), bytes, marks);
+                }
+                Place::End => position = cursor,
+                Place::Older if policy == SlowClient::Disconnect => return false,
+                Place::Older => position = self.gather_page(client, index, position, slow, bytes, marks),
+            }
+        }
+        if position >= cursor {
+            marks.push(Mark {
+                subscription: index,
+                end: bytes.len(),
+                position: cursor,
+                events: 0,
+                gap: None,
+            });
+        }
+        true
+    }
+
+    fn slow_policy(&self, view: u32) -> SlowClient {
+        self.seats[self.views[view as usize].seat as usize].room.policy().slow_client
+    }
+
+    /// Copies whole frames of a kept chunk.
+    fn gather_frames(
+        &mut self,
+        index: u32,
+        view: u32,
+        (chunk, first): (usize, usize),
+        bytes: &mut Vec<u8>,
+        marks: &mut Vec<Mark>,
+    ) -> u64 {
+        let active = self.views[view as usize].active.as_ref().expect("it has kept chunks");
+        let chunk = active.kept.chunk(chunk);
+        let start = chunk.start_of(first);
+        let base = bytes.len();
+        let mut position = chunk.frames[first].last;
+        let mut end = start;
+        for frame in &chunk.frames[first..] {
+            if end > start && base + (frame.end as usize - start) > CATCH_UP_BYTES {
+                break;
+            }
+            end = frame.end as usize;
+            position = frame.last;
+            marks.push(Mark {
+                subscription: index,
+                end: base + end - start,
+                position,
+                events: frame.events,
+                gap: None,
+            });
+        }
+        bytes.extend_from_slice(&chunk.bytes[start..end]);
+        position
+    }
+
+    /// Copies a page of the log, or says what it no longer has.
+    fn gather_page(
+        &mut self,
+        client: u32,
+        index: u32,
+        position: u64,
+        slow: bool,
+        bytes: &mut Vec<u8>,
+        marks: &mut Vec<Mark>,
+    ) -> u64 {
+        let view = self.clients[client as usize].subscriptions[index as usize].view;
+        let (to, chunk) = match self.page(view, position) {
+            Ok(page) => page,
+            Err(available_after) => {
+                let reason = if slow { GapReason::SlowClient } else { GapReason::HistoryExpired };
+                self.gather_gap(client, index, (position, available_after), reason, bytes, marks);
+                return available_after;
+            }
+        };
+        bytes.extend_from_slice(&chunk.bytes);
+        let events = chunk.frames.iter().map(|frame| frame.events).sum();
+        marks.push(Mark { subscription: index, end: bytes.len(), position: to, events, gap: None });
+        to
+    }
+
+    /// The page of a view's room after a position, and the position it leads to; or after which offset something is
+    /// still to be had.
+    fn page(&mut self, view: u32, after: u64) -> Result<(u64, Rc<Chunk>), u64> {
+        if let Some(page) = self.pages.pages.iter().find(|page| page.view == view && page.after == after) {
+            return Ok((page.to, Rc::clone(&page.chunk)));
+        }
+        let state = &self.views[view as usize];
+        let room = &self.seats[state.seat as usize].room;
+        // Pages end where offsets are multiples of their size, so that readers who came in at different places soon
+        // share them; and at the cursor, for beyond it the view has chunks to come.
+        let boundary = (after / BATCH_EVENTS as u64 + 1) * BATCH_EVENTS as u64;
+        let events = (boundary.min(state.cursor) - after) as usize;
+        let overhead = FRAME_OVERHEAD / 2;
+        let limit = ReadLimit { events, bytes: PAGE_BYTES, overhead, at_least_one: true };
+        self.entries.clear();
+        let first = room.read(after, limit, &mut self.entries);
+        if first > after + 1 {
+            // A chunk may still have what the log has not.
+            let kept = state.active.as_ref().and_then(|active| active.kept.next_start(after));
+            return Err((first - 1).min(kept.unwrap_or(u64::MAX)).min(state.cursor));
+        }
+        write_room_json(&mut self.room_json, room.name());
+        let filter = state.filtered.as_ref().map(|filtered| &*filtered.filter);
+        let mut chunk = Chunk::default();
+        Encoder { room_json: &self.room_json, filter }.page(&mut chunk, &self.entries, first);
+        let to = after + self.entries.len() as u64;
+        self.entries.clear();
+        let chunk = Rc::new(chunk);
+        if self.pages.pages.len() == PAGES {
+            self.pages.pages.pop_front();
+        }
+        self.pages.pages.push_back(Page { view, after, to, chunk: Rc::clone(&chunk) });
+        Ok((to, chunk))
+    }
+
+    /// Says that everything after one offset and up to another cannot be given.
+    fn gather_gap(
+        &mut self,
+        client: u32,
+        index: u32,
+        (after, to): (u64, u64),
+        reason: GapReason,
+        bytes: &mut Vec<u8>,
+        marks: &mut Vec<Mark>,
+    ) {
+        let view = &self.views[self.clients[client as usize].subscriptions[index as usize].view as usize];
+        write_room_json(&mut self.room_json, self.seats[view.seat as usize].room.name());
+        // Of those a filter would have let pass, nobody knows how many there were.
+        let missed = view.filtered.is_none().then_some(to - after);
+        push_gap(bytes, &self.room_json, after + 1, to, missed, reason, None);
+        let gap = Some((reason, missed.unwrap_or(0)));
+        marks.push(Mark { subscription: index, end: bytes.len(), position: to, events: 0, gap });
+    }
+
+    /// Sends what was put together and moves the subscriptions to where it led them.
+    fn send_gathered(&mut self, client: u32, bytes: &[u8], marks: &[Mark]) {
+        let sent = if bytes.is_empty() {
+            0
+        } else {
+            self.stats.sends += 1;
+            match self.clients[client as usize].socket.send(bytes) {
+                Sent::Bytes(sent) => sent,
+                Sent::Gone => return self.gone(client, 1006),
+            }
+        };
+        let elapsed_ms = self.elapsed_ms();
+        let state = &mut self.clients[client as usize];
+        if sent > 0 {
+            state.progress_ms = elapsed_ms;
+        }
+        let mut start = 0;
+        let mut rest = 0..0;
+        for mark in marks {
+            let begun = mark.end <= sent || start < sent;
+            if !begun {
+                break;
+            }
+            state.subscriptions[mark.subscription as usize].position = mark.position;
+            self.stats.deliveries += u64::from(mark.events);
+            if let Some((reason, missed)) = mark.gap {
+                self.parts.metrics.gap(reason, missed);
+            }
+            if mark.end > sent {
+                rest = sent..mark.end;
+            }
+            start = mark.end;
+        }
+        if sent < bytes.len() {
+            state.keep_unsent(&bytes[rest.clone()]);
+            self.stats.short_sends += 1;
+            self.stats.levels.pinned_bytes += rest.len() as i64;
+            self.block(client);
+        } else {
+            self.promote(client);
+        }
+    }
+
+    /// Makes live what has caught up, and queues the client for the rest.
+    pub(super) fn promote(&mut self, client: u32) {
+        let mut behind = false;
+        for index in 0..self.clients[client as usize].subscriptions.len() as u32 {
+            let subscription = &mut self.clients[client as usize].subscriptions[index as usize];
+            if subscription.live || subscription.waiting {
+                continue;
+            }
+            let view = &mut self.views[subscription.view as usize];
+            match subscription.position.cmp(&view.cursor) {
+                std::cmp::Ordering::Equal => self.make_live(client, index),
+                std::cmp::Ordering::Less => behind = true,
+                std::cmp::Ordering::Greater => {
+                    subscription.waiting = true;
+                    view.waiting += 1;
+                }
+            }
+        }
+        if behind {
+            self.queue(client);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A client and its subscriptions, as a shard keeps them.
+
+use super::socket::Socket;
+use crate::config::ClientLimits;
+use crate::limits::{Bucket, ClientPermit};
+use crate::wire::Partial;
+use smallvec::SmallVec;
+use std::net::IpAddr;
+
+/// A connection. Ten thousand idle ones must cost little, so that what only some need is in [`Extra`].
+pub(super) struct Client {
+    pub(super) socket: Socket,
+    pub(super) subscriptions: SmallVec<[Subscription; 1]>,
+    pub(super) extra: Option<Box<Extra>>,
+    /// Given back when the client is dropped.
+    _permit: ClientPermit,
+    /// The number that `welcome` told, unique in the daemon's life.
+    pub(super) number: u64,
+    /// What it may still send.
+    pub(super) messages: Bucket,
+    /// How many rooms it may still subscribe or unsubscribe.
+    pub(super) changes: Bucket,
+    /// When the socket last took something while the client was behind, in the shard's milliseconds.
+    pub(super) progress_ms: u64,
+    /// Which subscription is served first when the client next catches up.
+    pub(super) turn: u16,
+    /// Heartbeats since the client last said anything.
+    pub(super) silent_beats: u8,
+    /// Messages in a row that were nonsense.
+    pub(super) mistakes: u8,
+    /// The socket is full: nothing is sent until it drains.
+    pub(super) blocked: bool,
+    /// Whether the client is in the shard's queue of those who catch up.
+    pub(super) queued: bool,
+    /// A close frame was sent, or is in `unsent`: what arrives is thrown away.
+    pub(super) closing: bool,
+    /// Something may have arrived that was not read, since the client does not read our answers.
+    pub(super) unread: bool,
+}
+
+/// What only a client has that sent something incomplete or much, or whose socket is full.
+#[derive(Default)]
+pub(super) struct Extra {
+    /// A frame or message that has not arrived whole.
+    pub(super) partial: Option<Box<Partial>>,
+    /// What must be sent before anything else: the rest of a cut frame, answers. Bounded by one frame and
+    /// [`UNSENT_BYTES`].
+    pub(super) unsent: Vec<u8>,
+    /// How much of `unsent` was sent.
+    pub(super) unsent_start: usize,
+    /// The client's address behind a trusted proxy.
+    pub(super) _forwarded: Option<IpAddr>,
+}
+
+/// Bytes of answers that are kept for a client whose socket is full. Above it the client's messages are not read.
+pub(super) const UNSENT_BYTES: usize = 64 << 10;
+
+/// A client's place in a view.
+pub(super) struct Subscription {
+    /// The view.
+    pub(super) view: u32,
+    /// Its place among the view's members.
+    pub(super) member: u32,
+    /// Offset of the last event that was sent. While live it is the view's cursor, and what is here is old.
+    pub(super) position: u64,
+    /// At the view's cursor.
+    pub(super) live: bool,
+    /// Served out of turn in the view's pass: the pass leaves it out once.
+    pub(super) served: bool,
+    /// Its position is beyond the view's cursor: it has nothing to catch up with, and waits for the view.
+    pub(super) waiting: bool,
+    /// It fell behind because its socket was full, and has not been live since.
+    pub(super) slow: bool,
+    /// No pass is held for it until it has been live again.
+    pub(super) laggard: bool,
+}
+
+impl Client {
+    /// `now_ms` is in the shard's milliseconds.
+    pub(super) fn new(
+        socket: Socket,
+        permit: ClientPermit,
+        number: u64,
+        forwarded: Option<IpAddr>,
+        limits: &ClientLimits,
+        now_ms: u64,
+    ) -> Client {
+        Client {
+            socket,
+            subscriptions: SmallVec::new(),
+            extra: forwarded.map(|address| Box::new(Extra { _forwarded: Some(address), ..Extra::default() })),
+            _permit: permit,
+            number,
+            messages: Bucket::new(limits.messages, now_ms),
+            changes: Bucket::new(limits.subscriptions, now_ms),
+            progress_ms: now_ms,
+            turn: 0,
+            silent_beats: 0,
+            mistakes: 0,
+            blocked: false,
+            queued: false,
+            closing: false,
+            unread: false,
+        }
+    }
+
+    pub(super) fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Bytes that are kept for it.
+    pub(super) fn pinned_bytes(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.unsent.len() - extra.unsent_start)
+    }
+
+    /// Takes what had arrived incomplete.
+    pub(super) fn take_partial(&mut self) -> Option<Box<Partial>> {
+        self.extra.as_mut().and_then(|extra| extra.partial.take())
+    }
+
+    /// Keeps what has arrived incomplete.
+    pub(super) fn keep_partial(&mut self, partial: Option<Box<Partial>>) {
+        if partial.is_some() {
+            self.extra().partial = partial;
+        }
+    }
+
+    /// Adds to what must be sent first.
+    pub(super) fn keep_unsent(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.extra().unsent.extend_from_slice(bytes);
+        }
+    }
+}

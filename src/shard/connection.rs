@@ -1,0 +1,371 @@
+//! A client's life in a shard: taken over, read, answered, closed.
+
+use super::client::{Client, UNSENT_BYTES};
+use super::new_client::NewClient;
+use super::shard::{BEATS, Shard};
+use super::socket::{Sent, Socket};
+use crate::wire::{
+    ClientMessage, ErrorCode, From, Incoming, MessageError, SubscribeRoom, frame, parse_message,
+    push_closing, push_error, push_pong, push_position, push_welcome,
+};
+use mio::Token;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Reads of one client in one turn, so that one who floods does not keep the others waiting.
+const READS: usize = 4;
+/// Messages in a row that are nonsense before a client is closed with 1008.
+const MISTAKES: u8 = 16;
+/// Heartbeats without a word before a client counts as gone: one may pass before it is asked, one is its answer's.
+const SILENT_BEATS: u8 = 2;
+/// How long a client that was sent a close frame may take to answer it.
+const CLOSING: Duration = Duration::from_secs(5);
+
+impl Shard {
+    /// Takes a connection over, greets it, and subscribes it to the rooms that its request named.
+    pub(super) fn adopt(&mut self, new: NewClient) {
+        let limits = self.client_limits();
+        let NewClient { socket, early, rooms, permit, forwarded } = new;
+        let key = self.clients.vacant_key();
+        let socket = Socket::new(socket, &limits).and_then(|mut socket| {
+            socket.register(self.parts.poll.registry(), Token(key))?;
+            Ok(socket)
+        });
+        let socket = match socket {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::debug!(%error, "a connection was lost before it was served");
+                return;
+            }
+        };
+        let number = self.parts.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        self.clients.insert(Client::new(socket, permit, number, forwarded, &limits, self.elapsed_ms()));
+        self.count_clients();
+        self.stats.levels.clients += 1;
+        self.parts.metrics.clients_opened.increment(1);
+        let client = key as u32;
+        let mut out = Vec::with_capacity(256);
+        push_welcome(&mut out, &format!("{number:x}"), self.parts.server.heartbeat.as_millis() as u64);
+        if !rooms.is_empty() {
+            let rooms =
+                rooms.into_iter().map(|room| Ok(SubscribeRoom { room, from: From::Now, condition: None }));
+            self.subscribe(client, None, rooms.collect(), &mut out);
+        }
+        self.answer(client, &out);
+        if !early.is_empty() && self.clients.contains(key) {
+            self.received(client, &early);
+        }
+    }
+
+    /// Reads what has arrived.
+    pub(super) fn readable(&mut self, client: u32) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        for turn in 0.. {
+            let Some(state) = self.clients.get_mut(client as usize) else { break };
+            if state.pinned_bytes() > UNSENT_BYTES && !state.closing {
+                // It does not read our answers: its messages wait in the kernel until it does.
+                state.unread = true;
+                break;
+            }
+            if turn == READS {
+                self.unread.push(client);
+                break;
+            }
+            match state.socket.read(&mut buffer) {
+                Ok(0) => self.gone(client, 1006),
+                Ok(len) => {
+                    state.silent_beats = 0;
+                    self.received(client, &buffer[..len]);
+                    // At an edge, a short read says that there is no more (epoll(7)); a hang-up is an edge of its own.
+                    if len < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(_) => self.gone(client, 1006),
+            }
+        }
+        self.read_buffer = buffer;
+    }
+
+    fn received(&mut self, client: u32, bytes: &[u8]) {
+        let state = &mut self.clients[client as usize];
+        let mut partial = state.take_partial();
+        let number = state.number;
+        let most = self.client_limits().message_size;
+        let mut reader = self.reader.take().expect("the reader is put back after every use");
+        let mut out = Vec::new();
+        let result = reader.feed(&mut partial, bytes, most, |incoming| {
+            self.incoming(client, incoming, &mut out);
+            self.clients.get(client as usize).is_some_and(|state| state.number == number && !state.closing)
+        });
+        self.reader = Some(reader);
+        let Some(state) = self.clients.get_mut(client as usize).filter(|state| state.number == number) else {
+            return;
+        };
+        state.keep_partial(partial);
+        self.answer(client, &out);
+        if let (Err(error), true) = (result, self.clients.contains(client as usize)) {
+            self.close(client, error.code, error.reason, None);
+        }
+    }
+
+    fn incoming(&mut self, client: u32, incoming: Incoming<'_>, out: &mut Vec<u8>) {
+        if self.clients[client as usize].closing {
+            if matches!(incoming, Incoming::Close(..)) {
+                self.gone(client, 1000);
+            }
+            return;
+        }
+        match incoming {
+            Incoming::Text(text) => self.text(client, text, out),
+            Incoming::Binary(_) => {
+                let message = "only text messages are understood".to_owned();
+                let hint = Some("send JSON in a text frame".to_owned());
+                self.mistake(
+                    client,
+                    &MessageError { id: None, room: None, code: ErrorCode::Binary, message, hint },
+                    out,
+                );
+            }
+            Incoming::Ping(payload) if self.may_send(client) => {
+                frame::push_control(out, frame::PONG, payload)
+            }
+            Incoming::Ping(_) => self.stats.rate_limited += 1,
+            Incoming::Pong(_) => {}
+            Incoming::Close(code, _) => {
+                self.answer(client, out);
+                out.clear();
+                if self.clients.contains(client as usize) {
+                    self.end(client, code, None);
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, client: u32, text: &str, out: &mut Vec<u8>) {
+        let message = match parse_message(text) {
+            Ok(message) => message,
+            Err(error) => return self.mistake(client, &error, out),
+        };
+        let (id, changes) = match &message {
+            ClientMessage::Subscribe { id, rooms } => (id, rooms.len()),
+            ClientMessage::Unsubscribe { id, rooms } => (id, rooms.len()),
+            ClientMessage::Ping { id } => (id, 0),
+        };
+        if !self.may_send(client) {
+            return self.rate_limited(id.clone(), "limits.client.messages", out);
+        }
+        if changes > 0 && !self.may_change(client, changes as u32) {
+            return self.rate_limited(id.clone(), "limits.client.subscriptions", out);
+        }
+        self.clients[client as usize].mistakes = 0;
+        match message {
+            ClientMessage::Subscribe { id, rooms } => self.subscribe(client, id.as_deref(), rooms, out),
+            ClientMessage::Unsubscribe { id, rooms } => self.unsubscribe(client, id.as_deref(), &rooms, out),
+            ClientMessage::Ping { id } => push_pong(out, id.as_deref()),
+        }
+    }
+
+    fn may_send(&mut self, client: u32) -> bool {
+        let (rate, now_ms) = (self.client_limits().messages, self.elapsed_ms());
+        self.clients[client as usize].messages.take(1, rate, now_ms)
+    }
+
+    fn may_change(&mut self, client: u32, count: u32) -> bool {
+        let (rate, now_ms) = (self.client_limits().subscriptions, self.elapsed_ms());
+        self.clients[client as usize].changes.take(count, rate, now_ms)
+    }
+
+    fn rate_limited(&mut self, id: Option<Box<str>>, limit: &str, out: &mut Vec<u8>) {
+        self.stats.rate_limited += 1;
+        let error = MessageError {
+            id,
+            room: None,
+            code: ErrorCode::RateLimited,
+            message: format!("too fast: {limit} is reached, and this message was not carried out"),
+            hint: Some("send it again a little later".to_owned()),
+        };
+        push_error(out, &error);
+    }
+
+    /// Answers a message that could not be carried out; closes a client that sends nothing else.
+    fn mistake(&mut self, client: u32, error: &MessageError, out: &mut Vec<u8>) {
+        push_error(out, error);
+        let state = &mut self.clients[client as usize];
+        state.mistakes += 1;
+        if state.mistakes >= MISTAKES {
+            self.answer(client, out);
+            out.clear();
+            self.close(client, 1008, "too many messages in a row that could not be carried out", None);
+        }
+    }
+
+    /// Sends frames that are this client's alone, before anything else that comes after.
+    pub(super) fn answer(&mut self, client: u32, bytes: &[u8]) {
+        let Some(state) = self.clients.get(client as usize) else { return };
+        if bytes.is_empty() {
+            return;
+        }
+        let sent = if state.blocked {
+            0
+        } else {
+            self.stats.sends += 1;
+            match state.socket.send(bytes) {
+                Sent::Bytes(sent) => sent,
+                Sent::Gone => return self.gone(client, 1006),
+            }
+        };
+        if sent < bytes.len() {
+            self.clients[client as usize].keep_unsent(&bytes[sent..]);
+            self.stats.levels.pinned_bytes += (bytes.len() - sent) as i64;
+            self.block(client);
+        } else {
+            self.promote(client);
+        }
+    }
+
+    /// A socket may take something again.
+    pub(super) fn drained(&mut self, client: u32) {
+        let state = &mut self.clients[client as usize];
+        if !state.blocked {
+            return;
+        }
+        if let Some(extra) = &mut state.extra {
+            let unsent = &extra.unsent[extra.unsent_start..];
+            let Sent::Bytes(sent) = state.socket.send(unsent) else { return self.gone(client, 1006) };
+            self.stats.levels.pinned_bytes -= sent as i64;
+            extra.unsent_start += sent;
+            let all = sent == unsent.len();
+            if sent > 0 {
+                state.progress_ms = self.now.duration_since(self.started).as_millis() as u64;
+            }
+            if !all {
+                return;
+            }
+            extra.unsent = Vec::new();
+            extra.unsent_start = 0;
+        }
+        state.blocked = false;
+        self.stats.levels.blocked -= 1;
+        if state.closing {
+            state.socket.finish();
+            return;
+        }
+        if std::mem::take(&mut state.unread) {
+            self.unread.push(client);
+        }
+        self.promote(client);
+    }
+
+    /// Closes a client: tells it why, in a message and in the close frame, and waits a little for its answer.
+    pub(super) fn close(&mut self, client: u32, code: u16, reason: &str, retry_after_ms: Option<u64>) {
+        if self.clients[client as usize].closing {
+            return;
+        }
+        let mut out = Vec::new();
+        push_closing(&mut out, code, reason, retry_after_ms);
+        self.answer(client, &out);
+        if self.clients.contains(client as usize) {
+            self.end(client, code, Some(reason));
+        }
+    }
+
+    /// Sends a close frame, unless the connection is closing already.
+    fn end(&mut self, client: u32, code: u16, reason: Option<&str>) {
+        let state = &mut self.clients[client as usize];
+        if state.closing {
+            return;
+        }
+        self.leave_rooms(client);
+        let mut out = Vec::new();
+        // 1005 stands for a close frame without a code, and is not sent (RFC 6455 §7.4.1).
+        if code == 1005 {
+            frame::push_control(&mut out, frame::CLOSE, b"");
+        } else {
+            frame::push_close(&mut out, code, reason.unwrap_or_default());
+        }
+        self.answer(client, &out);
+        let Some(state) = self.clients.get_mut(client as usize) else { return };
+        state.closing = true;
+        self.parts.metrics.closed(code);
+        if !state.blocked {
+            state.socket.finish();
+        }
+        let number = state.number;
+        self.closing.push_back((self.now + CLOSING, client, number));
+    }
+
+    /// Forgets a client whose connection is gone. `code` is counted unless it was closed before.
+    pub(super) fn gone(&mut self, client: u32, code: u16) {
+        self.leave_rooms(client);
+        let state = self.clients.remove(client as usize);
+        if !state.closing {
+            self.parts.metrics.closed(code);
+        }
+        self.stats.levels.pinned_bytes -= state.pinned_bytes() as i64;
+        self.stats.levels.blocked -= i64::from(state.blocked);
+        self.stats.levels.clients -= 1;
+        self.count_clients();
+    }
+
+    fn leave_rooms(&mut self, client: u32) {
+        while !self.clients[client as usize].subscriptions.is_empty() {
+            let last = self.clients[client as usize].subscriptions.len() as u32 - 1;
+            self.remove_member(client, last);
+        }
+    }
+
+    /// Forgets clients that did not answer a close frame in time.
+    pub(super) fn end_closing(&mut self) {
+        while let Some((until, client, number)) = self.closing.front().copied() {
+            let still = self.clients.get(client as usize).is_some_and(|state| state.number == number);
+            if still && self.now < until {
+                return;
+            }
+            self.closing.pop_front();
+            if still {
+                self.gone(client, 1006);
+            }
+        }
+    }
+
+    /// Looks at the clients of one step: asks who is silent, and gives up who stays so.
+    pub(super) fn heartbeat(&mut self, step: usize) {
+        let capacity = self.clients.capacity();
+        let elapsed_ms = self.elapsed_ms();
+        let heartbeat_ms = self.parts.server.heartbeat.as_millis() as u64;
+        for key in (step..capacity).step_by(BEATS) {
+            let Some(state) = self.clients.get_mut(key) else { continue };
+            if state.closing {
+                continue;
+            }
+            // A blocked client is not asked; that its socket drains is an answer as good.
+            if state.blocked && elapsed_ms.saturating_sub(state.progress_ms) < heartbeat_ms {
+                state.silent_beats = 0;
+                continue;
+            }
+            state.silent_beats += 1;
+            if state.silent_beats > SILENT_BEATS {
+                self.gone(key as u32, 1006);
+            } else if !state.blocked {
+                self.beat(key as u32);
+            }
+        }
+    }
+
+    /// Sends a ping, and where a filter lets nothing pass, how far the subscription has come all the same.
+    fn beat(&mut self, client: u32) {
+        let mut out = Vec::new();
+        for subscription in &self.clients[client as usize].subscriptions {
+            let view = &self.views[subscription.view as usize];
+            let told = view.filtered.as_ref().map_or(u64::MAX, |filtered| filtered.told);
+            if subscription.live && view.pass().is_none() && told < view.cursor {
+                super::pass::write_room_json(&mut self.room_json, self.seats[view.seat as usize].room.name());
+                push_position(&mut out, &self.room_json, view.cursor);
+            }
+        }
+        frame::push_control(&mut out, frame::PING, b"");
+        self.answer(client, &out);
+    }
+}

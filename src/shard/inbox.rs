@@ -1,0 +1,43 @@
+//! What others hand to a shard.
+
+use super::new_client::NewClient;
+use crate::room::Bell;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Something for a shard to do.
+pub(super) enum Message {
+    /// Serve this client. Their number is bounded by `limits.clients`.
+    Adopt(Box<NewClient>),
+    /// Deliver what there is, then close every client and end, at the latest at this time.
+    Drain(Instant),
+    /// End now.
+    Stop,
+}
+
+/// A shard's inbox.
+pub(super) struct Inbox {
+    messages: Mutex<Vec<Message>>,
+    bell: Arc<Bell>,
+}
+
+impl Inbox {
+    pub(super) fn new(bell: Arc<Bell>) -> Inbox {
+        Inbox { messages: Mutex::new(Vec::new()), bell }
+    }
+
+    /// Hands something over and wakes the shard.
+    pub(super) fn put(&self, message: Message) {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.bell.rouse();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Takes everything.
+    pub(super) fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

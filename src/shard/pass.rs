@@ -1,0 +1,355 @@
+//! Passes: what is new in a view, encoded once and sent to every live member.
+//!
+//! A pass is cut into slices, between which the shard serves its sockets and other rooms. While it sends, more events
+//! gather in the room, and the next pass sends them together: batching arises under load by itself.
+
+use super::shard::Shard;
+use super::socket::Sent;
+use super::view::{Active, Pass};
+use crate::room::ReadLimit;
+use crate::view::{CHUNK_BYTES, Encoder, FRAME_OVERHEAD};
+use smallvec::SmallVec;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+/// Sends of one slice.
+const SLICE_SENDS: usize = 256;
+/// Time of one slice.
+const SLICE_TIME: Duration = Duration::from_millis(2);
+/// Sends of a view's pass before another view has its turn.
+const TURN_SENDS: usize = 64;
+/// Of so many sends, one is for a client who catches up.
+const CATCH_UP_SHARE: usize = 4;
+/// Events that one pass encodes at most.
+const PASS_EVENTS: usize = 4096;
+/// With less room than that left, a chunk is full.
+const CHUNK_ROOM: usize = 4 << 10;
+/// Pieces of one joined send; a client in more rooms that grew at once gets the others in their own passes.
+const JOINED: usize = 64;
+
+/// What one slice may still do.
+struct Budget {
+    sends: usize,
+    until: Instant,
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.sends == 0 || Instant::now() >= self.until
+    }
+}
+
+impl Shard {
+    /// Spends one slice on passes and on those who catch up, who get a quarter of the sends while there are both.
+    pub(super) fn slice(&mut self) {
+        let mut budget = Budget { sends: SLICE_SENDS, until: Instant::now() + SLICE_TIME };
+        while !budget.is_spent() {
+            let views = self.ready.len();
+            if views == 0 && self.catching.is_empty() {
+                return;
+            }
+            let mut served = 0;
+            if let Some(view) = self.ready.pop_front() {
+                served = self.serve_view(view, &mut budget);
+            }
+            let share = if views == 0 { TURN_SENDS } else { (served / (CATCH_UP_SHARE - 1)).max(1) };
+            for _ in 0..share {
+                let Some(client) = self.catching.pop_front() else { break };
+                budget.sends = budget.sends.saturating_sub(1);
+                self.catch_up(client);
+            }
+        }
+    }
+
+    /// Begins or goes on with a view's pass. Returns how many sends it took.
+    fn serve_view(&mut self, view: u32, budget: &mut Budget) -> usize {
+        // The view may have gone while it was in the queue, or another may have its place.
+        let Some(state) = self.views.get_mut(view as usize) else { return 0 };
+        state.ready = false;
+        if state.pass().is_none() && !self.begin_pass(view) {
+            return 0;
+        }
+        let most = budget.sends.min(TURN_SENDS);
+        let mut served = 0;
+        while served < most {
+            if self.send_next(view) {
+                self.end_pass(view);
+                budget.sends -= served;
+                return served;
+            }
+            served += 1;
+        }
+        budget.sends -= served;
+        self.make_ready(view);
+        served
+    }
+
+    /// Encodes what is new in a view. False when there is nothing, or the pass is held.
+    fn begin_pass(&mut self, view: u32) -> bool {
+        let state = &mut self.views[view as usize];
+        let active = state.active.get_or_insert_with(|| self.actives.pop().unwrap_or_default());
+        let (cursor, seat) = (state.cursor, state.seat);
+        let room_name_bytes = self.seats[seat as usize].room.name().len();
+        let mut limit = ReadLimit {
+            events: PASS_EVENTS,
+            bytes: 0,
+            overhead: FRAME_OVERHEAD + 2 * room_name_bytes,
+            at_least_one: false,
+        };
+        let room_left = active.kept.last().map_or(0, |chunk| CHUNK_BYTES.saturating_sub(chunk.bytes.len()));
+        limit.bytes = if room_left >= CHUNK_ROOM { room_left } else { 0 };
+        self.entries.clear();
+        let mut first = self.take(view, cursor, limit);
+        if self.entries.is_empty() {
+            if !self.views[view as usize].grown {
+                self.settle(view);
+                return false;
+            }
+            // What is new needs another chunk.
+            if self.must_hold(view) {
+                return false;
+            }
+            limit = ReadLimit { bytes: CHUNK_BYTES, at_least_one: true, ..limit };
+            first = self.take(view, cursor, limit);
+            self.begin_chunk(view);
+        }
+        self.encode(view, first);
+        true
+    }
+
+    /// Reads what is new. What the limit left over keeps the view in the queue.
+    fn take(&mut self, view: u32, after: u64, limit: ReadLimit) -> u64 {
+        let state = &mut self.views[view as usize];
+        let room = &self.seats[state.seat as usize].room;
+        let (first, head) =
+            room.take(self.parts.index, after, limit, &mut self.entries, &mut self.stats.lock_wait_ns);
+        state.grown = head >= first + self.entries.len() as u64;
+        first
+    }
+
+    fn begin_chunk(&mut self, view: u32) {
+        let state = &mut self.views[view as usize];
+        let cursor = state.cursor;
+        let chunk = self.pool.take();
+        state.active.as_mut().expect("a view in a pass is active").kept.push(chunk, cursor);
+    }
+
+    fn encode(&mut self, view: u32, first: u64) {
+        let state = &mut self.views[view as usize];
+        let seat = &self.seats[state.seat as usize];
+        write_room_json(&mut self.room_json, seat.room.name());
+        let (filter, skipped) = match &state.filtered {
+            None => (None, 0),
+            Some(filtered) => (Some(&*filtered.filter), filtered.skipped),
+        };
+        let active: &mut Active = state.active.as_mut().expect("a view in a pass is active");
+        let chunk = active.kept.last_mut().expect("a pass has begun a chunk");
+        let (frame, start) = (chunk.frames.len(), chunk.bytes.len());
+        let encoder = Encoder { room_json: &self.room_json, filter };
+        let skipped = encoder.live(chunk, &self.entries, first, skipped);
+        let events = chunk.events_in(frame..chunk.frames.len());
+        let end = chunk.bytes.len();
+        self.stats.levels.chunk_bytes += (end - start) as i64;
+        if let (Some(filtered), Some(last)) = (&mut state.filtered, chunk.frames.last()) {
+            filtered.told = filtered.told.max(last.last);
+        }
+        if let Some(filtered) = &mut state.filtered {
+            filtered.skipped = skipped;
+        }
+        active.pass = Some(Pass { frame, start, end, from: state.cursor, next: 0, events });
+        state.cursor = first + self.entries.len() as u64 - 1;
+        self.entries.clear();
+        self.passing += 1;
+        self.note_passed(view);
+    }
+
+    /// Tells the room how far every view of the shard has come, so that backlog can go.
+    fn note_passed(&self, view: u32) {
+        self.note_seat_passed(self.views[view as usize].seat);
+    }
+
+    /// Tells a seat's room how far every view of the shard has come.
+    pub(super) fn note_seat_passed(&self, seat: u32) {
+        let seat = &self.seats[seat as usize];
+        let passed = seat.views.iter().map(|view| self.views[*view as usize].cursor).min();
+        seat.room.pass(self.parts.index, passed.unwrap_or(u64::MAX), self.parts.rooms.totals());
+    }
+
+    /// Sends a pass's bytes to its next member. True when there is none left.
+    fn send_next(&mut self, view: u32) -> bool {
+        // The last member may have gone since, and the view with it.
+        let Some(state) = self.views.get_mut(view as usize) else { return true };
+        let Some(active) = &mut state.active else { return true };
+        let Some(pass) = &mut active.pass else { return true };
+        if pass.next >= state.live || pass.start == pass.end {
+            return true;
+        }
+        let member = state.members[pass.next as usize];
+        let client = &mut self.clients[member.client as usize];
+        let subscription = &mut client.subscriptions[member.subscription as usize];
+        if subscription.served {
+            subscription.served = false;
+            pass.next += 1;
+            return false;
+        }
+        if self.passing > 1 && client.subscriptions.len() > 1 {
+            self.send_joined(member.client, view);
+            return false;
+        }
+        let chunk = active.kept.last().expect("a pass has a chunk");
+        self.stats.sends += 1;
+        match client.socket.send(&chunk.bytes[pass.start..pass.end]) {
+            Sent::Bytes(sent) if sent == pass.end - pass.start => {
+                self.stats.deliveries += pass.events;
+                pass.next += 1;
+            }
+            Sent::Bytes(sent) => self.fall_behind(member.client, member.subscription, sent),
+            Sent::Gone => self.gone(member.client, 1006),
+        }
+        false
+    }
+
+    /// Sends to a client in several rooms what all their passes have for it, as one.
+    fn send_joined(&mut self, client: u32, view: u32) {
+        let state = &self.clients[client as usize];
+        let mut pieces: SmallVec<[IoSlice<'_>; 8]> = SmallVec::new();
+        let mut owners: SmallVec<[(u32, usize); 8]> = SmallVec::new();
+        for (index, subscription) in state.subscriptions.iter().enumerate() {
+            let other = &self.views[subscription.view as usize];
+            let due = subscription.live && !subscription.served;
+            let Some(pass) = other.pass().filter(|pass| due && subscription.member >= pass.next) else {
+                continue;
+            };
+            let chunk =
+                other.active.as_ref().and_then(|active| active.kept.last()).expect("a pass has a chunk");
+            if pass.end > pass.start && pieces.len() < JOINED {
+                pieces.push(IoSlice::new(&chunk.bytes[pass.start..pass.end]));
+                owners.push((index as u32, pass.end - pass.start));
+            }
+        }
+        let total: usize = owners.iter().map(|(_, len)| len).sum();
+        self.stats.sends += 1;
+        let sent = state.socket.send_pieces(&pieces);
+        drop(pieces);
+        let Sent::Bytes(mut sent) = sent else { return self.gone(client, 1006) };
+        let short = sent < total;
+        for (subscription, len) in owners {
+            if sent < len {
+                break;
+            }
+            sent -= len;
+            self.note_served(client, subscription, view);
+        }
+        if short {
+            self.fall_behind_at(client, sent);
+        }
+    }
+
+    /// A subscription has had what its view's pass sends: by the pass in its turn, if that is `view`, or before it.
+    fn note_served(&mut self, client: u32, subscription: u32, view: u32) {
+        let subscription = &mut self.clients[client as usize].subscriptions[subscription as usize];
+        let in_turn = subscription.view == view;
+        let pass = self.views[subscription.view as usize].pass_mut().expect("it was sent in a pass");
+        self.stats.deliveries += pass.events;
+        if in_turn {
+            pass.next += 1;
+        } else {
+            subscription.served = true;
+        }
+    }
+
+    /// The first subscription whose pass has not come to it took `sent` bytes of that pass.
+    fn fall_behind_at(&mut self, client: u32, sent: usize) {
+        let cut = self.clients[client as usize].subscriptions.iter().position(|subscription| {
+            let view = &self.views[subscription.view as usize];
+            let due = subscription.live && !subscription.served;
+            view.pass().is_some_and(|pass| due && subscription.member >= pass.next && pass.end > pass.start)
+        });
+        if let Some(cut) = cut {
+            self.fall_behind(client, cut as u32, sent);
+        }
+    }
+
+    /// A socket took only `sent` bytes of a pass: the rest of the frame that was cut is kept, the client is blocked, and
+    /// each of its subscriptions is behind at the last event it had.
+    fn fall_behind(&mut self, client: u32, subscription: u32, sent: usize) {
+        self.stats.short_sends += 1;
+        let state = &self.clients[client as usize].subscriptions[subscription as usize];
+        let active = self.views[state.view as usize].active.as_ref().expect("a view in a pass is active");
+        let pass = active.pass.as_ref().expect("the view is in a pass");
+        let chunk = active.kept.last().expect("a pass has a chunk");
+        let split = chunk.split(pass.frame, sent);
+        let position = split.offset.unwrap_or(pass.from);
+        let rest = &chunk.bytes[split.rest.0..split.rest.1];
+        self.clients[client as usize].keep_unsent(rest);
+        self.stats.levels.pinned_bytes += rest.len() as i64;
+        self.stats.deliveries += split.events;
+        self.leave_live(client, subscription, position);
+        self.clients[client as usize].subscriptions[subscription as usize].slow = true;
+        self.block(client);
+    }
+
+    /// A client's socket is full.
+    pub(super) fn block(&mut self, client: u32) {
+        self.leave_all_live(client);
+        let elapsed_ms = self.elapsed_ms();
+        let state = &mut self.clients[client as usize];
+        if !state.blocked {
+            state.blocked = true;
+            state.progress_ms = elapsed_ms;
+            self.stats.levels.blocked += 1;
+        }
+    }
+
+    fn end_pass(&mut self, view: u32) {
+        let Some(state) = self.views.get_mut(view as usize) else { return };
+        let Some(active) = &mut state.active else { return };
+        active.pass = None;
+        self.stats.passes += 1;
+        self.passing -= 1;
+        if state.waiting > 0 {
+            self.wake_waiting(view);
+        }
+        let more = self.views[view as usize].grown;
+        self.settle(view);
+        if more {
+            self.make_ready(view);
+        }
+    }
+
+    /// Members whose position the cursor has reached have something to do again.
+    fn wake_waiting(&mut self, view: u32) {
+        let state = &self.views[view as usize];
+        let cursor = state.cursor;
+        let behind = state.members[state.live as usize..].to_vec();
+        for member in behind {
+            let subscription =
+                &mut self.clients[member.client as usize].subscriptions[member.subscription as usize];
+            if subscription.waiting && subscription.position <= cursor {
+                subscription.waiting = false;
+                self.views[view as usize].waiting -= 1;
+                self.queue(member.client);
+            }
+        }
+    }
+
+    /// While everybody is live and no pass is under way, nothing need be kept.
+    pub(super) fn settle(&mut self, view: u32) {
+        let state = &mut self.views[view as usize];
+        if !state.all_live() || state.pass().is_some() {
+            return;
+        }
+        if let Some(mut active) = state.active.take() {
+            self.stats.levels.chunk_bytes -= active.kept.bytes() as i64;
+            active.kept.clear(&mut self.pool);
+            active.hold = None;
+            self.actives.push(active);
+        }
+    }
+}
+
+/// A room's name as a JSON string.
+pub(super) fn write_room_json(out: &mut Vec<u8>, name: &str) {
+    out.clear();
+    serde_json::to_writer(out, name).expect("writing a string to memory does not fail");
+}

@@ -1,0 +1,262 @@
+//! A shard: one thread, its poll loop, and everything it owns.
+//!
+//! Each turn serves what is ready on its sockets, takes what others handed over, and then spends a bounded slice on
+//! passes and on clients who catch up. Nothing here waits but the poll.
+
+use super::catch_up::{Mark, PageCache};
+use super::client::Client;
+use super::drain::Drain;
+use super::inbox::{Inbox, Message};
+use super::stats::Stats;
+use super::view::{Active, Seat, View};
+use crate::config::{ClientLimits, ServerConfig};
+use crate::event::Entry;
+use crate::metrics::Metrics;
+use crate::room::{Bell, Rooms};
+use crate::view::Pool;
+use crate::wire::FrameReader;
+use mio::{Events, Poll, Token};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The poll's own token; clients' are their places in the slab.
+pub(super) const WAKE: Token = Token(usize::MAX);
+/// Sockets reported by one poll.
+const POLLED: usize = 1024;
+/// What is read from a socket at once. Shared by all clients of the shard.
+const READ_BYTES: usize = 64 << 10;
+/// Clients that memory is reserved for.
+const RESERVED: usize = 100_000;
+/// How often a held pass is looked at again while nothing else happens.
+const HELD_WAIT: Duration = Duration::from_millis(5);
+
+/// What a shard needs from outside.
+pub(super) struct Parts {
+    pub(super) index: u16,
+    pub(super) poll: Poll,
+    pub(super) bell: Arc<Bell>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Clients of this shard, for those who choose one.
+    pub(super) population: Arc<AtomicUsize>,
+    /// Numbers clients, over all shards.
+    pub(super) numbers: Arc<std::sync::atomic::AtomicU64>,
+    /// Filtered views, over all shards.
+    pub(super) filtered_views: Arc<AtomicUsize>,
+    pub(super) server: ServerConfig,
+}
+
+/// A shard's state. Owned by its thread; nobody else sees it.
+pub(super) struct Shard {
+    pub(super) parts: Parts,
+    pub(super) clients: Slab<Client>,
+    pub(super) seats: Slab<Seat>,
+    pub(super) views: Slab<View>,
+    /// Views to begin or go on with a pass, in turn.
+    pub(super) ready: VecDeque<u32>,
+    /// Clients to be served from behind, in turn.
+    pub(super) catching: VecDeque<u32>,
+    /// Views whose pass is held.
+    pub(super) held: Vec<u32>,
+    /// Passes under way.
+    pub(super) passing: usize,
+    pub(super) pages: PageCache,
+    pub(super) pool: Pool,
+    pub(super) actives: Vec<Box<Active>>,
+    pub(super) reader: Option<FrameReader>,
+    pub(super) read_buffer: Box<[u8]>,
+    /// Clients with more to read than one turn allows.
+    pub(super) unread: Vec<u32>,
+    /// Clients that are closing, and until when they are waited for.
+    pub(super) closing: VecDeque<(Instant, u32, u64)>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) room_json: Vec<u8>,
+    /// What is put together for one client who catches up, and where it leads its subscriptions.
+    pub(super) scratch: Vec<u8>,
+    pub(super) marks: Vec<Mark>,
+    pub(super) stats: Stats,
+    pub(super) started: Instant,
+    pub(super) now: Instant,
+    next_beat: Instant,
+    beat: usize,
+    pub(super) drain: Option<Drain>,
+    pub(super) stopped: bool,
+    /// How far the shard's clock is ahead of the real one; only a simulation moves it.
+    pub(super) ahead: Duration,
+    grown: Vec<u32>,
+    polled: Vec<(Token, bool, bool)>,
+}
+
+/// Into how many steps a heartbeat is divided: each client is looked at in one of them.
+pub(super) const BEATS: usize = 64;
+
+impl Shard {
+    pub(super) fn new(parts: Parts) -> Shard {
+        let now = Instant::now();
+        let places = parts.rooms.generation().limits.clients.min(RESERVED);
+        Shard {
+            next_beat: now + parts.server.heartbeat / BEATS as u32,
+            parts,
+            // Reserved, so that they never move: a move leaves the old place resident for a while. Memory that was
+            // never written to costs nothing but addresses.
+            clients: Slab::with_capacity(places),
+            seats: Slab::with_capacity(places),
+            views: Slab::with_capacity(places),
+            ready: VecDeque::new(),
+            catching: VecDeque::new(),
+            held: Vec::new(),
+            passing: 0,
+            pages: PageCache::default(),
+            pool: Pool::default(),
+            actives: Vec::new(),
+            reader: Some(FrameReader::new()),
+            read_buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            unread: Vec::new(),
+            closing: VecDeque::new(),
+            entries: Vec::new(),
+            room_json: Vec::new(),
+            scratch: Vec::new(),
+            marks: Vec::new(),
+            stats: Stats::default(),
+            started: now,
+            now,
+            beat: 0,
+            drain: None,
+            stopped: false,
+            ahead: Duration::ZERO,
+            grown: Vec::new(),
+            polled: Vec::new(),
+        }
+    }
+
+    /// Runs until the shard is drained or stopped. Returns how many clients were left with something undelivered.
+    pub(super) fn run(mut self) -> usize {
+        let mut events = Events::with_capacity(POLLED);
+        while !self.stopped {
+            self.turn(&mut events, Duration::MAX);
+        }
+        self.stats.publish(&self.parts.metrics);
+        self.unfinished()
+    }
+
+    /// One turn, which waits for something to do for `longest` at most.
+    pub(super) fn turn(&mut self, events: &mut Events, longest: Duration) {
+        let timeout = self.sleep_for().min(longest);
+        if let Err(error) = self.parts.poll.poll(events, Some(timeout))
+            && error.kind() != std::io::ErrorKind::Interrupted
+        {
+            tracing::error!(%error, shard = self.parts.index, "poll failed");
+            self.stopped = true;
+        }
+        self.parts.bell.awake();
+        self.now = Instant::now() + self.ahead;
+        self.serve_sockets(events);
+        self.take_messages();
+        self.take_grown();
+        self.slice();
+        self.keep_time();
+        self.stats.publish(&self.parts.metrics);
+    }
+
+    /// How long the poll may wait: not at all while there is work.
+    fn sleep_for(&mut self) -> Duration {
+        let busy = !self.ready.is_empty() || !self.catching.is_empty() || !self.unread.is_empty();
+        if busy || !self.parts.bell.prepare_sleep() || !self.parts.inbox.is_empty() {
+            self.parts.bell.awake();
+            return Duration::ZERO;
+        }
+        let until_beat = self.next_beat.saturating_duration_since(Instant::now());
+        let nothing_pressing = self.held.is_empty() && self.drain.is_none() && self.closing.is_empty();
+        // Rounded up by the kernel to a millisecond.
+        if nothing_pressing { until_beat } else { until_beat.min(HELD_WAIT) }
+    }
+
+    fn serve_sockets(&mut self, events: &Events) {
+        let mut polled = std::mem::take(&mut self.polled);
+        polled.extend(events.iter().filter(|event| event.token() != WAKE).map(|event| {
+            (event.token(), event.is_readable() || event.is_read_closed(), event.is_writable())
+        }));
+        for (Token(client), readable, writable) in polled.drain(..) {
+            // A client may have gone since the poll; its place is only reused by a later message.
+            if writable && self.clients.contains(client) {
+                self.drained(client as u32);
+            }
+            if readable && self.clients.contains(client) {
+                self.readable(client as u32);
+            }
+        }
+        self.polled = polled;
+        for client in std::mem::take(&mut self.unread) {
+            if self.clients.contains(client as usize) {
+                self.readable(client);
+            }
+        }
+    }
+
+    fn take_messages(&mut self) {
+        for message in self.parts.inbox.take() {
+            match message {
+                Message::Adopt(client) => self.adopt(*client),
+                Message::Drain(deadline) => self.drain = Some(Drain::new(deadline)),
+                Message::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    fn take_grown(&mut self) {
+        let mut grown = std::mem::take(&mut self.grown);
+        self.parts.bell.take(&mut grown);
+        for seat in grown.drain(..) {
+            // A token may be older than the seat that has the place now: nothing is new there then.
+            let Some(seat) = self.seats.get(seat as usize) else { continue };
+            for view in seat.views.clone() {
+                self.views[view as usize].grown = true;
+                self.make_ready(view);
+            }
+        }
+        self.grown = grown;
+    }
+
+    /// Puts a view into the queue of passes.
+    pub(super) fn make_ready(&mut self, view: u32) {
+        let state = &mut self.views[view as usize];
+        if !state.ready {
+            state.ready = true;
+            self.ready.push_back(view);
+        }
+    }
+
+    fn keep_time(&mut self) {
+        if self.now >= self.next_beat {
+            self.next_beat = self.now + self.parts.server.heartbeat / BEATS as u32;
+            self.beat = (self.beat + 1) % BEATS;
+            self.heartbeat(self.beat);
+        }
+        for view in std::mem::take(&mut self.held) {
+            if self.views.contains(view as usize) {
+                self.make_ready(view);
+            }
+        }
+        self.end_closing();
+        self.go_on_draining();
+    }
+
+    /// Milliseconds since the shard began.
+    pub(super) fn elapsed_ms(&self) -> u64 {
+        self.now.duration_since(self.started).as_millis() as u64
+    }
+
+    /// The limits of each client that are in force.
+    pub(super) fn client_limits(&self) -> ClientLimits {
+        self.parts.rooms.generation().limits.client.clone()
+    }
+
+    /// Notes how many clients the shard has.
+    pub(super) fn count_clients(&self) {
+        self.parts.population.store(self.clients.len(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,57 @@
+//! A shard's own figures: plain integers, added to the daemon's once a turn.
+
+use crate::metrics::Metrics;
+
+/// What happened since the last turn, and what there is now.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    pub(super) deliveries: u64,
+    pub(super) sends: u64,
+    pub(super) short_sends: u64,
+    pub(super) passes: u64,
+    pub(super) holds: u64,
+    pub(super) lock_wait_ns: u64,
+    pub(super) rate_limited: u64,
+    /// Levels as they are now.
+    pub(super) levels: Levels,
+    told: Levels,
+}
+
+/// Figures that go up and down. The daemon's gauge is the sum over shards, so that changes are added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Levels {
+    pub(super) clients: i64,
+    pub(super) blocked: i64,
+    pub(super) behind: i64,
+    pub(super) pinned_bytes: i64,
+    pub(super) chunk_bytes: i64,
+}
+
+impl Stats {
+    /// Adds everything to the daemon's figures.
+    pub(super) fn publish(&mut self, metrics: &Metrics) {
+        if self.sends > 0
+            || self.passes > 0
+            || self.rate_limited > 0
+            || self.holds > 0
+            || self.lock_wait_ns > 0
+        {
+            metrics.deliveries.increment(std::mem::take(&mut self.deliveries));
+            metrics.sends.increment(std::mem::take(&mut self.sends));
+            metrics.short_sends.increment(std::mem::take(&mut self.short_sends));
+            metrics.passes.increment(std::mem::take(&mut self.passes));
+            metrics.holds.increment(std::mem::take(&mut self.holds));
+            metrics.lock_wait_nanoseconds.increment(std::mem::take(&mut self.lock_wait_ns));
+            metrics.rate_limited.increment(std::mem::take(&mut self.rate_limited));
+        }
+        if self.levels != self.told {
+            let (now, told) = (self.levels, self.told);
+            metrics.clients.increment((now.clients - told.clients) as f64);
+            metrics.clients_blocked.increment((now.blocked - told.blocked) as f64);
+            metrics.subscriptions_catching_up.increment((now.behind - told.behind) as f64);
+            metrics.pinned_bytes.increment((now.pinned_bytes - told.pinned_bytes) as f64);
+            metrics.chunk_bytes.increment((now.chunk_bytes - told.chunk_bytes) as f64);
+            self.told = now;
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Subscribing and unsubscribing: seats in rooms, views, positions to begin at.
+
+use super::shard::Shard;
+use super::view::{Filtered, Seat, View};
+use crate::event::Filter;
+use crate::pattern::Condition;
+use crate::room::{NoRoom, Tail, now_ms};
+use crate::wire::{
+    Answer, Epoch, ErrorCode, From, GapReason, MessageError, SubscribeRoom, push_gap, push_subscribed,
+    push_unsubscribed,
+};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a client is told of one room it subscribed to.
+struct Subscribed {
+    name: String,
+    epoch: Epoch,
+    head: u64,
+    position: u64,
+    resumed: bool,
+    /// The log began anew since the client's position: from which offset it can have events.
+    began_anew: Option<u64>,
+}
+
+/// Where a subscription begins.
+struct Start {
+    position: u64,
+    resumed: bool,
+    began_anew: Option<u64>,
+}
+
+impl Shard {
+    /// Subscribes a client to rooms and answers, each room for itself.
+    pub(super) fn subscribe(
+        &mut self,
+        client: u32,
+        id: Option<&str>,
+        rooms: Vec<Result<SubscribeRoom, MessageError>>,
+        out: &mut Vec<u8>,
+    ) {
+        let results: Vec<Result<Subscribed, MessageError>> =
+            rooms.into_iter().map(|room| self.subscribe_room(client, room?)).collect();
+        let names: Vec<Vec<u8>> = results
+            .iter()
+            .map(|result| {
+                let name = match result {
+                    Ok(subscribed) => &subscribed.name,
+                    Err(error) => error.room.as_deref().unwrap_or_default(),
+                };
+                serde_json::to_vec(name).expect("writing a string to memory does not fail")
+            })
+            .collect();
+        let answers: Vec<Answer<'_>> = results
+            .iter()
+            .zip(&names)
+            .map(|(result, room_json)| match result {
+                Ok(subscribed) => Answer::Subscribed {
+                    room_json,
+                    epoch: subscribed.epoch,
+                    head: subscribed.head,
+                    offset: subscribed.position,
+                    resumed: subscribed.resumed,
+                },
+                Err(error) => Answer::Refused { room_json, error },
+            })
+            .collect();
+        push_subscribed(out, id, &answers);
+        for (result, room_json) in results.iter().zip(&names) {
+            if let Ok(Subscribed { epoch, began_anew: Some(first), .. }) = result {
+                self.parts.metrics.gap(GapReason::EpochChanged, 0);
+                push_gap(out, room_json, 1, first - 1, None, GapReason::EpochChanged, Some(*epoch));
+            }
+        }
+    }
+
+    /// Unsubscribes a client from rooms; from those it is not in as well, without a word.
+    pub(super) fn unsubscribe(&mut self, client: u32, id: Option<&str>, rooms: &[String], out: &mut Vec<u8>) {
+        let mut names = Vec::new();
+        for room in rooms {
+            if let Some(subscription) = self.find_subscription(client, room) {
+                self.remove_member(client, subscription);
+            }
+            names.push(serde_json::to_vec(room).expect("writing a string to memory does not fail"));
+        }
+        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+        push_unsubscribed(out, id, &names, None);
+    }
+
+    fn subscribe_room(&mut self, client: u32, request: SubscribeRoom) -> Result<Subscribed, MessageError> {
+        let SubscribeRoom { room: name, from, condition } = request;
+        let refuse = |code, message: String, hint| MessageError {
+            id: None,
+            room: Some(name.clone()),
+            code,
+            message,
+            hint,
+        };
+        let existing = self.find_subscription(client, &name);
+        let most = self.client_limits().rooms;
+        if existing.is_none() && self.clients[client as usize].subscriptions.len() >= most {
+            let hint = Some("unsubscribe from a room first, or raise limits.client.rooms".to_owned());
+            return Err(refuse(ErrorCode::Limit, format!("a client can be in {most} rooms at once"), hint));
+        }
+        let (seat, tail) = self.sit(&name).map_err(|error| self.no_room(error, &name))?;
+        let view = match self.find_view(seat, condition.as_ref()) {
+            Some(view) => view,
+            None => match self.make_view(seat, condition, tail) {
+                Some(view) => view,
+                None => {
+                    self.leave_seat_if_unused(seat);
+                    let message = "the daemon has as many filtered views as limits.views allows".to_owned();
+                    let hint =
+                        Some("use a condition that others use, or subscribe without `where`".to_owned());
+                    return Err(refuse(ErrorCode::Limit, message, hint));
+                }
+            },
+        };
+        let start = self.start_of(seat, tail, from);
+        // The new place is taken before the old one is left, so that a view shared by both is not torn down between.
+        self.add_member(client, view, start.position);
+        if let Some(existing) = existing {
+            self.remove_member(client, existing);
+        }
+        Ok(Subscribed {
+            name,
+            epoch: tail.epoch,
+            head: tail.head,
+            position: start.position,
+            resumed: start.resumed,
+            began_anew: start.began_anew,
+        })
+    }
+
+    /// Which of a client's subscriptions is to a room.
+    fn find_subscription(&self, client: u32, room: &str) -> Option<u32> {
+        let subscriptions = &self.clients[client as usize].subscriptions;
+        let named = |view: u32| self.seats[self.views[view as usize].seat as usize].room.name();
+        subscriptions
+            .iter()
+            .position(|subscription| named(subscription.view) == room)
+            .map(|index| index as u32)
+    }
+
+    fn no_room(&self, error: NoRoom, name: &str) -> MessageError {
+        let (code, message, hint) = match error {
+            NoRoom::Unknown => {
+                let generation = self.parts.rooms.generation();
+                let nearest = generation.nearest(name).map(|nearest| format!("did you mean \"{nearest}\"?"));
+                let hint = nearest.or_else(|| Some("rooms are declared in broadcast.toml".to_owned()));
+                (ErrorCode::UnknownRoom, "no room has this name".to_owned(), hint)
+            }
+            NoRoom::TooMany => {
+                (ErrorCode::Limit, "the daemon has as many rooms as limits.rooms allows".to_owned(), None)
+            }
+        };
+        MessageError { id: None, room: Some(name.to_owned()), code, message, hint }
+    }
+
+    /// The shard's seat in a room, and the room's tail.
+    fn sit(&mut self, name: &str) -> Result<(u32, Tail), NoRoom> {
+        let vacant = self.seats.vacant_key() as u32;
+        let (room, seat, tail) = self.parts.rooms.register(name, self.parts.index, vacant)?;
+        if seat == vacant {
+            self.seats.insert(Seat { room, views: SmallVec::new() });
+        }
+        Ok((seat, tail))
+    }
+
+    fn find_view(&self, seat: u32, condition: Option<&Condition>) -> Option<u32> {
+        let source = condition.map(Condition::source);
+        let same = |view: &&u32| {
+            let filtered = self.views[**view as usize].filtered.as_ref();
+            filtered.map(|filtered| filtered.filter.source()) == source
+        };
+        self.seats[seat as usize].views.iter().find(same).copied()
+    }
+
+    /// Makes a view whose cursor is the room's head. None when it has a filter and `limits.views` is reached.
+    fn make_view(&mut self, seat: u32, condition: Option<Condition>, tail: Tail) -> Option<u32> {
+        let filtered = match condition {
+            None => None,
+            Some(condition) => {
+                let most = self.parts.rooms.generation().limits.views;
+                if self.parts.filtered_views.fetch_add(1, Ordering::Relaxed) >= most {
+                    self.parts.filtered_views.fetch_sub(1, Ordering::Relaxed);
+                    return None;
+                }
+                let filter = Arc::new(Filter::new(condition));
+                Some(Box::new(Filtered { filter, skipped: 0, told: tail.head }))
+            }
+        };
+        let view = self.views.insert(View {
+            seat,
+            live: 0,
+            members: SmallVec::new(),
+            cursor: tail.head,
+            filtered,
+            active: None,
+            waiting: 0,
+            ready: false,
+            grown: false,
+        }) as u32;
+        self.seats[seat as usize].views.push(view);
+        Some(view)
+    }
+
+    /// The position that `from` names in a log.
+    fn start_of(&self, seat: u32, tail: Tail, from: From) -> Start {
+        let oldest = tail.first - 1;
+        let room = &self.seats[seat as usize].room;
+        let since = |ms| room.offset_before(ms).min(tail.head);
+        let at = |position| Start { position, resumed: false, began_anew: None };
+        match from {
+            From::Now => at(tail.head),
+            From::Start => at(oldest),
+            From::Last(count) => at(tail.head.saturating_sub(count).max(oldest)),
+            From::SinceMs(ms) => at(since(ms)),
+            From::Ago(ms) => at(since(now_ms().saturating_sub(ms))),
+            From::After(position) if position.epoch == tail.epoch && position.offset <= tail.head => {
+                Start { position: position.offset, resumed: position.offset >= oldest, began_anew: None }
+            }
+            From::After(_) => Start { position: oldest, resumed: false, began_anew: Some(tail.first) },
+        }
+    }
+
+    /// Gives a view up that has no members, and its seat if that has no views.
+    pub(super) fn leave_view(&mut self, view: u32) {
+        let state = &mut self.views[view as usize];
+        if !state.members.is_empty() {
+            self.settle(view);
+            return;
+        }
+        if state.pass().is_some() {
+            self.passing -= 1;
+        }
+        if let Some(active) = &mut state.active {
+            active.pass = None;
+        }
+        self.settle(view);
+        let state = self.views.remove(view as usize);
+        self.pages.forget(view);
+        if state.filtered.is_some() {
+            self.parts.filtered_views.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.seats[state.seat as usize].views.retain(|other| *other != view);
+        if self.seats[state.seat as usize].views.is_empty() {
+            self.leave_seat_if_unused(state.seat);
+        } else {
+            // The one that is gone may have been the last to pass.
+            self.note_seat_passed(state.seat);
+        }
+    }
+
+    fn leave_seat_if_unused(&mut self, seat: u32) {
+        if self.seats[seat as usize].views.is_empty() {
+            let Seat { room, .. } = self.seats.remove(seat as usize);
+            self.parts.rooms.unregister(&room, self.parts.index);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Views: what of a room is encoded once for a shard's live subscriptions, and the bytes that are kept for those a
+//! little behind.
+//!
+//! Owns bytes and the offsets that go with them. Knows no sockets and no clients.
+
+mod chunk;
+mod encode;
+mod kept;
+
+pub use chunk::{Chunk, Frame, Split};
+pub use encode::{Encoder, FRAME_OVERHEAD};
+pub use kept::{CHUNK_BYTES, Kept, Place, Pool};
