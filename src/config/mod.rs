@@ -3,6 +3,8 @@
 //! Owns the sections' types and their defaults. Reading a file into them, and everything that can be wrong with one,
 //! is in the submodules; after loading no code asks whether a value makes sense.
 
+mod defaults;
+
 use crate::pattern::{Condition, Path, Template, TypePattern};
 use std::net::SocketAddr;
 use std::path::PathBuf;
