@@ -2,8 +2,8 @@
 
 use super::{
     Ack, AdminConfig, BufferConfig, ClientLimits, Config, Expose, HistoryConfig, IngestAddr, IngestConfig,
-    IngestListenConfig, Invalid, LimitsConfig, ListenAddr, OriginPattern, Rate, RoomConfig, ServerConfig, SlowClient,
-    UnixAddr, Unrouted, WhenFull,
+    IngestListenConfig, Invalid, LimitsConfig, ListenAddr, OriginPattern, Rate, RoomConfig, ServerConfig,
+    SlowClient, UnixAddr, Unrouted, WhenFull,
 };
 use crate::pattern::{Condition, Path, Template, TypePattern};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -100,7 +100,10 @@ fn limits() -> LimitsConfig {
 fn rooms(history: HistoryConfig) -> Vec<RoomConfig> {
     let room = |name: &str, types: &[&str]| RoomConfig {
         name: Template::parse(name).expect("a built-in name is right"),
-        types: types.iter().map(|text| TypePattern::parse(text).expect("a built-in pattern is right")).collect(),
+        types: types
+            .iter()
+            .map(|text| TypePattern::parse(text).expect("a built-in pattern is right"))
+            .collect(),
         condition: None,
         key: Vec::new(),
         snapshot: false,

@@ -88,9 +88,10 @@ impl Kept {
         if self.chunks.front().is_none_or(|chunk| offset < chunk.from) {
             return Place::Older;
         }
-        let chunk =
-            self.chunks.partition_point(|chunk| chunk.frames.last().is_none_or(|frame| frame.last <= offset));
-        let Some(found) = self.chunks.get(chunk) else { return Place::End };
+        // One after the other: they are few, and one in which a filter let nothing pass has no frames to compare.
+        let ahead = |chunk: &Chunk| chunk.frames.last().is_some_and(|frame| frame.last > offset);
+        let Some(chunk) = self.chunks.iter().position(ahead) else { return Place::End };
+        let found = &self.chunks[chunk];
         let frame = found.frame_after(offset);
         if found.frames[frame].first <= offset { Place::Older } else { Place::Frame(chunk, frame) }
     }
@@ -133,15 +134,22 @@ mod tests {
         let frame = |first, last, end| Frame { first, last, end, events: 1 };
         kept.push(Chunk { bytes: vec![0; 20], frames: vec![frame(5, 5, 10), frame(6, 9, 20)], from: 0 }, 3);
         kept.push(Chunk { bytes: vec![0; 10], frames: vec![frame(12, 12, 10)], from: 0 }, 9);
-        let check = |offset, expected| assert_eq!(kept.place(offset), expected, "after {offset}");
-        check(2, Place::Older);
-        check(3, Place::Frame(0, 0));
-        check(5, Place::Frame(0, 1));
-        check(7, Place::Older);
-        check(9, Place::Frame(1, 0));
-        check(11, Place::Frame(1, 0));
-        check(12, Place::End);
-        check(40, Place::End);
+        #[track_caller]
+        fn check(kept: &Kept, offset: u64, expected: Place) {
+            assert_eq!(kept.place(offset), expected, "after {offset}");
+        }
+        check(&kept, 2, Place::Older);
+        check(&kept, 3, Place::Frame(0, 0));
+        check(&kept, 5, Place::Frame(0, 1));
+        check(&kept, 7, Place::Older);
+        check(&kept, 9, Place::Frame(1, 0));
+        check(&kept, 11, Place::Frame(1, 0));
+        check(&kept, 12, Place::End);
+        check(&kept, 40, Place::End);
+        kept.push(Chunk::default(), 12);
+        check(&kept, 7, Place::Older);
+        check(&kept, 9, Place::Frame(1, 0));
+        check(&kept, 12, Place::End);
         for (offset, start) in
             [(0, Some(3)), (3, Some(3)), (5, Some(5)), (7, Some(9)), (9, Some(9)), (12, None)]
         {
