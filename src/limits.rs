@@ -161,7 +161,7 @@ mod tests {
             messages: rate,
             subscriptions: rate,
             unsent: 1,
-            user_timeout: std::time::Duration::from_secs(1),
+            user_timeout: Duration::from_secs(1),
         };
         LimitsConfig { clients, rooms: 1, history_memory: 1, views: 1, keys: 1, clients_per_ip, client }
     }
