@@ -136,6 +136,7 @@ impl Drop for ClientPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
@@ -160,7 +161,7 @@ mod tests {
             messages: rate,
             subscriptions: rate,
             unsent: 1,
-            user_timeout: std::time::Duration::from_secs(1),
+            user_timeout: Duration::from_secs(1),
         };
         LimitsConfig { clients, rooms: 1, history_memory: 1, views: 1, keys: 1, clients_per_ip, client }
     }

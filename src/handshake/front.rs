@@ -4,8 +4,8 @@ use super::address::forwarded;
 use super::refusal::Refusal;
 use super::request::check_request;
 use super::under_way::{Place, UnderWay};
-use crate::config::{LimitsConfig, OriginPattern, Rate, ServerConfig};
-use crate::limits::{Bucket, ClientCounter, ClientPermit};
+use crate::config::{LimitsConfig, OriginPattern, ServerConfig};
+use crate::limits::{ClientCounter, ClientPermit};
 use crate::listen::{Listener, Stream};
 use crate::metrics::{HandshakeRefusal, Metrics};
 use crate::origin::toml_to_allow;
@@ -27,15 +27,15 @@ use std::convert::Infallible;
 use std::future::ready;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 /// Most that is buffered of a request's head, and of an answer: twice what browsers and proxies send at the most.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// How often refused origins are logged; who is refused can ask as often as it likes.
-const ORIGIN_LOGS: Rate = Rate { per_second: 0.2, burst: 5 };
+/// How often a refused origin is logged; who is refused can ask as often as it likes.
+const ORIGIN_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a front needs of the configuration in force.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,8 +53,8 @@ pub struct FrontState {
     clients: Arc<ClientCounter>,
     metrics: Arc<Metrics>,
     under_way: Arc<UnderWay>,
-    origin_logs: Mutex<Bucket>,
-    started: Instant,
+    /// When an origin may be logged again.
+    next_origin_log: Mutex<Instant>,
 }
 
 /// The way in for the clients of a listener: see the module.
@@ -83,8 +83,7 @@ impl FrontState {
             clients,
             metrics,
             under_way: Arc::default(),
-            origin_logs: Mutex::new(Bucket::new(ORIGIN_LOGS, 0)),
-            started: Instant::now(),
+            next_origin_log: Mutex::new(Instant::now()),
         })
     }
 
@@ -124,20 +123,19 @@ impl FrontState {
     }
 
     fn log_origin(&self, headers: &HeaderMap, patterns: &[OriginPattern]) {
-        let mut logs = self.origin_logs.lock().unwrap_or_else(PoisonError::into_inner);
-        if !logs.take(1, ORIGIN_LOGS, self.started.elapsed().as_millis() as u64) {
+        let now = Instant::now();
+        let mut next = self.next_origin_log.lock().unwrap_or_else(PoisonError::into_inner);
+        if now < *next {
             return;
         }
+        *next = now + ORIGIN_LOG_INTERVAL;
         let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("");
         let shown: String = origin.chars().take(200).collect();
-        match toml_to_allow(origin, patterns) {
-            Some(toml) => {
-                tracing::warn!(origin = ?shown, add = %format_args!("[server] {toml}"), "page refused");
-            }
-            None => {
-                tracing::warn!(origin = ?shown, "page refused: only \"*\" in server.allowed_origins covers it")
-            }
-        }
+        let add = toml_to_allow(origin, patterns).map_or_else(
+            || "nothing: only \"*\" in server.allowed_origins covers it".to_owned(),
+            |toml| format!("[server] {toml}"),
+        );
+        tracing::warn!(origin = ?shown, %add, "page refused");
     }
 }
 

@@ -44,7 +44,7 @@ struct Fragments {
 }
 
 /// A whole message or control frame.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming<'a> {
     /// A text message, fragments joined, valid UTF-8.
     Text(&'a str),

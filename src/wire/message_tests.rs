@@ -1,0 +1,163 @@
+//! Tests of reading messages: what is taken, and what is said of what is not.
+
+use super::*;
+
+#[track_caller]
+fn check(text: &str, expected: ClientMessage) {
+    assert_eq!(parse_message(text), Ok(expected), "{text}");
+}
+
+#[track_caller]
+fn check_refused(text: &str, code: ErrorCode, message: &str, hint: Option<&str>) {
+    let error = parse_message(text).expect_err(text);
+    assert_eq!(error.code, code, "{text}: {}", error.message);
+    assert!(error.message.contains(message), "{text}: {}", error.message);
+    match (hint, &error.hint) {
+        (None, None) => {}
+        (Some(expected), Some(hint)) if hint.contains(expected) => {}
+        (_, hint) => panic!("{text}: {hint:?}"),
+    }
+    assert!(error.message.len() < 300, "errors are short");
+}
+
+/// One room of a `subscribe`, refused alone.
+#[track_caller]
+fn check_room_refused(room: &str, code: ErrorCode, message: &str, hint: &str) {
+    let text = format!(r#"{{"type":"subscribe","id":9,"rooms":["good",{room}]}}"#);
+    let Ok(ClientMessage::Subscribe { rooms, .. }) = parse_message(&text) else { panic!("{text}") };
+    assert_eq!(rooms[0].as_ref().map(|room| room.room.as_str()), Ok("good"));
+    let error = rooms[1].as_ref().expect_err(&text);
+    assert_eq!(error.code, code, "{}", error.message);
+    assert_eq!(error.id.as_deref(), Some("9"));
+    assert!(error.room.is_some(), "an error of one room names it");
+    assert!(error.message.contains(message), "{}", error.message);
+    assert!(error.hint.as_deref().unwrap_or("").contains(hint), "{:?}", error.hint);
+}
+
+fn now(room: &str) -> SubscribeRoom {
+    SubscribeRoom { room: room.to_owned(), from: From::Now, condition: None }
+}
+
+#[test]
+fn messages_are_read() {
+    check(
+        r#"{"type":"subscribe","rooms":["a","b\n"],"later":{"deep":[1]}}"#,
+        ClientMessage::Subscribe { id: None, rooms: vec![Ok(now("a")), Ok(now("b\n"))] },
+    );
+    check(
+        "\n { \"rooms\" : \"a\" , \"id\" : \"x\\u0041\" , \"type\" : \"subscribe\" } ",
+        ClientMessage::Subscribe { id: Some(r#""x\u0041""#.into()), rooms: vec![Ok(now("a"))] },
+    );
+    check(
+        r#"{"type":"subscribe","id":1.50e1,"rooms":{"room":"a","from":null,"where":null,"every":null,"snapshot":false}}"#,
+        ClientMessage::Subscribe { id: Some("1.50e1".into()), rooms: vec![Ok(now("a"))] },
+    );
+    check(
+        r#"{"type":"subscribe","rooms":[{"room":"a","from":"start"}]}"#,
+        ClientMessage::Subscribe {
+            id: None,
+            rooms: vec![Ok(SubscribeRoom { room: "a".into(), from: From::Start, condition: None })],
+        },
+    );
+    check(
+        r#"{"type":"unsubscribe","id":null,"rooms":["a"]}"#,
+        ClientMessage::Unsubscribe { id: None, rooms: vec!["a".into()] },
+    );
+    check(r#"{"type":"ping","id":-1}"#, ClientMessage::Ping { id: Some("-1".into()) });
+    check(r#"{"type":"ping"}"#, ClientMessage::Ping { id: None });
+}
+
+#[test]
+fn what_is_no_message_is_refused() {
+    use ErrorCode::{BadField, BadMessage, Limit, UnknownType, Unsupported};
+    check_refused("", BadMessage, "expected a JSON object", Some("subscribe"));
+    check_refused("hello", BadMessage, "`hello`", Some("subscribe"));
+    check_refused(r#"["subscribe",1,["a"]]"#, BadMessage, "object", Some("subscribe"));
+    check_refused(r#"{"type":"ping""#, BadMessage, "EOF", None);
+    check_refused(r#"{"type":"ping"} x"#, BadMessage, "trailing", None);
+    check_refused(r#"{"type":"ping","type":"ping"}"#, BadMessage, "duplicate", None);
+    check_refused("{}", BadField, "`type` is missing", Some("subscribe, unsubscribe"));
+    check_refused(r#"{"type":1}"#, BadField, "`type` must be a string", None);
+    check_refused(r#"{"type":"subscibe"}"#, UnknownType, "`subscibe`", Some("did you mean `subscribe`?"));
+    check_refused(r#"{"type":"Ping"}"#, UnknownType, "`Ping`", Some("did you mean `ping`?"));
+    check_refused(r#"{"type":"publish"}"#, UnknownType, "`publish`", Some("clients send"));
+    let long = format!(r#"{{"type":"{}"}}"#, "é".repeat(5000));
+    check_refused(&long, UnknownType, "…", Some("clients send"));
+    check_refused(r#"{"type":"auth","token":"t"}"#, Unsupported, "`auth`", Some("no authentication"));
+    check_refused(r#"{"type":"subscribe"}"#, BadField, "`rooms` is missing", Some("for example"));
+    check_refused(r#"{"type":"subscribe","room":"a"}"#, BadField, "`rooms` is missing", Some("rooms"));
+    check_refused(r#"{"type":"subscribe","rooms":[]}"#, BadField, "empty", Some("for example"));
+    check_refused(r#"{"type":"subscribe","rooms":7}"#, BadField, "must be a list", Some("for example"));
+    check_refused(r#"{"type":"subscribe","rooms":["a",7]}"#, BadField, "rooms[1]", Some("{\"room\""));
+    check_refused(r#"{"type":"subscribe","rooms":[{"name":"a"}]}"#, BadField, "rooms[0]", Some("room"));
+    check_refused(r#"{"type":"subscribe","rooms":[["a"]]}"#, BadField, "rooms[0]", Some("room"));
+    check_refused(r#"{"type":"unsubscribe","rooms":[{}]}"#, BadField, "rooms[0]", Some("room"));
+    let many = format!(r#"{{"type":"subscribe","rooms":["a"{}]}}"#, r#","a""#.repeat(MAX_ROOMS));
+    check_refused(&many, Limit, "1025 entries", Some("several"));
+}
+
+#[test]
+fn an_id_is_a_short_string_or_number() {
+    use ErrorCode::BadField;
+    for id in ["true", "[]", "{}"] {
+        check_refused(&format!(r#"{{"type":"ping","id":{id}}}"#), BadField, "`id` must be", None);
+    }
+    let id = "1".repeat(MAX_ID_BYTES);
+    assert!(parse_message(&format!(r#"{{"type":"ping","id":{id}}}"#)).is_ok());
+    check_refused(&format!(r#"{{"type":"ping","id":{id}0}}"#), BadField, "65 bytes", None);
+    let error = parse_message(r#"{"type":"nope","id":"q7"}"#).unwrap_err();
+    assert_eq!(error.id.as_deref(), Some(r#""q7""#), "an error carries its message's id");
+}
+
+#[test]
+fn a_room_is_refused_alone() {
+    use ErrorCode::{BadField, BadWhere, Unsupported};
+    check_room_refused(r#""""#, BadField, "empty", "");
+    check_room_refused(&format!("\"{}\"", "x".repeat(201)), BadField, "201 bytes", "");
+    check_room_refused(r#"{"room":"x","form":"start"}"#, BadField, "`form`", "did you mean `from`?");
+    check_room_refused(r#"{"room":"x","limit":3}"#, BadField, "`limit`", "room, from and where");
+    check_room_refused(r#"{"room":"x","every":"1s"}"#, Unsupported, "`every`", "leave");
+    check_room_refused(r#"{"room":"x","snapshot":true}"#, Unsupported, "`snapshot`", "start");
+    check_room_refused(r#"{"room":"x","from":"strat"}"#, BadField, "`strat`", "did you mean `start`?");
+    check_room_refused(r#"{"room":"x","where":7}"#, BadWhere, "string or an object", "severity");
+    let long = format!(r#"{{"room":"x","where":"{}"}}"#, "a".repeat(MAX_WHERE_BYTES));
+    check_room_refused(&long, BadWhere, "4098 bytes", "");
+}
+
+#[test]
+fn a_where_is_text_or_an_object() {
+    for condition in [r#""severity == \"error\"""#, r#"{"severity":"error"}"#, r#"{"agentId":["a","b"]}"#] {
+        let text = format!(r#"{{"type":"subscribe","rooms":{{"room":"a","where":{condition}}}}}"#);
+        let Ok(ClientMessage::Subscribe { rooms, .. }) = parse_message(&text) else { panic!("{text}") };
+        assert!(rooms[0].as_ref().is_ok_and(|room| room.condition.is_some()), "{:?}", rooms[0]);
+    }
+    let bad = r#"{"room":"x","where":"severity = \"error\""}"#;
+    check_room_refused(bad, ErrorCode::BadWhere, "column 10", "");
+    check_room_refused(r#"{"room":"x","where":""}"#, ErrorCode::BadWhere, "`where`", "");
+    check_room_refused(r#"{"room":"x","where":{"a":{}}}"#, ErrorCode::BadWhere, "`where`", "");
+}
+
+#[test]
+fn depth_costs_no_stack() {
+    let deep = format!(r#"{{"type":"ping","x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(parse_message(&deep), Ok(ClientMessage::Ping { id: None }));
+    let rooms = format!(r#"{{"type":"subscribe","rooms":[{}{}]}}"#, "[".repeat(50_000), "]".repeat(50_000));
+    assert!(parse_message(&rooms).is_err());
+    let from = format!(
+        r#"{{"type":"subscribe","rooms":[{{"room":"x","from":{}{}}}]}}"#,
+        "[".repeat(50_000),
+        "]".repeat(50_000)
+    );
+    assert!(matches!(parse_message(&from), Ok(ClientMessage::Subscribe { rooms, .. }) if rooms[0].is_err()));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_text_makes_it_panic(
+        text in r#"\{("(type|id|rooms|from|room|x)":("subscribe"|"ping"|[0-9]|\["a"\]|null|\{|\}|\[|\])[,:]?){0,6}\}?"#
+    ) {
+        let _ = parse_message(&text);
+    }
+}

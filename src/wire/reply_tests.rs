@@ -1,0 +1,129 @@
+//! Tests of the encoders: every message, byte for byte.
+
+use super::*;
+use crate::wire::frame::frame_len;
+
+/// Encodes behind other bytes and compares the payload.
+#[track_caller]
+fn check(encode: impl FnOnce(&mut Vec<u8>), expected: &str) {
+    let mut out = b"before".to_vec();
+    encode(&mut out);
+    let frame = out.strip_prefix(b"before").expect("what was there stays");
+    assert_eq!(frame_len(frame), Some(frame.len()), "one whole frame");
+    let header = frame.len() - expected.len().min(frame.len());
+    assert_eq!(String::from_utf8_lossy(&frame[header..]), expected);
+    assert!(serde_json::from_str::<serde_json::Value>(expected).is_ok());
+}
+
+const FRAME: EventFrame<'static> =
+    EventFrame { room_json: br#""agent:42""#, offset: 7, skipped: 0, replay: false };
+
+fn error(room: Option<&str>, hint: Option<&str>) -> MessageError {
+    MessageError {
+        id: Some("\"q\"".into()),
+        room: room.map(str::to_owned),
+        code: ErrorCode::UnknownRoom,
+        message: "no room \"x\"".to_owned(),
+        hint: hint.map(str::to_owned),
+    }
+}
+
+#[test]
+fn every_message_has_its_fields() {
+    check(
+        |out| push_welcome(out, "a\"b", 25_000),
+        r#"{"type":"welcome","protocol":"broadcastd.v1","client":"a\"b","heartbeat":25000}"#,
+    );
+    check(|out| push_pong(out, None), r#"{"type":"pong"}"#);
+    check(|out| push_pong(out, Some("1e3")), r#"{"type":"pong","id":1e3}"#);
+    check(
+        |out| push_position(out, br#""r""#, u64::MAX),
+        r#"{"type":"position","room":"r","offset":18446744073709551615}"#,
+    );
+    check(
+        |out| push_closing(out, 1001, "stopping", Some(1500)),
+        r#"{"type":"closing","code":1001,"reason":"stopping","retry_after":1500}"#,
+    );
+    check(
+        |out| push_closing(out, 4001, "slow_client", None),
+        r#"{"type":"closing","code":4001,"reason":"slow_client"}"#,
+    );
+    check(
+        |out| push_error(out, &error(Some("x"), Some("did you mean \"y\"?"))),
+        r#"{"type":"error","id":"q","room":"x","code":"unknown_room","message":"no room \"x\"","hint":"did you mean \"y\"?"}"#,
+    );
+    check(
+        |out| push_unsubscribed(out, Some("1"), &[br#""a""#, br#""b""#], None),
+        r#"{"type":"unsubscribed","id":1,"rooms":["a","b"]}"#,
+    );
+    check(
+        |out| push_unsubscribed(out, None, &[br#""a""#], Some("room_removed")),
+        r#"{"type":"unsubscribed","rooms":["a"],"reason":"room_removed"}"#,
+    );
+}
+
+#[test]
+fn a_subscribe_is_answered_room_by_room() {
+    let refused = error(None, None);
+    let answers = [
+        Answer::Subscribed { room_json: br#""a""#, epoch: Epoch(0xbeef), head: 9, offset: 7, resumed: true },
+        Answer::Subscribed { room_json: br#""b""#, epoch: Epoch(1), head: 0, offset: 0, resumed: false },
+        Answer::Refused { room_json: br#""x""#, error: &refused },
+    ];
+    check(
+        |out| push_subscribed(out, Some("5"), &answers),
+        concat!(
+            r#"{"type":"subscribed","id":5,"rooms":[{"room":"a","epoch":"beef","head":9,"offset":7,"resumed":true},"#,
+            r#"{"room":"b","epoch":"1","head":0,"offset":0},"#,
+            r#"{"room":"x","error":{"code":"unknown_room","message":"no room \"x\""}}]}"#
+        ),
+    );
+    check(|out| push_subscribed(out, None, &[]), r#"{"type":"subscribed","rooms":[]}"#);
+}
+
+#[test]
+fn events_say_what_was_left_out_only_when_something_was() {
+    check(
+        |out| push_event(out, FRAME, 3, b"{}"),
+        r#"{"type":"event","room":"agent:42","offset":7,"seq":3,"data":{}}"#,
+    );
+    check(
+        |out| push_event(out, EventFrame { skipped: 2, replay: true, ..FRAME }, 3, b"{}"),
+        r#"{"type":"event","room":"agent:42","offset":7,"seq":3,"skipped":2,"replay":true,"data":{}}"#,
+    );
+}
+
+#[test]
+fn a_batch_gives_offsets_unless_they_follow_from_the_last() {
+    let batch = |out: &mut Vec<u8>, frame, offsets: &[u64]| {
+        push_batch(out, frame, offsets.iter().map(|offset| (*offset, offset + 10, &b"{}"[..])));
+    };
+    check(
+        |out| batch(out, FRAME, &[5, 6, 7]),
+        r#"{"type":"batch","room":"agent:42","offset":7,"seqs":[15,16,17],"data":[{},{},{}]}"#,
+    );
+    check(
+        |out| batch(out, EventFrame { skipped: 1, replay: true, ..FRAME }, &[5, 7]),
+        r#"{"type":"batch","room":"agent:42","offset":7,"seqs":[15,17],"offsets":[5,7],"skipped":1,"replay":true,"data":[{},{}]}"#,
+    );
+    check(
+        |out| batch(out, FRAME, &[5, 6]),
+        r#"{"type":"batch","room":"agent:42","offset":7,"seqs":[15,16],"offsets":[5,6],"data":[{},{}]}"#,
+    );
+    check(
+        |out| batch(out, FRAME, &[]),
+        r#"{"type":"batch","room":"agent:42","offset":7,"seqs":[],"data":[]}"#,
+    );
+}
+
+#[test]
+fn gaps_say_how_many_and_why() {
+    check(
+        |out| push_gap(out, br#""r""#, 3, 9, Some(7), GapReason::HistoryExpired, None),
+        r#"{"type":"gap","room":"r","first":3,"offset":9,"missed":7,"reason":"history_expired"}"#,
+    );
+    check(
+        |out| push_gap(out, br#""r""#, 1, 0, None, GapReason::EpochChanged, Some(Epoch(255))),
+        r#"{"type":"gap","room":"r","first":1,"offset":0,"missed":null,"reason":"epoch_changed","epoch":"ff"}"#,
+    );
+}

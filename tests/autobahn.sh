@@ -1,0 +1,52 @@
+#!/bin/sh
+# Runs the quick set of the Autobahn suite (all but 9.*, 12.* and 13.*: sizes and compression) against examples/ws_echo.rs,
+# and fails on any case that FAILED, was closed UNCLEAN or with a WRONG CODE. The suite needs Python 2.7; where there is
+# none, this says so and succeeds.
+set -eu
+cd "$(dirname "$0")/.."
+
+wstest=
+for candidate in ${WSTEST:-} wstest "$HOME/.local/bin/wstest"; do
+    if command -v "$candidate" >/dev/null 2>&1; then wstest=$candidate; break; fi
+done
+if [ -z "$wstest" ]; then
+    echo "autobahn: skipped: no Python 2.7 with autobahntestsuite (set WSTEST to its wstest)"
+    exit 0
+fi
+
+work=$(mktemp -d)
+server=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
+cargo build --quiet --release --example ws_echo
+"${CARGO_TARGET_DIR:-target}/release/examples/ws_echo" 127.0.0.1:0 > "$work/address" &
+server=$!
+# The address is the first line; the server prints it once it listens.
+url=
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    url=$(head -n 1 "$work/address")
+    [ -z "$url" ] || break
+    sleep 0.2
+done
+[ -n "$url" ] || { echo "autobahn: the echo server did not start" >&2; exit 1; }
+
+cat > "$work/spec.json" <<EOF
+{"outdir": "$work/reports",
+ "servers": [{"agent": "broadcastd", "url": "$url"}],
+ "cases": ["*"], "exclude-cases": ["9.*", "12.*", "13.*"], "exclude-agent-cases": {}}
+EOF
+"$wstest" -m fuzzingclient -s "$work/spec.json" > "$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; exit 1; }
+
+python3 - "$work/reports/index.json" <<'EOF'
+import json, sys
+from collections import Counter
+
+cases = json.load(open(sys.argv[1]))["broadcastd"]
+bad = {case: result for case, result in cases.items()
+       if result["behavior"] in ("FAILED", "UNCLEAN", "WRONG CODE")
+       or result["behaviorClose"] in ("FAILED", "UNCLEAN", "WRONG CODE")}
+for case, result in sorted(bad.items()):
+    print(f"autobahn: {case}: {result['behavior']}, close {result['behaviorClose']}", file=sys.stderr)
+counts = Counter(result["behavior"] for result in cases.values())
+print(f"autobahn: {len(cases)} cases:", ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
+sys.exit(1 if bad or not cases else 0)
+EOF
