@@ -11,6 +11,7 @@ pub mod config;
 pub mod error;
 pub mod event;
 pub mod handshake;
+pub mod http;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
