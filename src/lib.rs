@@ -10,6 +10,7 @@
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod ingest;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
