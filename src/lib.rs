@@ -4,14 +4,18 @@
 //! producer -> ingest -> event -> routes -> room -> shard -> client
 //! ```
 //!
-//! A room is a log, a subscription is a position in it. Modules are listed here in the order to read them in; each
-//! imports only from the floors below it (docs/architecture.md has the table, tests/it/tidy.rs holds it).
+//! A room is a log, a subscription is a position in it. Each module imports only from the floors below it
+//! (docs/architecture.md has the table, tests/it/tidy.rs holds it). To read: [`room`], [`shard`], then the five
+//! functions of a line in the order that the table there names them.
 
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod error;
 pub mod event;
 pub mod handshake;
 pub mod http;
+pub mod ingest;
 pub mod limits;
 pub mod listen;
 pub mod metrics;

@@ -1,13 +1,54 @@
 //! Sockets to listen on: bound with every hint that helps, accepted from without spinning, removed at the end.
 
-use crate::config::{ListenAddr, UnixAddr};
+mod holder;
+mod stream;
+mod unix;
+
+pub(crate) use stream::Loose;
+pub use stream::Stream;
+pub use unix::Pipe;
+
+use crate::config::ListenAddr;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+use unix::SocketFile;
+
+/// Connections that the kernel keeps until they are accepted: enough for a storm of a few thousand, and the kernel cuts
+/// it to `net.core.somaxconn` anyway.
+const PENDING_CONNECTIONS: i32 = 4096;
+/// Pause after an accept that failed for a lack of something: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A bound, listening socket. Dropping it closes it and removes a Unix socket's file.
 #[derive(Debug)]
-pub struct Listener {}
+pub struct Listener {
+    socket: Bound,
+    addr: BoundAddr,
+    /// The same socket in tokio's hands, from the first accept on.
+    accepting: OnceLock<Accepting>,
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(std::net::TcpListener),
+    Unix {
+        socket: std::os::unix::net::UnixListener,
+        // Held for its drop.
+        _file: SocketFile,
+    },
+}
+
+#[derive(Debug)]
+enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
 
 /// Where a listener really listens, with its real port: `127.0.0.1:9999`, `unix:/run/broadcastd/ingest.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,15 +57,6 @@ pub enum BoundAddr {
     Tcp(SocketAddr),
     /// A Unix socket or a named pipe.
     Unix(PathBuf),
-}
-
-/// A connection, not blocking.
-#[derive(Debug)]
-pub enum Stream {
-    /// TCP, with its peer's address.
-    Tcp(tokio::net::TcpStream, SocketAddr),
-    /// A Unix socket.
-    Unix(tokio::net::UnixStream),
 }
 
 /// Why a socket cannot be listened on.
@@ -39,22 +71,114 @@ pub struct BindError {
 }
 
 impl Listener {
-    /// Binds. Needs no runtime. A stale Unix socket file is replaced, a live one never.
-    pub fn bind(_key: &str, _addr: &ListenAddr) -> Result<Listener, BindError> {
-        let _: Option<&UnixAddr> = None;
-        todo!()
+    /// Binds. Needs no runtime. A stale Unix socket file is replaced, a live one never, and no other file ever. A Unix
+    /// socket is at no moment open to more than its `mode`.
+    pub fn bind(key: &str, addr: &ListenAddr) -> Result<Listener, BindError> {
+        let (socket, addr) = match addr {
+            ListenAddr::Tcp(addr) => {
+                let socket = bind_tcp(*addr).map_err(|error| tcp_error(key, *addr, &error))?;
+                let real = socket.local_addr().map_err(|error| tcp_error(key, *addr, &error))?;
+                (Bound::Tcp(socket), BoundAddr::Tcp(real))
+            }
+            ListenAddr::Unix(addr) => {
+                let (socket, file) = unix::bind(key, addr)?;
+                (Bound::Unix { socket, _file: file }, BoundAddr::Unix(addr.path.clone()))
+            }
+        };
+        Ok(Listener { socket, addr, accepting: OnceLock::new() })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> BoundAddr {
-        todo!()
+        self.addr.clone()
     }
 
     /// The next connection. Errors are counted in `errors` and waited out with a growing pause (a lack of descriptors
     /// must not spin), so that this always returns a connection in the end. Must be called within a runtime whose
     /// thread stays the same. Cancel-safe.
-    pub async fn accept(&self, _errors: &metrics::Counter) -> Stream {
-        todo!()
+    pub async fn accept(&self, errors: &metrics::Counter) -> Stream {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.try_accept().await {
+                Ok(stream) => return stream,
+                Err(error) => error,
+            };
+            errors.increment(1);
+            if is_of_one_connection(&error) {
+                continue;
+            }
+            tracing::warn!(listener = %self.addr, %error, pause_ms = pause.as_millis() as u64, "accept failed");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn try_accept(&self) -> io::Result<Stream> {
+        let accepting = match self.accepting.get() {
+            Some(accepting) => accepting,
+            None => {
+                let accepting = self.start_accepting()?;
+                self.accepting.get_or_init(|| accepting)
+            }
+        };
+        match accepting {
+            Accepting::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Stream::Tcp(stream, peer))
+            }
+            Accepting::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    fn start_accepting(&self) -> io::Result<Accepting> {
+        Ok(match &self.socket {
+            Bound::Tcp(socket) => Accepting::Tcp(tokio::net::TcpListener::from_std(socket.try_clone()?)?),
+            Bound::Unix { socket, .. } => {
+                Accepting::Unix(tokio::net::UnixListener::from_std(socket.try_clone()?)?)
+            }
+        })
+    }
+}
+
+/// Whether an accept failed because of the one connection, which is gone: the next may be tried at once.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn bind_tcp(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for connections of the last life that are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(PENDING_CONNECTIONS)?;
+    Ok(socket.into())
+}
+
+fn tcp_error(key: &str, addr: SocketAddr, error: &io::Error) -> BindError {
+    let (reason, hint) = match error.kind() {
+        ErrorKind::AddrInUse => {
+            let by = holder::of_tcp(addr).map_or_else(String::new, |holder| format!(" by {holder}"));
+            (format!("the port is taken{by}"), Some(format!("stop it, or give {key} another port")))
+        }
+        ErrorKind::PermissionDenied => (
+            error.to_string(),
+            Some("a port below 1024 needs a privilege (AmbientCapabilities=CAP_NET_BIND_SERVICE)".to_owned()),
+        ),
+        ErrorKind::AddrNotAvailable => (
+            "this machine has no such address".to_owned(),
+            Some("`ip address` shows those it has".to_owned()),
+        ),
+        _ => (error.to_string(), None),
+    };
+    BindError { key: key.to_owned(), message: format!("cannot listen on {addr}: {reason}"), hint }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n  hint: {hint}"))
     }
 }
 
@@ -66,3 +190,6 @@ impl fmt::Display for BoundAddr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

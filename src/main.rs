@@ -1,3 +1,29 @@
-//! The process: arguments, configuration, runtime, exit code.
+//! The process: arguments, the subcommand, the exit code.
 
-fn main() {}
+use broadcastd::cli::args::{Cli, Command};
+use broadcastd::cli::{completions, serve};
+use broadcastd::error::Exit;
+use clap::Parser;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version are asked for, and go to standard output.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let exit = match cli.command {
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Completions(args)) => completions::run(&args),
+        Some(_) => Exit::Usage,
+    };
+    exit.into()
+}

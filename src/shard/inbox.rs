@@ -11,8 +11,6 @@ pub(super) enum Message {
     Adopt(Box<NewClient>),
     /// Deliver what there is, then close every client and end, at the latest at this time.
     Drain(Instant),
-    /// End now.
-    Stop,
 }
 
 /// A shard's inbox.

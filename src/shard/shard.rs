@@ -202,7 +202,6 @@ impl Shard {
             match message {
                 Message::Adopt(client) => self.adopt(*client),
                 Message::Drain(deadline) => self.drain = Some(Drain::new(deadline)),
-                Message::Stop => self.stopped = true,
             }
         }
     }

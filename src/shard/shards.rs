@@ -109,13 +109,6 @@ impl Shards {
             handle.inbox.put(Message::Drain(deadline));
         }
     }
-
-    /// Has every shard end now.
-    pub fn stop(&self) {
-        for handle in &self.handles {
-            handle.inbox.put(Message::Stop);
-        }
-    }
 }
 
 impl ShardThreads {

@@ -1,0 +1,129 @@
+//! The arguments of the command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Fans newline-delimited JSON events out to WebSocket clients, which resume where they were.
+#[derive(Debug, Parser)]
+#[command(
+    name = "broadcastd",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a subcommand: serve.",
+    after_long_help = "\
+Examples:
+  broadcastd                                   serve with ./broadcast.toml, or with what is built in
+  broadcastd --set limits.clients=500          the same with a key changed
+  my-agent | broadcastd --stdin                take events from a pipe as well
+  broadcastd check broadcast.toml              say what a file means, and run its tests
+  broadcastd init --for agents broadcast.toml  write a file to start from
+
+The configuration is looked for in --config, $BROADCASTD_CONFIG, ./broadcast.toml, /etc/broadcastd/broadcast.toml; else
+the built-in one runs.
+
+Exit codes:
+  0   all went well
+  1   something could not be bound, or failed while running
+  64  the command line is wrong
+  78  the configuration is wrong"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Arguments of `serve`, which is what happens without a subcommand.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take events from producers and fan them out to clients (the default)
+    Serve(ServeArgs),
+    /// Check a configuration, say what it means, and run its tests
+    Check(CheckArgs),
+    /// Show the effective value of every key, and where it comes from
+    Config(ConfigArgs),
+    /// Write a configuration to start from
+    Init(InitArgs),
+    /// Write a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// Arguments of `serve`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_long_help = "\
+On standard output, for scripts: a line `listening clients|admin|ingest ADDRESS` for each address with its real port, and
+then `ready`. Everything else goes to standard error.
+
+SIGTERM and SIGINT stop it: what was accepted is delivered within server.drain_timeout. A second signal ends it at once.")]
+pub struct ServeArgs {
+    /// The configuration
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Another value for a key of the configuration, as TOML; can be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Take events from standard input as well
+    #[arg(long)]
+    pub stdin: bool,
+    /// Say more: -v what connections do, -vv every detail
+    #[arg(long, short, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CheckArgs {
+    /// The configuration; looked for as `serve` does when left out
+    pub file: Option<PathBuf>,
+    /// Another value for a key of the configuration, as TOML; can be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `config`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConfigArgs {
+    /// The configuration
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Another value for a key of the configuration, as TOML; can be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `init`.
+#[derive(Args, Clone, Debug)]
+pub struct InitArgs {
+    /// What the configuration is for
+    #[arg(long = "for", value_name = "USE", value_enum, default_value_t = InitFor::Agents)]
+    pub purpose: InitFor,
+    /// Overwrite a file that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Where to write it; `-` is standard output
+    #[arg(default_value = "broadcast.toml")]
+    pub file: PathBuf,
+}
+
+/// What a configuration to start from is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InitFor {
+    /// One room for everything, and one for each type
+    Minimal,
+    /// Agents' states, metrics, workflows, memory and alerts, as built in
+    Agents,
+    /// Metrics in batches, and a board of the newest
+    Metrics,
+    /// AG-UI runs, routed by a run id beside the events
+    AgUi,
+}
+
+/// Arguments of `completions`.
+#[derive(Args, Clone, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,171 @@
+//! `broadcastd serve`: bind, say where, run, drain.
+
+use super::args::ServeArgs;
+use crate::config::{Dirs, Input, Loaded};
+use crate::daemon::{Addrs, Daemon, Ended};
+use crate::error::Exit;
+use crate::listen::{BindError, BoundAddr};
+use crate::shutdown::{Trigger, pair};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+
+/// An event to try the daemon with.
+const SAMPLE: &str = r#"{"type":"agent_state","agentId":"42","status":"busy","resourceUsage":{"cpu":12.5,"memory":40,"activeConnections":3}}"#;
+
+/// Runs the daemon until a signal.
+pub fn run(args: &ServeArgs) -> Exit {
+    let loaded = match load(args.config.clone(), &args.set) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    log(args.verbose);
+    let file = loaded.path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = file, "starting");
+    let daemon = match Daemon::bind(loaded.config, &loaded.dirs, args.stdin) {
+        Ok(daemon) => daemon,
+        Err(errors) => return unbound(&errors),
+    };
+    let addrs = daemon.addrs();
+    let (stop, stops) = pair();
+    let (ends, end) = std::sync::mpsc::sync_channel(2);
+    let aborts = ends.clone();
+    let daemon = std::thread::Builder::new().name("daemon".to_owned()).spawn(move || {
+        // The other end is gone only when the process ends at once.
+        let _ = ends.send(End::Stopped(daemon.run(stops)));
+    });
+    if let Err(error) = daemon.and_then(|_| watch_signals(stop, aborts)) {
+        tracing::error!(%error, "cannot start");
+        return Exit::Runtime;
+    }
+    if announce(&addrs).is_err() {
+        tracing::warn!("standard output is closed: addresses were not written");
+    }
+    match end.recv() {
+        Ok(End::Stopped(result)) => report(result),
+        Ok(End::Aborted) | Err(_) => Exit::Runtime,
+    }
+}
+
+/// How serving ends.
+enum End {
+    /// The daemon has stopped.
+    Stopped(io::Result<Ended>),
+    /// A second signal came. Threads that still deliver end with the process.
+    Aborted,
+}
+
+/// Finds, reads and checks the configuration, or reports every problem.
+pub(super) fn load(file: Option<PathBuf>, set: &[String]) -> Result<Loaded, Exit> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let dirs = Dirs::find(&environment, nix::unistd::getuid().as_raw());
+    let input = Input { file, set: set.to_vec(), environment: &environment, dirs };
+    input.load().map_err(|problems| {
+        eprintln!("{}", problems.render(io::stderr().is_terminal()));
+        Exit::Config
+    })
+}
+
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    // Fails only if a program that embeds this has set one up before.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .try_init();
+}
+
+fn unbound(errors: &[BindError]) -> Exit {
+    for error in errors {
+        eprintln!("error: {}: {}", error.key, error.message);
+        if let Some(hint) = &error.hint {
+            eprintln!("  hint: {hint}");
+        }
+    }
+    Exit::Runtime
+}
+
+/// Says where the daemon listens: for scripts on standard output, for people in the log.
+fn announce(addrs: &Addrs) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for (name, list) in [("clients", &addrs.clients), ("admin", &addrs.admin), ("ingest", &addrs.ingest)] {
+        for addr in list {
+            writeln!(out, "listening {name} {addr}")?;
+        }
+    }
+    writeln!(out, "ready")?;
+    out.flush()?;
+    if let Some(BoundAddr::Tcp(clients)) = addrs.clients.first() {
+        tracing::info!("see events at   http://{clients}/");
+    }
+    match addrs.ingest.first() {
+        Some(BoundAddr::Tcp(ingest)) => {
+            tracing::info!("send one with   curl -d '{SAMPLE}' http://{ingest}/events")
+        }
+        Some(BoundAddr::Unix(path)) => {
+            tracing::info!(
+                "send one with   curl --unix-socket {} -d '{SAMPLE}' http://localhost/events",
+                path.display()
+            );
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT fires `stop`, the second ends the process.
+fn watch_signals(stop: Trigger, aborts: SyncSender<End>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _guard = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    let watch = async move {
+        next(&mut terminate, &mut interrupt).await;
+        tracing::info!("stopping: what was accepted is delivered first; a second signal ends at once");
+        stop.fire();
+        next(&mut terminate, &mut interrupt).await;
+        tracing::warn!("ending at once");
+        let _ = aborts.send(End::Aborted);
+    };
+    // Ends with the process: a signal may come until then.
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(watch))?;
+    Ok(())
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn report(result: io::Result<Ended>) -> Exit {
+    let ended = match result {
+        Ok(ended) => ended,
+        Err(error) => {
+            tracing::error!(%error, "cannot run");
+            return Exit::Runtime;
+        }
+    };
+    if ended == Ended::default() {
+        tracing::info!("stopped: everything that was accepted is delivered");
+    } else {
+        tracing::warn!(
+            producers_cut = ended.ingest.producers_cut,
+            lines_unfinished = ended.ingest.lines_unfinished,
+            bytes_unfinished = ended.ingest.bytes_unfinished,
+            clients_unfinished = ended.clients_unfinished,
+            "stopped: server.drain_timeout has passed, and not everything was delivered"
+        );
+    }
+    Exit::Ok
+}

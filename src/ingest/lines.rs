@@ -1,0 +1,231 @@
+//! Cuts a stream into lines, read by read. Pure; keeps nothing but the part of a line that has arrived.
+
+/// What may stand before the first line of a stream.
+pub(super) const BOM: &[u8] = b"\xEF\xBB\xBF";
+/// How much of a line that is too long is shown to its producer, in bytes: enough to recognise it by.
+pub(super) const HEAD_BYTES: usize = 64;
+
+/// Cuts a stream into lines. Lines end with LF or CRLF, the last one also with the stream. Blank lines are numbered and
+/// not handed out; a byte order mark at the stream's start is not part of its line.
+#[derive(Debug)]
+pub(super) struct Splitter {
+    /// What has arrived of the current line in earlier reads; at most `max` and a few bytes.
+    carry: Vec<u8>,
+    /// Number of the current line, from 1.
+    line: u64,
+    /// Whether the rest of the current line is thrown away, because it is too long.
+    skipping: bool,
+    /// Longest line without its end, in bytes.
+    max: usize,
+}
+
+/// A line, without its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    /// The line; borrowed from the read when it is whole in there.
+    Whole(&'a [u8]),
+    /// The beginning of a line that is too long. Handed out once, as soon as it is known.
+    TooLong(&'a [u8]),
+}
+
+impl Splitter {
+    /// At the start of a stream whose lines have at most `max` bytes.
+    pub(super) fn new(max: usize) -> Splitter {
+        Splitter { carry: Vec::new(), line: 1, skipping: false, max }
+    }
+
+    /// Hands out the lines that end in this read, with their numbers, and keeps the rest. Allocates for a line that is
+    /// spread over reads only, and holds no more than one line may have.
+    pub(super) fn feed(&mut self, read: &[u8], mut sink: impl FnMut(u64, Line<'_>)) {
+        let mut rest = read;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            self.end_line(&rest[..end], &mut sink);
+            rest = &rest[end + 1..];
+        }
+        self.keep(rest, &mut sink);
+    }
+
+    /// Hands out the last line, where the stream does not end with a line end.
+    pub(super) fn finish(&mut self, mut sink: impl FnMut(u64, Line<'_>)) {
+        if self.skipping || !self.carry.is_empty() {
+            self.end_line(b"", &mut sink);
+        }
+    }
+
+    /// Bytes of the current line that have arrived and are kept.
+    pub(super) fn partial_bytes(&self) -> usize {
+        self.carry.len()
+    }
+
+    /// Number of the line that the next byte belongs to.
+    pub(super) fn line(&self) -> u64 {
+        self.line
+    }
+
+    fn end_line(&mut self, tail: &[u8], sink: &mut impl FnMut(u64, Line<'_>)) {
+        if std::mem::take(&mut self.skipping) {
+            // Was reported when it grew too long.
+        } else if self.carry.is_empty() {
+            self.hand_out(tail, sink);
+        } else if self.carry.len() + tail.len() > self.most() {
+            self.hand_out_too_long(tail, sink);
+        } else {
+            let mut carry = std::mem::take(&mut self.carry);
+            carry.extend_from_slice(tail);
+            self.hand_out(&carry, sink);
+        }
+        self.line += 1;
+    }
+
+    fn keep(&mut self, rest: &[u8], sink: &mut impl FnMut(u64, Line<'_>)) {
+        if self.skipping {
+            return;
+        }
+        if self.carry.len() + rest.len() > self.most() {
+            self.hand_out_too_long(rest, sink);
+            self.skipping = true;
+        } else {
+            self.carry.extend_from_slice(rest);
+        }
+    }
+
+    fn hand_out(&self, line: &[u8], sink: &mut impl FnMut(u64, Line<'_>)) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = if self.line == 1 { line.strip_prefix(BOM).unwrap_or(line) } else { line };
+        if line.len() > self.max {
+            sink(self.line, Line::TooLong(&line[..line.len().min(HEAD_BYTES)]));
+        } else if !line.trim_ascii().is_empty() {
+            sink(self.line, Line::Whole(line));
+        }
+    }
+
+    fn hand_out_too_long(&mut self, tail: &[u8], sink: &mut impl FnMut(u64, Line<'_>)) {
+        let mut head = std::mem::take(&mut self.carry);
+        // A byte order mark is taken off the head, which must then still be whole.
+        let wanted = HEAD_BYTES + BOM.len();
+        head.truncate(wanted);
+        head.extend_from_slice(&tail[..tail.len().min(wanted - head.len())]);
+        let head = if self.line == 1 { head.strip_prefix(BOM).unwrap_or(&head) } else { &head };
+        sink(self.line, Line::TooLong(&head[..head.len().min(HEAD_BYTES)]));
+    }
+
+    /// Bytes that a line can have at most before it is known to be too long: a CR may yet turn out to be a part of its
+    /// end, and a byte order mark is not counted.
+    fn most(&self) -> usize {
+        self.max + 1 + if self.line == 1 { BOM.len() } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MAX: usize = 8;
+
+    fn lines(max: usize, pieces: &[&[u8]]) -> Vec<(u64, Result<Vec<u8>, Vec<u8>>)> {
+        let mut splitter = Splitter::new(max);
+        let mut lines = Vec::new();
+        let mut sink = |number, line: Line<'_>| {
+            lines.push((
+                number,
+                match line {
+                    Line::Whole(line) => Ok(line.to_vec()),
+                    Line::TooLong(head) => Err(head.to_vec()),
+                },
+            ));
+        };
+        for piece in pieces {
+            splitter.feed(piece, &mut sink);
+            assert!(splitter.partial_bytes() <= max + 1 + BOM.len());
+        }
+        splitter.finish(&mut sink);
+        lines
+    }
+
+    #[track_caller]
+    fn check(text: &[u8], expected: &[(u64, Result<&str, &str>)]) {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(number, line)| {
+                let bytes = |text: &&str| text.as_bytes().to_vec();
+                (*number, line.as_ref().map(bytes).map_err(bytes))
+            })
+            .collect();
+        assert_eq!(lines(MAX, &[text]), expected);
+        for cut in 0..=text.len() {
+            assert_eq!(lines(MAX, &[&text[..cut], &text[cut..]]), expected, "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = text.chunks(1).collect();
+        assert_eq!(lines(MAX, &bytes), expected, "byte by byte");
+    }
+
+    #[test]
+    fn lines_end_with_lf_crlf_or_the_stream() {
+        check(b"", &[]);
+        check(b"a\nb\n", &[(1, Ok("a")), (2, Ok("b"))]);
+        check(b"a\r\nb", &[(1, Ok("a")), (2, Ok("b"))]);
+        check(b"a\rb\n", &[(1, Ok("a\rb"))]);
+        check(b"a\r", &[(1, Ok("a"))]);
+    }
+
+    #[test]
+    fn blank_lines_count_and_are_not_handed_out() {
+        check(b"\n\r\n \t\na\n\n", &[(4, Ok("a"))]);
+        check(b"\n", &[]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_stands_at_the_start_only() {
+        check(b"\xEF\xBB\xBFa\n", &[(1, Ok("a"))]);
+        check(b"\xEF\xBB\xBF\na", &[(2, Ok("a"))]);
+        check(b"\xEF\xBB\xBF12345678\r\n", &[(1, Ok("12345678"))]);
+        check("a\n\u{feff}b".as_bytes(), &[(1, Ok("a")), (2, Ok("\u{feff}b"))]);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_reported_once_and_skipped_to_its_end() {
+        check(b"12345678\n", &[(1, Ok("12345678"))]);
+        check(b"12345678\r\n", &[(1, Ok("12345678"))]);
+        check(b"a\n12345678\r\nb", &[(1, Ok("a")), (2, Ok("12345678")), (3, Ok("b"))]);
+        check(b"123456789\nb\n", &[(1, Err("123456789")), (2, Ok("b"))]);
+        check(b"a\n12345678\rx\nb", &[(1, Ok("a")), (2, Err("12345678\rx")), (3, Ok("b"))]);
+        check(b"\xEF\xBB\xBF123456789", &[(1, Err("123456789"))]);
+    }
+
+    #[test]
+    fn of_a_long_line_only_the_head_is_kept() {
+        let long = vec![b'x'; 10_000];
+        let head = vec![b'x'; HEAD_BYTES];
+        for pieces in [vec![&long[..]], long.chunks(100).collect(), long.chunks(7).collect()] {
+            assert_eq!(lines(100, &pieces), [(1, Err(head.clone()))]);
+        }
+    }
+
+    fn texts() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            3 => Just(b"\n".to_vec()),
+            1 => Just(b"\r\n".to_vec()),
+            1 => Just(b"\r".to_vec()),
+            1 => Just(BOM.to_vec()),
+            1 => Just(b"  ".to_vec()),
+            4 => proptest::collection::vec(b'a'..=b'z', 0..12),
+        ];
+        proptest::collection::vec(piece, 0..16).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn every_cut_gives_the_same_lines(text in texts(), cuts in proptest::collection::vec(0usize..200, 0..8)) {
+            // With so low a limit the length of a head depends on when a line is known to be too long.
+            let shown = |pieces: &[&[u8]]| -> Vec<_> {
+                lines(MAX, pieces).into_iter().map(|(number, line)| (number, line.map_err(|head| head[..MAX].to_vec()))).collect()
+            };
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(shown(&pieces), shown(&[&text]));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The way in: lines and requests from producers, read by read, to the rooms.
+//!
+//! Threads of their own, never a shard's, read and parse. The first of them accepts connections and hands each to the
+//! thread with the fewest producers; pipes and standard input are its own. A thread has one read buffer and one
+//! publisher, which all its producers share: a read is cut into lines, checked, routed and published before the next one
+//! begins, so that nothing waits half done. Knows nothing of shards and clients.
+
+mod access;
+mod answers;
+mod body;
+#[cfg(test)]
+mod gathered;
+mod http;
+mod intake;
+mod lines;
+mod opening;
+mod pipe;
+mod producer;
+mod shared;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod values;
+
+pub use access::OriginRule;
+pub use shared::Drained;
+
+use crate::config::{IngestAddr, IngestConfig, ListenAddr};
+use crate::listen::{BindError, BoundAddr, Listener, Pipe};
+use crate::metrics::Metrics;
+use crate::room::Rooms;
+use crate::shutdown::Shutdown;
+use shared::{Permits, Settings};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Every ingest listener, bound.
+pub struct Ingest {
+    config: IngestConfig,
+    sources: Vec<Source>,
+}
+
+/// Where producers come from, in the order of the configuration.
+enum Source {
+    Listener(Listener),
+    Pipe(Pipe),
+    Stdin,
+}
+
+/// What ingest needs of the rest of the daemon.
+pub struct Wiring {
+    /// Where events go.
+    pub rooms: Arc<Rooms>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Begins the end: no new producers, those connected are told by a half-close and read on to their end.
+    pub shutdown: Shutdown,
+    /// How long after that producers may go on.
+    pub patience: Duration,
+    /// Which web pages may post events.
+    pub origin_rule: OriginRule,
+    /// Host names, without port and in any case, that requests may come to beside loopback and the listener's address.
+    pub hosts: Vec<String>,
+}
+
+/// Ingest at work. Must be joined.
+pub struct Running {
+    threads: Vec<std::thread::JoinHandle<Drained>>,
+    /// Told when standard input has ended, which is not the daemon's end; none without `--stdin`.
+    pub stdin_ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Ingest {
+    /// Binds every listener of the configuration, or says everything that cannot be bound. Needs no runtime; nothing is
+    /// accepted yet, but connections wait from now on.
+    pub fn bind(config: &IngestConfig) -> Result<Ingest, Vec<BindError>> {
+        let mut errors = Vec::new();
+        let mut sources = Vec::new();
+        for (index, listener) in config.listen.iter().enumerate() {
+            let key = format!("ingest.listen[{index}]");
+            let source = match &listener.addr {
+                IngestAddr::Tcp(addr) => Listener::bind(&key, &ListenAddr::Tcp(*addr)).map(Source::Listener),
+                IngestAddr::Unix(addr) => {
+                    Listener::bind(&key, &ListenAddr::Unix(addr.clone())).map(Source::Listener)
+                }
+                IngestAddr::Fifo(addr) => Pipe::bind(&key, addr).map(Source::Pipe),
+                IngestAddr::Stdin => Ok(Source::Stdin),
+            };
+            match source {
+                Ok(source) => sources.push(source),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(Ingest { config: config.clone(), sources }) } else { Err(errors) }
+    }
+
+    /// Where producers write, by the listeners' places in the configuration; none for standard input.
+    pub fn addrs(&self) -> Vec<Option<BoundAddr>> {
+        let addr = |source: &Source| match source {
+            Source::Listener(listener) => Some(listener.addr()),
+            Source::Pipe(pipe) => Some(BoundAddr::Unix(pipe.path().to_owned())),
+            Source::Stdin => None,
+        };
+        self.sources.iter().map(addr).collect()
+    }
+
+    /// Starts the threads, as many as the configuration says. Fails if the system gives no thread or poll instance.
+    pub fn spawn(self, wiring: Wiring) -> io::Result<Running> {
+        let settings = Arc::new(Settings {
+            listeners: self.config.listen.clone(),
+            max_event_size: self.config.max_event_size,
+            origin_rule: wiring.origin_rule.clone(),
+            hosts: wiring.hosts.clone(),
+        });
+        let permits = Permits::new(self.config.connections, wiring.metrics.clone());
+        let (stdin_tx, stdin_ended) = oneshot::channel();
+        let has_stdin = self.sources.iter().any(|source| matches!(source, Source::Stdin));
+        let threads =
+            thread::spawn(self.config.threads.max(1), self.sources, &wiring, &settings, &permits, stdin_tx)?;
+        Ok(Running { threads, stdin_ended: has_stdin.then_some(stdin_ended) })
+    }
+}
+
+impl Running {
+    /// Waits until every producer has ended or is cut off, which takes no longer than `patience` after the shutdown
+    /// begins. Blocks; not for a runtime's thread.
+    pub fn join(self) -> Drained {
+        let join = |thread: std::thread::JoinHandle<Drained>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        self.threads.into_iter().map(join).fold(Drained::default(), std::ops::Add::add)
+    }
+}

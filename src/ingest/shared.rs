@@ -1,0 +1,162 @@
+//! What the producers of one thread share.
+
+use super::access::OriginRule;
+use super::intake::{Gate, Intake};
+use crate::config::IngestListenConfig;
+use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Bytes of the buffer that every read of a thread goes into: some 250 events, so that locks and counters are paid once
+/// for many, and well within a core's second-level cache.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What does not change while the daemon runs.
+pub(super) struct Settings {
+    /// The listeners, by their place in the configuration.
+    pub(super) listeners: Vec<IngestListenConfig>,
+    /// Longest event in bytes.
+    pub(super) max_event_size: usize,
+    /// Which web pages may post events.
+    pub(super) origin_rule: OriginRule,
+    /// Names beside loopback that requests may come to.
+    pub(super) hosts: Vec<String>,
+}
+
+/// What the tasks of one thread share. No borrow of a cell is held across an await.
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) intake: RefCell<Intake>,
+    /// What every read goes into; a producer keeps only the rest of its last line.
+    pub(super) buffer: RefCell<Box<[u8]>>,
+    pub(super) gate: Gate,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) stop: Stop,
+    pub(super) drained: Cell<Drained>,
+}
+
+/// How stopping went: what was left unfinished when time was up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Producers that had not ended their stream, and were cut off.
+    pub producers_cut: u64,
+    /// Lines and requests that had begun to arrive from them, and were thrown away.
+    pub lines_unfinished: u64,
+    /// Bytes of those lines.
+    pub bytes_unfinished: u64,
+}
+
+/// When to stop, and when to give up.
+pub(super) struct Stop {
+    shutdown: Shutdown,
+    /// How long producers may go on.
+    patience: Duration,
+    deadline: Cell<Option<Instant>>,
+}
+
+/// Counts producers connected, over all threads.
+pub(super) struct Permits {
+    connected: AtomicUsize,
+    most: usize,
+    metrics: Arc<Metrics>,
+}
+
+/// A producer's place in the count, and in its thread's; given back when dropped.
+pub(super) struct Permit {
+    permits: Arc<Permits>,
+    load: Arc<AtomicUsize>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        intake: Intake,
+        gate: Gate,
+        metrics: Arc<Metrics>,
+        stop: Stop,
+    ) -> Shared {
+        Shared {
+            settings,
+            intake: RefCell::new(intake),
+            buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            gate,
+            metrics,
+            stop,
+            drained: Cell::default(),
+        }
+    }
+
+    /// Counts a producer that is cut off, and what it had begun.
+    pub(super) fn count_cut(&self, lines: u64, bytes: usize) {
+        let cut = Drained { producers_cut: 1, lines_unfinished: lines, bytes_unfinished: bytes as u64 };
+        self.drained.set(self.drained.get() + cut);
+    }
+}
+
+impl std::ops::Add for Drained {
+    type Output = Drained;
+
+    fn add(self, other: Drained) -> Drained {
+        Drained {
+            producers_cut: self.producers_cut + other.producers_cut,
+            lines_unfinished: self.lines_unfinished + other.lines_unfinished,
+            bytes_unfinished: self.bytes_unfinished + other.bytes_unfinished,
+        }
+    }
+}
+
+impl Stop {
+    pub(super) fn new(shutdown: Shutdown, patience: Duration) -> Stop {
+        Stop { shutdown, patience, deadline: Cell::new(None) }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.shutdown.has_begun()
+    }
+
+    /// Returns when stopping begins. Cancel-safe.
+    pub(super) async fn begun(&self) {
+        self.shutdown.clone().begun().await;
+        if self.deadline.get().is_none() {
+            self.deadline.set(Some(Instant::now() + self.patience));
+        }
+    }
+
+    /// Returns when producers are cut off. Cancel-safe.
+    pub(super) async fn cut(&self) {
+        self.begun().await;
+        if let Some(deadline) = self.deadline.get() {
+            tokio::time::sleep_until(deadline).await;
+        }
+    }
+}
+
+impl Permits {
+    pub(super) fn new(most: usize, metrics: Arc<Metrics>) -> Arc<Permits> {
+        Arc::new(Permits { connected: AtomicUsize::new(0), most, metrics })
+    }
+
+    /// Takes a place, for a thread whose producers `load` counts. None, and counted, when all are taken.
+    pub(super) fn admit(self: &Arc<Self>, load: &Arc<AtomicUsize>) -> Option<Permit> {
+        if self.connected.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.connected.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.producers_refused.increment(1);
+            return None;
+        }
+        load.fetch_add(1, Ordering::Relaxed);
+        self.metrics.producers.increment(1.0);
+        Some(Permit { permits: self.clone(), load: load.clone() })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.permits.connected.fetch_sub(1, Ordering::Relaxed);
+        self.load.fetch_sub(1, Ordering::Relaxed);
+        self.permits.metrics.producers.decrement(1.0);
+    }
+}

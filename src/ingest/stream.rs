@@ -1,0 +1,258 @@
+//! A producer's connection: lines, or HTTP, which its first bytes tell.
+//!
+//! A read is processed whole, and nothing of it is kept but the part of a line at its end, so that an idle producer
+//! costs its socket and its account.
+
+use super::answers::Answers;
+use super::http;
+use super::lines::Splitter;
+use super::opening::{self, Kind};
+use super::producer::Producer;
+use super::shared::{Permit, Shared};
+use crate::config::{Ack, IngestListenConfig};
+use crate::listen::Stream;
+use crate::route::Beside;
+use std::io::{self, ErrorKind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::Interest;
+
+/// How long a producer may take to read its last answers. It has ended its own direction, so nothing else is lost.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
+/// Serves a connection to its end.
+pub(super) async fn serve(shared: Rc<Shared>, stream: Stream, listener: usize, permit: Permit) {
+    let name = match stream.peer() {
+        Some(peer) => peer.to_string(),
+        None => "unix".to_owned(),
+    };
+    let ack = shared.settings.listeners[listener].ack;
+    let raw = Raw {
+        opening: Some(Vec::new()),
+        splitter: Splitter::new(shared.settings.max_event_size),
+        answers: Answers::new(ack, stream.peer().is_some()),
+        producer: Producer::new(name, Beside::default(), ack != Ack::None),
+        half_closed: false,
+        shared,
+        stream,
+        listener,
+    };
+    if let Some(http) = raw.run().await {
+        http::serve(http).await;
+    }
+    drop(permit);
+}
+
+/// A stream of lines, or one that is not known yet.
+struct Raw {
+    shared: Rc<Shared>,
+    stream: Stream,
+    listener: usize,
+    /// What has arrived while it is not known whether it is HTTP.
+    opening: Option<Vec<u8>>,
+    splitter: Splitter,
+    producer: Producer,
+    answers: Answers,
+    /// Whether our direction has been ended, because the daemon stops.
+    half_closed: bool,
+}
+
+/// What a read showed.
+enum Next {
+    More,
+    End,
+    /// It is HTTP; what has been read.
+    Http(Vec<u8>),
+    Failed(io::Error),
+}
+
+impl Raw {
+    /// Reads to the end. Returns the connection if it is HTTP.
+    async fn run(mut self) -> Option<http::Opened> {
+        let shared = self.shared.clone();
+        let when_full = self.config().when_full;
+        let mut begun = pin!(shared.stop.begun());
+        let mut cut = pin!(shared.stop.cut());
+        loop {
+            let interest = if self.answers.is_due() {
+                Interest::READABLE | Interest::WRITABLE
+            } else {
+                Interest::READABLE
+            };
+            tokio::select! {
+                biased;
+                () = &mut cut => return self.cut_off(),
+                () = &mut begun, if !self.half_closed => {
+                    self.half_close();
+                    continue;
+                }
+                ready = self.stream.ready(interest) => if let Err(error) = ready {
+                    return self.failed(&error);
+                },
+            }
+            self.write_answers();
+            tokio::select! {
+                biased;
+                () = &mut cut => return self.cut_off(),
+                () = shared.gate.open(when_full) => {}
+            }
+            // From here to the commit nothing waits: what is read is published.
+            match self.read() {
+                Next::More => tokio::task::yield_now().await,
+                Next::End => break,
+                // Its request could not be answered any more.
+                Next::Http(_) if self.half_closed => return self.cut_off(),
+                Next::Http(read) => {
+                    let Raw { shared, stream, listener, producer, .. } = self;
+                    return Some(http::Opened {
+                        shared,
+                        stream,
+                        listener,
+                        read,
+                        name: producer.name().to_owned(),
+                    });
+                }
+                Next::Failed(error) => return self.failed(&error),
+            }
+        }
+        self.end();
+        tokio::select! {
+            () = &mut cut => {}
+            _ = tokio::time::timeout(LAST_ANSWERS, self.last_answers()) => {}
+        }
+        self.close();
+        None
+    }
+
+    fn config(&self) -> &IngestListenConfig {
+        &self.shared.settings.listeners[self.listener]
+    }
+
+    fn read(&mut self) -> Next {
+        let shared = self.shared.clone();
+        let mut buffer = shared.buffer.borrow_mut();
+        let read = match self.stream.try_read(&mut buffer) {
+            Ok(0) => return Next::End,
+            Ok(count) => &buffer[..count],
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                return Next::More;
+            }
+            Err(error) => return Next::Failed(error),
+        };
+        let Some(mut seen) = self.opening.take() else {
+            self.take(read);
+            return Next::More;
+        };
+        // Nearly always one read tells, and is not copied.
+        let read = if seen.is_empty() {
+            read
+        } else {
+            seen.extend_from_slice(read);
+            &seen
+        };
+        match opening::kind(read) {
+            Some(Kind::Http) => return Next::Http(read.to_vec()),
+            Some(Kind::Lines) => self.take(read),
+            None => self.opening = Some(read.to_vec()),
+        }
+        Next::More
+    }
+
+    /// Processes one read.
+    fn take(&mut self, read: &[u8]) {
+        let shared = self.shared.clone();
+        let mut intake = shared.intake.borrow_mut();
+        let mut reading = intake.begin(self.listener, self.config().when_full, read.len());
+        let max = shared.settings.max_event_size;
+        let producer = &mut self.producer;
+        self.splitter.feed(read, |number, line| producer.take_line(&mut reading, number, line, max));
+        reading.commit();
+        self.tell();
+    }
+
+    /// The producer has ended its stream, maybe within a line.
+    fn end(&mut self) {
+        if let Some(seen) = self.opening.take() {
+            self.take(&seen);
+        }
+        let shared = self.shared.clone();
+        let mut intake = shared.intake.borrow_mut();
+        let mut reading = intake.begin(self.listener, self.config().when_full, 0);
+        let max = shared.settings.max_event_size;
+        let producer = &mut self.producer;
+        self.splitter.finish(|number, line| producer.take_line(&mut reading, number, line, max));
+        reading.commit();
+        self.tell();
+        self.answers.end(self.producer.totals);
+    }
+
+    /// Hands the errors of a read on.
+    fn tell(&mut self) {
+        self.answers.push(&mut self.producer.errors, self.producer.totals);
+        self.count_dropped();
+    }
+
+    fn count_dropped(&mut self) {
+        let dropped = std::mem::take(&mut self.producer.dropped) + self.answers.take_dropped();
+        if dropped > 0 {
+            self.shared.metrics.ingest_answers_dropped.increment(dropped);
+        }
+    }
+
+    fn write_answers(&mut self) {
+        let stream = &self.stream;
+        self.answers.write(|bytes| stream.try_write(bytes));
+    }
+
+    async fn last_answers(&mut self) {
+        loop {
+            self.write_answers();
+            if !self.answers.is_due() || self.stream.ready(Interest::WRITABLE).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the producer that the daemon stops, by ending our direction; it is read on to its end. On TCP answers that
+    /// were kept for the end are given up: sent now they could destroy what the producer is still sending.
+    fn half_close(&mut self) {
+        self.half_closed = true;
+        if self.opening.is_none() && self.answers.is_early() {
+            self.answers.end(self.producer.totals);
+            self.write_answers();
+        }
+        self.answers.close();
+        self.count_dropped();
+        // It fails where the producer is gone already, which the next read tells.
+        let _ = self.stream.end_writing();
+    }
+
+    /// Time is up.
+    fn cut_off<T>(&mut self) -> Option<T> {
+        let bytes = self.splitter.partial_bytes() + self.opening.as_ref().map_or(0, Vec::len);
+        self.shared.count_cut(u64::from(bytes > 0), bytes);
+        tracing::warn!(
+            producer = %self.producer.name(),
+            accepted = self.producer.totals.accepted,
+            line = self.splitter.line(),
+            unfinished_bytes = bytes,
+            "producer cut off"
+        );
+        self.close();
+        None
+    }
+
+    fn failed<T>(&mut self, error: &io::Error) -> Option<T> {
+        let lost = self.splitter.partial_bytes();
+        tracing::debug!(producer = %self.producer.name(), %error, unfinished_bytes = lost, "producer's connection failed");
+        self.close();
+        None
+    }
+
+    fn close(&mut self) {
+        self.answers.close();
+        self.count_dropped();
+        self.producer.log_rest();
+    }
+}

@@ -1,0 +1,370 @@
+//! Producers at real sockets, with a list in place of the rooms.
+
+mod http;
+
+use super::gathered::{Gathered, listener};
+use super::intake::{Gate, Intake};
+use super::pipe::{self, Input};
+use super::shared::{Drained, Permits, Settings, Shared, Stop};
+use super::thread;
+use crate::config::{Ack, IngestAddr, ListenAddr, UnixAddr, WhenFull};
+use crate::listen::{BoundAddr, Listener, Pipe};
+use crate::metrics::Metrics;
+use crate::shutdown::{self, Trigger};
+use std::io::Write;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::{JoinHandle, JoinSet, LocalSet};
+
+const MAX_EVENT_SIZE: usize = 200;
+const CONNECTIONS: usize = 2;
+/// Longest wait of a test for anything.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a test's listener is like.
+struct Setup {
+    ack: Ack,
+    when_full: WhenFull,
+    is_unix: bool,
+    patience: Duration,
+}
+
+const TCP: Setup =
+    Setup { ack: Ack::Errors, when_full: WhenFull::Wait, is_unix: false, patience: Duration::from_secs(10) };
+const UNIX: Setup = Setup { is_unix: true, ..TCP };
+
+/// Ingest of one listener, on the test's own thread.
+struct Bench {
+    list: Arc<Gathered>,
+    addr: BoundAddr,
+    trigger: Trigger,
+    metrics: Arc<Metrics>,
+    shared: Rc<Shared>,
+    serving: JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+fn run(setup: Setup, test: impl AsyncFnOnce(Bench)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let tested = tokio::time::timeout(DEADLINE * 2, test(Bench::start(&setup))).await;
+        assert!(tested.is_ok(), "the test did not end");
+    });
+}
+
+fn shared(setup: &Setup, addr: IngestAddr, list: &Arc<Gathered>) -> (Trigger, Rc<Shared>) {
+    let (trigger, shutdown) = shutdown::pair();
+    let metrics = Arc::new(Metrics::new());
+    let settings = Settings {
+        listeners: vec![listener(addr, setup.ack, setup.when_full)],
+        max_event_size: MAX_EVENT_SIZE,
+        origin_rule: Arc::new(|origin| origin == "http://localhost:3000"),
+        hosts: vec!["events.example.org".to_owned()],
+    };
+    let intake = Intake::gathering(list.clone(), metrics.clone());
+    let stop = Stop::new(shutdown, setup.patience);
+    let gate = Gate::Gathered(list.clone());
+    (trigger, Rc::new(Shared::new(Arc::new(settings), intake, gate, metrics, stop)))
+}
+
+impl Bench {
+    fn start(setup: &Setup) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let addr = if setup.is_unix {
+            ListenAddr::Unix(UnixAddr { path: folder.path().join("in.sock"), mode: 0o600, group: None })
+        } else {
+            ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())
+        };
+        let listener = Listener::bind("ingest.listen[0]", &addr).unwrap();
+        let addr = listener.addr();
+        let list = Gathered::new();
+        let (trigger, shared) = shared(setup, IngestAddr::Stdin, &list);
+        let metrics = shared.metrics.clone();
+        let (door, arrivals) = thread::door();
+        let permits = Permits::new(CONNECTIONS, metrics.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn_local(thread::accept(shared.clone(), listener, 0, vec![door], permits));
+        let served = shared.clone();
+        let serving = tokio::task::spawn_local(async move { thread::serve(&served, arrivals, tasks).await });
+        Bench { list, addr, trigger, metrics, shared, serving, _folder: folder }
+    }
+
+    async fn tcp(&self) -> TcpStream {
+        let BoundAddr::Tcp(addr) = &self.addr else { panic!("not TCP: {}", self.addr) };
+        TcpStream::connect(addr).await.unwrap()
+    }
+
+    async fn unix(&self) -> UnixStream {
+        UnixStream::connect(self.path()).await.unwrap()
+    }
+
+    fn path(&self) -> PathBuf {
+        let BoundAddr::Unix(path) = &self.addr else { panic!("not a Unix socket: {}", self.addr) };
+        path.clone()
+    }
+
+    /// Sends a text over TCP, ends the stream, and returns the answer.
+    async fn exchange(&self, text: impl AsRef<[u8]>) -> String {
+        let mut stream = self.tcp().await;
+        stream.write_all(text.as_ref()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Stops, and returns how that went.
+    async fn stop(self) -> Drained {
+        self.trigger.fire();
+        self.serving.await.unwrap();
+        self.shared.drained.get()
+    }
+
+    #[track_caller]
+    fn has_metric(&self, line: &str) {
+        let rendered = self.metrics.render();
+        assert!(rendered.lines().any(|found| found == line), "no {line:?} in\n{rendered}");
+    }
+}
+
+#[test]
+fn lines_over_tcp_are_answered_at_the_end_of_the_stream() {
+    run(TCP, async |bench| {
+        let answer = bench.exchange("{\"type\":\"e1\"}\r\n\nnonsense\n{\"type\":\"e2\"}").await;
+        assert_eq!(bench.list.texts(), ["{\"type\":\"e1\"}", "{\"type\":\"e2\"}"]);
+        let (error, total) = answer.split_once('\n').unwrap();
+        assert!(error.starts_with("{\"error\":{\"line\":3,\"column\":1,\"code\":\"bad_json\","), "{error}");
+        assert!(error.ends_with("\"excerpt\":\"nonsense\"}}"), "{error}");
+        assert_eq!(total, "{\"accepted\":2,\"rejected\":1,\"line\":4}\n");
+        bench.has_metric("broadcastd_ingest_events_total 2");
+        bench.has_metric("broadcastd_ingest_rejected_total{reason=\"bad_json\"} 1");
+        assert_eq!(bench.stop().await, Drained::default());
+    });
+}
+
+#[test]
+fn a_line_that_is_too_long_is_refused_and_the_next_is_taken() {
+    run(TCP, async |bench| {
+        let answer = bench.exchange(format!("{}\n{{\"type\":\"e\"}}\n", "x".repeat(100_000))).await;
+        assert!(answer.contains("\"line\":1,\"column\":1,\"code\":\"too_long\""), "{answer}");
+        assert!(answer.ends_with("{\"accepted\":1,\"rejected\":1,\"line\":2}\n"), "{answer}");
+    });
+}
+
+#[test]
+fn errors_over_a_unix_socket_come_at_once() {
+    run(UNIX, async |bench| {
+        let mut stream = BufReader::new(bench.unix().await);
+        stream.write_all(b"[]\n").await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        assert!(
+            line.contains("\"code\":\"pretty_printed\"") || line.contains("\"code\":\"not_an_object\""),
+            "{line}"
+        );
+        stream.write_all(b"{\"type\":\"e\"}\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        line.clear();
+        stream.read_line(&mut line).await.unwrap();
+        assert_eq!(line, "{\"accepted\":1,\"rejected\":1,\"line\":2}\n");
+        let path = bench.path();
+        bench.stop().await;
+        assert!(!path.exists(), "the socket's file is removed");
+    });
+}
+
+#[test]
+fn all_gives_totals_in_between_over_tcp_too() {
+    run(Setup { ack: Ack::All, ..TCP }, async |bench| {
+        let mut stream = BufReader::new(bench.tcp().await);
+        for count in 1..=3 {
+            stream.write_all(b"{\"type\":\"e\"}\n").await.unwrap();
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+            assert_eq!(line, format!("{{\"accepted\":{count},\"rejected\":0,\"line\":{count}}}\n"));
+        }
+    });
+}
+
+#[test]
+fn answers_that_are_not_read_keep_nobody_from_reading() {
+    run(Setup { ack: Ack::All, ..UNIX }, async |bench| {
+        let mut stream = bench.unix().await;
+        let line = "nonsense that is answered with a line longer than itself\n".repeat(100);
+        for _ in 0..200 {
+            stream.write_all(line.as_bytes()).await.unwrap();
+        }
+        stream.write_all(b"{\"type\":\"e\"}\n").await.unwrap();
+        bench.list.reaches(1).await;
+        bench.has_metric("broadcastd_ingest_rejected_total{reason=\"bad_json\"} 20000");
+    });
+}
+
+#[test]
+fn of_pretty_printed_json_one_line_is_reported() {
+    run(TCP, async |bench| {
+        let answer = bench.exchange("{\n  \"type\": \"e\",\n  \"a\": 1\n}\n").await;
+        assert_eq!(answer.matches("pretty_printed").count(), 1, "{answer}");
+        assert!(answer.contains("jq -c"), "{answer}");
+        assert!(answer.ends_with("{\"accepted\":0,\"rejected\":4,\"line\":4}\n"), "{answer}");
+    });
+}
+
+#[test]
+fn fields_beside_count_for_what_follows() {
+    run(TCP, async |bench| {
+        let text = "{\"type\":\"e\"}\n{\"$with\":{\"runId\":\"r1\"}}\n{\"type\":\"e\"}\n{\"$with\":{}}\n{\"type\":\"e\"}\n";
+        let answer = bench.exchange(text).await;
+        assert_eq!(answer, "{\"accepted\":3,\"rejected\":0,\"line\":5}\n");
+        assert_eq!(bench.list.besides(), ["", "{\"runId\":\"r1\"}", ""]);
+    });
+}
+
+#[test]
+fn a_full_backlog_stops_the_reading_of_a_listener_that_waits() {
+    run(TCP, async |bench| {
+        bench.list.set_full(true);
+        let mut stream = bench.tcp().await;
+        stream.write_all(b"{\"type\":\"e\"}\n").await.unwrap();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.list.texts().len(), 0);
+        bench.list.set_full(false);
+        bench.list.reaches(1).await;
+    });
+}
+
+#[test]
+fn a_full_backlog_is_told_by_a_listener_that_sheds() {
+    run(Setup { when_full: WhenFull::Shed, ..TCP }, async |bench| {
+        bench.list.set_full(true);
+        let answer = bench.exchange("{\"type\":\"e\"}\n{\"type\":\"e\"}\n").await;
+        assert!(answer.contains("\"code\":\"backlog_full\""), "{answer}");
+        assert!(answer.ends_with("{\"accepted\":0,\"rejected\":2,\"line\":2}\n"), "{answer}");
+        bench.has_metric("broadcastd_ingest_rejected_total{reason=\"backlog_full\"} 2");
+    });
+}
+
+#[test]
+fn producers_over_the_limit_are_refused() {
+    run(TCP, async |bench| {
+        let mut kept = Vec::new();
+        for count in 1..=CONNECTIONS {
+            let mut stream = bench.tcp().await;
+            stream.write_all(b"{\"type\":\"e\"}\n").await.unwrap();
+            bench.list.reaches(count).await;
+            kept.push(stream);
+        }
+        let mut refused = bench.tcp().await;
+        assert_eq!(refused.read(&mut [0; 10]).await.unwrap(), 0);
+        bench.has_metric("broadcastd_producers_refused_total 1");
+        bench.has_metric(&format!("broadcastd_producers {CONNECTIONS}"));
+        // A place that is given back is taken by the next.
+        let mut ended = kept.pop().unwrap();
+        ended.shutdown().await.unwrap();
+        ended.read_to_end(&mut Vec::new()).await.unwrap();
+        while bench.metrics.render().contains(&format!("broadcastd_producers {CONNECTIONS}\n")) {
+            tokio::task::yield_now().await;
+        }
+        assert!(bench.exchange("{\"type\":\"e\"}\n").await.starts_with("{\"accepted\":1"));
+    });
+}
+
+#[test]
+fn stopping_half_closes_producers_and_reads_them_to_their_end() {
+    for setup in [TCP, Setup { ack: Ack::All, ..TCP }] {
+        run(setup, async |bench| {
+            let mut stream = bench.tcp().await;
+            stream.write_all(b"{\"type\":\"e1\"}\n{\"ty").await.unwrap();
+            bench.list.reaches(1).await;
+            bench.trigger.fire();
+            // Totals, if any, and then the end of their direction.
+            stream.read_to_end(&mut Vec::new()).await.unwrap();
+            stream.write_all(b"pe\":\"e2\"}\n{\"type\":\"e3\"}").await.unwrap();
+            stream.shutdown().await.unwrap();
+            bench.list.reaches(3).await;
+            assert_eq!(bench.stop().await, Drained::default());
+        });
+    }
+}
+
+#[test]
+fn a_producer_that_does_not_end_is_cut_off_and_counted() {
+    run(Setup { patience: Duration::from_millis(20), ..UNIX }, async |bench| {
+        let mut stream = bench.unix().await;
+        stream.write_all(b"{\"type\":\"e1\"}\n{\"ty").await.unwrap();
+        bench.list.reaches(1).await;
+        let expected = Drained { producers_cut: 1, lines_unfinished: 1, bytes_unfinished: 4 };
+        assert_eq!(bench.stop().await, expected);
+    });
+}
+
+#[test]
+fn a_full_backlog_does_not_keep_the_daemon_from_stopping() {
+    run(Setup { patience: Duration::from_millis(20), ..TCP }, async |bench| {
+        bench.list.set_full(true);
+        let mut stream = bench.tcp().await;
+        stream.write_all(b"{\"type\":\"e1\"}\n").await.unwrap();
+        while !bench.metrics.render().contains("broadcastd_producers 1\n") {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.stop().await.producers_cut, 1);
+    });
+}
+
+#[test]
+fn a_pipe_survives_its_writers_and_is_emptied_at_the_end() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let folder = tempfile::tempdir().unwrap();
+        let addr = UnixAddr { path: folder.path().join("in.fifo"), mode: 0o600, group: None };
+        let pipe = Pipe::bind("ingest.listen[0]", &addr).unwrap();
+        let write = |text: &str| {
+            let mut writer = std::fs::OpenOptions::new().write(true).open(&addr.path).unwrap();
+            writer.write_all(text.as_bytes()).unwrap();
+        };
+        let list = Gathered::new();
+        let (trigger, shared) = shared(&TCP, IngestAddr::Fifo(addr.clone()), &list);
+        let receiver = pipe.receiver().unwrap();
+        let reading =
+            tokio::task::spawn_local(pipe::read_fifo(shared.clone(), receiver, 0, "pipe".to_owned()));
+        for count in 1..=3 {
+            write(&format!("nonsense\n{{\"type\":\"e{count}\"}}\n"));
+            list.reaches(count).await;
+        }
+        write("{\"type\":\"e4\"}");
+        trigger.fire();
+        tokio::time::timeout(DEADLINE, reading).await.expect("reading ends").unwrap();
+        assert_eq!(list.texts().len(), 4);
+        assert_eq!(shared.drained.get(), Drained::default());
+    });
+}
+
+#[test]
+fn standard_input_is_read_to_its_end_or_to_the_daemons() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for ends in [true, false] {
+        LocalSet::new().block_on(&runtime, async {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            let list = Gathered::new();
+            let (trigger, shared) = shared(&TCP, IngestAddr::Stdin, &list);
+            let input = Input::spawn(std::fs::File::from(std::os::fd::OwnedFd::from(reader))).unwrap();
+            let reading = tokio::task::spawn_local(pipe::read_stdin(shared, input, 0));
+            writer.write_all(b"{\"type\":\"e1\"}\n").unwrap();
+            list.reaches(1).await;
+            writer.write_all(b"{\"type\":\"e2\"}").unwrap();
+            let writer = if ends { None } else { Some(writer) };
+            if !ends {
+                trigger.fire();
+            }
+            tokio::time::timeout(DEADLINE, reading).await.expect("reading ends").unwrap();
+            assert_eq!(list.texts().len(), 2);
+            drop(writer);
+        });
+    }
+}

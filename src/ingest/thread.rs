@@ -1,0 +1,219 @@
+//! An ingest thread: its tasks from the first to the last.
+
+use super::intake::{Gate, Intake};
+use super::pipe::{self, Input};
+use super::shared::{Drained, Permit, Permits, Settings, Shared, Stop};
+use super::{Source, Wiring, stream};
+use crate::listen::{Listener, Loose, Stream};
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, LocalSet};
+
+/// Connections on their way to a thread. When they are so many, accepting waits, and the kernel's queue takes over.
+const WAITING_CONNECTIONS: usize = 64;
+
+/// A connection on its way to its thread.
+pub(super) struct Arrival {
+    stream: Arriving,
+    listener: usize,
+    permit: Permit,
+}
+
+enum Arriving {
+    /// Accepted on this thread.
+    Here(Stream),
+    /// Accepted on another, whose runtime has let it go.
+    Loose(Loose),
+}
+
+/// The way to a thread.
+#[derive(Clone)]
+pub(super) struct Door {
+    tx: mpsc::Sender<Arrival>,
+    /// Producers it has.
+    load: Arc<AtomicUsize>,
+}
+
+/// What the first thread does beside.
+struct Sources {
+    sources: Vec<Source>,
+    doors: Vec<Door>,
+    permits: Arc<Permits>,
+    stdin_ended: oneshot::Sender<()>,
+}
+
+/// Starts the threads; the first accepts.
+pub(super) fn spawn(
+    count: usize,
+    sources: Vec<Source>,
+    wiring: &Wiring,
+    settings: &Arc<Settings>,
+    permits: &Arc<Permits>,
+    stdin_ended: oneshot::Sender<()>,
+) -> io::Result<Vec<JoinHandle<Drained>>> {
+    let (doors, arrivals): (Vec<Door>, Vec<_>) = (0..count).map(|_| door()).unzip();
+    let mut sources = Some(Sources { sources, doors, permits: permits.clone(), stdin_ended });
+    let mut threads = Vec::with_capacity(count);
+    for (index, arrivals) in arrivals.into_iter().enumerate() {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let sources = sources.take();
+        let (rooms, metrics) = (wiring.rooms.clone(), wiring.metrics.clone());
+        let (shutdown, patience, settings) = (wiring.shutdown.clone(), wiring.patience, settings.clone());
+        let thread = std::thread::Builder::new().name(format!("ingest-{index}")).spawn(move || {
+            let intake = Intake::new(rooms.clone(), metrics.clone());
+            let stop = Stop::new(shutdown, patience);
+            let shared = Shared::new(settings, intake, Gate::new(rooms), metrics, stop);
+            run(&runtime, Rc::new(shared), arrivals, sources)
+        })?;
+        threads.push(thread);
+    }
+    Ok(threads)
+}
+
+/// A way to a thread, and its end there.
+pub(super) fn door() -> (Door, mpsc::Receiver<Arrival>) {
+    let (tx, rx) = mpsc::channel(WAITING_CONNECTIONS);
+    (Door { tx, load: Arc::new(AtomicUsize::new(0)) }, rx)
+}
+
+fn run(
+    runtime: &Runtime,
+    shared: Rc<Shared>,
+    arrivals: mpsc::Receiver<Arrival>,
+    sources: Option<Sources>,
+) -> Drained {
+    let tasks = JoinSet::new();
+    LocalSet::new().block_on(runtime, async {
+        let mut tasks = tasks;
+        if let Some(sources) = sources {
+            sources.start(&shared, &mut tasks);
+        }
+        serve(&shared, arrivals, tasks).await;
+    });
+    shared.drained.get()
+}
+
+/// Serves whoever arrives, until nobody can arrive any more and everybody has gone.
+pub(super) async fn serve(
+    shared: &Rc<Shared>,
+    mut arrivals: mpsc::Receiver<Arrival>,
+    mut tasks: JoinSet<()>,
+) {
+    let mut is_open = true;
+    while is_open || !tasks.is_empty() {
+        tokio::select! {
+            arrival = arrivals.recv(), if is_open => match arrival {
+                Some(arrival) => arrival.start(shared, &mut tasks),
+                None => is_open = false,
+            },
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => if let Err(error) = ended {
+                // The panic has been printed; it is one producer's, and the others go on.
+                tracing::error!(%error, "a producer's task failed");
+            },
+        }
+    }
+}
+
+impl Arrival {
+    fn start(self, shared: &Rc<Shared>, tasks: &mut JoinSet<()>) {
+        let Arrival { stream, listener, permit } = self;
+        let stream = match stream {
+            Arriving::Here(stream) => Ok(stream),
+            Arriving::Loose(stream) => stream.fasten(),
+        };
+        match stream {
+            Ok(stream) => {
+                tasks.spawn_local(stream::serve(shared.clone(), stream, listener, permit));
+            }
+            Err(error) => tracing::warn!(%error, "cannot take a producer's connection over"),
+        }
+    }
+}
+
+impl Sources {
+    /// Starts to accept and to read. The listeners belong to their tasks, and go with them when the daemon stops.
+    fn start(self, shared: &Rc<Shared>, tasks: &mut JoinSet<()>) {
+        let mut stdin_ended = Some(self.stdin_ended);
+        for (index, source) in self.sources.into_iter().enumerate() {
+            let shared = shared.clone();
+            match source {
+                Source::Listener(listener) => {
+                    tasks.spawn_local(accept(
+                        shared,
+                        listener,
+                        index,
+                        self.doors.clone(),
+                        self.permits.clone(),
+                    ));
+                }
+                Source::Pipe(pipe) => {
+                    let name = pipe.path().display().to_string();
+                    match pipe.receiver() {
+                        Ok(receiver) => {
+                            drop(tasks.spawn_local(pipe::read_fifo(shared, receiver, index, name)))
+                        }
+                        Err(error) => tracing::error!(pipe = %name, %error, "cannot read from the pipe"),
+                    }
+                }
+                Source::Stdin => {
+                    let ended = stdin_ended.take();
+                    tasks.spawn_local(async move {
+                        match stdin() {
+                            Ok(input) => pipe::read_stdin(shared, input, index).await,
+                            Err(error) => tracing::error!(%error, "cannot read from standard input"),
+                        }
+                        // Nobody may be waiting for it.
+                        let _ = ended.map(|ended| ended.send(()));
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// A descriptor of our own for standard input: the standard library's handle has a buffer, behind which a poll is blind.
+fn stdin() -> io::Result<Input> {
+    let descriptor = std::io::stdin().as_fd().try_clone_to_owned()?;
+    Input::spawn(std::fs::File::from(descriptor))
+}
+
+/// Accepts until the daemon stops; then the listener is closed, and its file removed.
+pub(super) async fn accept(
+    shared: Rc<Shared>,
+    listener: Listener,
+    index: usize,
+    doors: Vec<Door>,
+    permits: Arc<Permits>,
+) {
+    let mut begun = std::pin::pin!(shared.stop.begun());
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = &mut begun => return,
+            stream = listener.accept(&shared.metrics.accept_errors) => stream,
+        };
+        let (place, door) = doors
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, door)| door.load.load(Ordering::Relaxed))
+            .expect("there is at least one thread");
+        let Some(permit) = permits.admit(&door.load) else {
+            tracing::debug!(listener = index, "producer refused: ingest.connections is reached");
+            continue;
+        };
+        // The first thread is this one.
+        let stream =
+            if place == 0 { Ok(Arriving::Here(stream)) } else { stream.loosen().map(Arriving::Loose) };
+        match stream {
+            // A thread ends only after this task, so that the send does not fail.
+            Ok(stream) => drop(door.tx.send(Arrival { stream, listener: index, permit }).await),
+            Err(error) => tracing::debug!(%error, "producer's connection failed"),
+        }
+    }
+}
