@@ -48,6 +48,7 @@ struct Bench {
     _folder: tempfile::TempDir,
 }
 
+#[allow(clippy::needless_pass_by_value)] // reads better at every call
 fn run(setup: Setup, test: impl AsyncFnOnce(Bench)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
@@ -137,7 +138,7 @@ fn lines_over_tcp_are_answered_at_the_end_of_the_stream() {
         let answer = bench.exchange("{\"type\":\"e1\"}\r\n\nnonsense\n{\"type\":\"e2\"}").await;
         assert_eq!(bench.list.texts(), ["{\"type\":\"e1\"}", "{\"type\":\"e2\"}"]);
         let (error, total) = answer.split_once('\n').unwrap();
-        assert!(error.starts_with("{\"error\":{\"line\":3,\"column\":1,\"code\":\"bad_json\","), "{error}");
+        assert!(error.starts_with("{\"error\":{\"line\":3,\"column\":2,\"code\":\"bad_json\","), "{error}");
         assert!(error.ends_with("\"excerpt\":\"nonsense\"}}"), "{error}");
         assert_eq!(total, "{\"accepted\":2,\"rejected\":1,\"line\":4}\n");
         bench.has_metric("broadcastd_ingest_events_total 2");
@@ -358,13 +359,16 @@ fn standard_input_is_read_to_its_end_or_to_the_daemons() {
             writer.write_all(b"{\"type\":\"e1\"}\n").unwrap();
             list.reaches(1).await;
             writer.write_all(b"{\"type\":\"e2\"}").unwrap();
-            let writer = if ends { None } else { Some(writer) };
-            if !ends {
+            let kept = if ends {
+                drop(writer);
+                None
+            } else {
                 trigger.fire();
-            }
+                Some(writer)
+            };
             tokio::time::timeout(DEADLINE, reading).await.expect("reading ends").unwrap();
             assert_eq!(list.texts().len(), 2);
-            drop(writer);
+            drop(kept);
         });
     }
 }
