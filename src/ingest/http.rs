@@ -261,7 +261,7 @@ impl Events<'_> {
             Piece::Line(number, line) => producer.take_line(&mut reading, number, line, max),
             Piece::Value(place, Value::Whole(value)) => producer.take_value(&mut reading, place, value),
             Piece::Value(place, Value::TooLong(head)) => {
-                producer.reject(&mut reading, place, head, &too_long(max))
+                producer.reject(&mut reading, place, head, &too_long(max));
             }
             Piece::Value(place, Value::Broken(why)) => {
                 let rejection = Rejection::new(RejectionCode::BadJson, 1, format!("not JSON: {why}"));

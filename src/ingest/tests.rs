@@ -148,6 +148,52 @@ fn lines_over_tcp_are_answered_at_the_end_of_the_stream() {
 }
 
 #[test]
+fn an_idle_producer_costs_little() {
+    run(TCP, async |bench| {
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let permits = Permits::new(1, bench.metrics.clone());
+        let permit = permits.admit(&Arc::default()).unwrap();
+        let serving =
+            super::stream::serve(bench.shared.clone(), crate::listen::Stream::Unix(stream), 0, permit);
+        let bytes = std::mem::size_of_val(&serving);
+        assert!(bytes <= 2048, "{bytes}");
+    });
+}
+
+#[test]
+fn a_connection_is_handed_to_the_thread_with_the_fewest_producers() {
+    run(TCP, async |bench| {
+        let listener = Listener::bind("a", &ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let BoundAddr::Tcp(addr) = listener.addr() else { panic!("{}", listener.addr()) };
+        let ((here, mut arrivals), (there, arrivals_there)) = (thread::door(), thread::door());
+        let permits = Permits::new(CONNECTIONS, bench.metrics.clone());
+        let accepting = thread::accept(bench.shared.clone(), listener, 0, vec![here, there], permits);
+        let accepting = tokio::task::spawn_local(accepting);
+        let list = bench.list.clone();
+        let other = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            LocalSet::new().block_on(&runtime, async {
+                let (_trigger, shared) = shared(&TCP, IngestAddr::Stdin, &list);
+                thread::serve(&shared, arrivals_there, JoinSet::new()).await;
+            });
+        });
+        // The first stays here, in the channel; so the second goes there.
+        let _first = TcpStream::connect(addr).await.unwrap();
+        let _waiting = arrivals.recv().await.unwrap();
+        let mut second = TcpStream::connect(addr).await.unwrap();
+        second.write_all(b"{\"type\":\"e\"}\n").await.unwrap();
+        bench.list.reaches(1).await;
+        second.shutdown().await.unwrap();
+        let mut answer = String::new();
+        second.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "{\"accepted\":1,\"rejected\":0,\"line\":1}\n");
+        bench.trigger.fire();
+        accepting.await.unwrap();
+        tokio::task::spawn_blocking(|| other.join().unwrap()).await.unwrap();
+    });
+}
+
+#[test]
 fn a_line_that_is_too_long_is_refused_and_the_next_is_taken() {
     run(TCP, async |bench| {
         let answer = bench.exchange(format!("{}\n{{\"type\":\"e\"}}\n", "x".repeat(100_000))).await;
