@@ -114,12 +114,11 @@ impl Listener {
     }
 
     async fn try_accept(&self) -> io::Result<Stream> {
-        let accepting = match self.accepting.get() {
-            Some(accepting) => accepting,
-            None => {
-                let accepting = self.start_accepting()?;
-                self.accepting.get_or_init(|| accepting)
-            }
+        let accepting = if let Some(accepting) = self.accepting.get() {
+            accepting
+        } else {
+            let accepting = self.start_accepting()?;
+            self.accepting.get_or_init(|| accepting)
         };
         match accepting {
             Accepting::Tcp(listener) => {

@@ -159,7 +159,6 @@ mod tests {
 
     #[test]
     fn a_page_needs_an_allowed_origin_and_a_content_type_that_browsers_ask_about() {
-        let rule: OriginRule = Arc::new(|origin| origin == "http://localhost:3000");
         #[track_caller]
         fn check(rule: &OriginRule, origin: &str, content_type: Option<&str>, status: Option<u16>) {
             let checked = check_origin(origin, content_type, rule);
@@ -169,6 +168,7 @@ mod tests {
                 "{origin} {content_type:?}"
             );
         }
+        let rule: OriginRule = Arc::new(|origin| origin == "http://localhost:3000");
         let ours = "http://localhost:3000";
         check(&rule, ours, Some("application/json"), None);
         check(&rule, ours, Some("Application/X-NDJSON; charset=utf-8"), None);

@@ -92,6 +92,8 @@ pub(super) struct Answers {
     errors_waiting: usize,
     /// The newest total, if it has not been queued.
     total: Option<Totals>,
+    /// The total that was told last.
+    told: Totals,
     /// Errors that found no place since they were last counted.
     dropped: u64,
 }
@@ -115,6 +117,7 @@ impl Answers {
             written: 0,
             errors_waiting: 0,
             total: None,
+            told: Totals::default(),
             dropped: 0,
         }
     }
@@ -134,7 +137,8 @@ impl Answers {
             let line = [b"{\"error\":", &error[..], b"}\n"].concat();
             self.queue.push_back(line.into_boxed_slice());
         }
-        if self.ack == Ack::All && !self.closed {
+        if self.ack == Ack::All && !self.closed && totals != self.told {
+            self.told = totals;
             self.total = Some(totals);
         }
     }

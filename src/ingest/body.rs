@@ -58,13 +58,26 @@ impl Body {
             Body::Lines(splitter) => splitter.feed(chunk, |number, line| sink(Piece::Line(number, line))),
             Body::Values(values) => values.feed(chunk, |place, value| sink(Piece::Value(place, value))),
             Body::Unknown { seen, look, max } => {
-                seen.extend_from_slice(chunk);
+                // Nearly always the first chunk tells, and is not copied.
+                let is_first = seen.is_empty();
+                if !is_first {
+                    seen.extend_from_slice(chunk);
+                }
+                let begun = if is_first { chunk } else { &seen[..] };
                 // A first line that is too long is skipped as a line.
-                let shape = look.shape(seen).or((seen.len() > *max + BOM.len()).then_some(Shape::Lines));
-                if let Some(shape) = shape {
-                    let seen = std::mem::take(seen);
-                    *self = Body::of(shape, *max);
-                    self.feed(seen.strip_prefix(BOM).unwrap_or(&seen), sink);
+                let bound = *max + BOM.len();
+                let shape = look.shape(&begun[..begun.len().min(bound)]);
+                match shape.or((begun.len() > bound).then_some(Shape::Lines)) {
+                    None if is_first => seen.extend_from_slice(chunk),
+                    None => {}
+                    Some(shape) => {
+                        let seen = std::mem::take(seen);
+                        let begun = if is_first { chunk } else { &seen[..] };
+                        *self = Body::of(shape, *max);
+                        // Lines take the mark off themselves.
+                        let mark: &[u8] = if shape == Shape::Lines { b"" } else { BOM };
+                        self.feed(begun.strip_prefix(mark).unwrap_or(begun), sink);
+                    }
                 }
             }
         }

@@ -185,17 +185,31 @@ impl Connection {
             is_shedding: false,
         };
         let when_full = self.shared.settings.listeners[self.listener].when_full;
-        let mut incoming = request.into_body();
+        let received = self.receive(&mut events, request.into_body(), when_full).await;
+        self.shared.metrics.ingest_answers_dropped.increment(events.producer.dropped);
+        events.producer.log_rest();
+        match received {
+            Received::Whole => Answer::of(&mut events.producer),
+            Received::TimedOut => Answer::timed_out(&mut events.producer),
+        }
+    }
+
+    async fn receive(
+        &self,
+        events: &mut Events<'_>,
+        mut incoming: Incoming,
+        when_full: WhenFull,
+    ) -> Received {
         loop {
             self.shared.gate.open(when_full).await;
             let frame = match tokio::time::timeout(BODY_TIMEOUT, incoming.frame()).await {
-                Err(_) => return Answer::timed_out(&mut events.producer),
+                Err(_) => return Received::TimedOut,
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => frame,
                 // Nobody is there to read the answer; hyper ends the connection.
                 Ok(Some(Err(error))) => {
                     tracing::debug!(producer = %self.name, %error, "request ended early");
-                    return Answer::of(&mut events.producer);
+                    return Received::Whole;
                 }
             };
             let Ok(chunk) = frame.into_data() else { continue };
@@ -205,9 +219,14 @@ impl Connection {
             tokio::task::yield_now().await;
         }
         events.end();
-        self.shared.metrics.ingest_answers_dropped.increment(events.producer.dropped);
-        Answer::of(&mut events.producer)
+        Received::Whole
     }
+}
+
+/// How a body ended.
+enum Received {
+    Whole,
+    TimedOut,
 }
 
 /// The events of one request.
@@ -227,7 +246,6 @@ impl Events<'_> {
 
     fn end(&mut self) {
         self.read(0, |body, sink| body.finish(sink));
-        self.producer.log_rest();
     }
 
     fn read(&mut self, bytes: usize, cut: impl FnOnce(&mut Body, &mut dyn FnMut(Piece<'_>))) {
@@ -243,7 +261,7 @@ impl Events<'_> {
             Piece::Line(number, line) => producer.take_line(&mut reading, number, line, max),
             Piece::Value(place, Value::Whole(value)) => producer.take_value(&mut reading, place, value),
             Piece::Value(place, Value::TooLong(head)) => {
-                producer.reject(&mut reading, place, head, &too_long(max))
+                producer.reject(&mut reading, place, head, &too_long(max));
             }
             Piece::Value(place, Value::Broken(why)) => {
                 let rejection = Rejection::new(RejectionCode::BadJson, 1, format!("not JSON: {why}"));

@@ -2,20 +2,27 @@
 //!
 //! Sockets are not known here. One read of one producer is a [`Reading`]: begun, given its lines, committed.
 
-use crate::config::WhenFull;
+use crate::config::{Rate, WhenFull};
 use crate::event::Event;
+use crate::limits::Bucket;
 use crate::metrics::Metrics;
 use crate::room::{Publisher, Rooms};
 use crate::route::{Beside, Outcome, Rejection, RejectionCode, Routes, Scratch, parse_with};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Where a thread's reads go. Owned by the thread.
 pub(super) struct Intake {
     way: Way,
     scratch: Scratch,
     metrics: Arc<Metrics>,
+    /// Refused lines that may be logged.
+    log: Bucket,
 }
+
+/// Refused lines that a thread logs: so that thousands of short-lived producers, each with a bad line or two, do not
+/// fill a disk. Every refused line is counted in the metrics.
+const LOGGED: Rate = Rate { per_second: 20.0, burst: 200 };
 
 /// To the rooms; or, in tests, into a list.
 enum Way {
@@ -60,13 +67,17 @@ pub(super) struct Reading<'i> {
 impl Intake {
     /// A thread's way to these rooms.
     pub(super) fn new(rooms: Arc<Rooms>, metrics: Arc<Metrics>) -> Intake {
-        Intake { way: Way::Rooms(Publisher::new(rooms)), scratch: Scratch::default(), metrics }
+        Intake::of(Way::Rooms(Publisher::new(rooms)), metrics)
     }
 
     /// A way into a test's list.
     #[cfg(test)]
     pub(super) fn gathering(list: Arc<super::gathered::Gathered>, metrics: Arc<Metrics>) -> Intake {
-        Intake { way: Way::Gathered(list), scratch: Scratch::default(), metrics }
+        Intake::of(Way::Gathered(list), metrics)
+    }
+
+    fn of(way: Way, metrics: Arc<Metrics>) -> Intake {
+        Intake { way, scratch: Scratch::default(), metrics, log: Bucket::new(LOGGED, Instant::now()) }
     }
 
     /// Begins a read of so many bytes of a listener. Must be committed.
@@ -128,6 +139,11 @@ impl Reading<'_> {
     /// Counts a refused line.
     pub(super) fn count_rejected(&mut self, code: RejectionCode) {
         self.rejected[code as usize] += 1;
+    }
+
+    /// Whether a refused line may be logged now; each time counts.
+    pub(super) fn may_log(&mut self) -> bool {
+        self.intake.log.take(1, LOGGED, Instant::now())
     }
 
     /// Refuses every line of the read, if `sheds`.

@@ -123,7 +123,10 @@ mod tests {
 
     const MAX: usize = 8;
 
-    fn lines(max: usize, pieces: &[&[u8]]) -> Vec<(u64, Result<Vec<u8>, Vec<u8>>)> {
+    /// A line with its number; the head of one that is too long.
+    type Numbered<T> = (u64, Result<T, T>);
+
+    fn lines(max: usize, pieces: &[&[u8]]) -> Vec<Numbered<Vec<u8>>> {
         let mut splitter = Splitter::new(max);
         let mut lines = Vec::new();
         let mut sink = |number, line: Line<'_>| {
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(text: &[u8], expected: &[(u64, Result<&str, &str>)]) {
+    fn check(text: &[u8], expected: &[Numbered<&str>]) {
         let expected: Vec<_> = expected
             .iter()
             .map(|(number, line)| {

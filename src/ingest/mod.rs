@@ -108,7 +108,7 @@ impl Ingest {
     }
 
     /// Starts the threads, as many as the configuration says. Fails if the system gives no thread or poll instance.
-    pub fn spawn(self, wiring: Wiring) -> io::Result<Running> {
+    pub fn spawn(self, wiring: &Wiring) -> io::Result<Running> {
         let settings = Arc::new(Settings {
             listeners: self.config.listen.clone(),
             max_event_size: self.config.max_event_size,
@@ -119,7 +119,7 @@ impl Ingest {
         let (stdin_tx, stdin_ended) = oneshot::channel();
         let has_stdin = self.sources.iter().any(|source| matches!(source, Source::Stdin));
         let threads =
-            thread::spawn(self.config.threads.max(1), self.sources, &wiring, &settings, &permits, stdin_tx)?;
+            thread::spawn(self.config.threads.max(1), self.sources, wiring, &settings, &permits, stdin_tx)?;
         Ok(Running { threads, stdin_ended: has_stdin.then_some(stdin_ended) })
     }
 }

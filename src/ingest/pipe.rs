@@ -49,7 +49,17 @@ pub(super) async fn read_fifo(shared: Rc<Shared>, receiver: Receiver, listener: 
         };
         match read {
             Ok(()) => tokio::task::yield_now().await,
-            Err(error) if error.kind() == ErrorKind::WouldBlock && stopping => return piped.end(),
+            // Only what the runtime knows of the pipe, which may be older than what is in it.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && stopping => {
+                if !has_input(&receiver) {
+                    return piped.end();
+                }
+                tokio::select! {
+                    biased;
+                    () = &mut cut => return piped.cut_off(),
+                    _ = receiver.readable() => {}
+                }
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::select! {
                 biased;
                 () = &mut begun => {}
@@ -65,6 +75,12 @@ pub(super) async fn read_fifo(shared: Rc<Shared>, receiver: Receiver, listener: 
             }
         }
     }
+}
+
+/// Whether there is something to read now. When that cannot be said, there is not.
+fn has_input(descriptor: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok() && polled[0].any() == Some(true)
 }
 
 /// Reads standard input to its end, or until the daemon stops and nothing more is in it.

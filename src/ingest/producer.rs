@@ -5,10 +5,13 @@ use super::answers::{MAX_PENDING_ERRORS, Totals, error_json, excerpt};
 use super::intake::{Reading, Taken};
 use super::lines::Line;
 use crate::route::{Beside, Rejection, RejectionCode};
+use std::time::{Duration, Instant};
 
-/// Refused lines of one producer that are logged one by one; the rest is summed up at its end. Enough to see what is
+/// Refused lines of one producer that are logged one by one; the rest is summed up, at its end or at times. Enough to see what is
 /// wrong, and not enough for a broken producer to fill a disk.
 const LOGGED_LINES: u64 = 5;
+/// How often a producer that stays is summed up.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where a text begins within what a producer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +19,7 @@ pub(super) struct Place {
     /// Number of the line, from 1.
     pub(super) line: u64,
     /// Bytes before it in its line; below zero for a text that began in an earlier line.
-    pub(super) before: i64,
+    pub(super) before: isize,
 }
 
 /// What a producer sent, and how it fared.
@@ -38,6 +41,8 @@ pub(super) struct Producer {
     codes: u32,
     logged: u64,
     not_logged: u64,
+    /// When the first of `logged` was logged.
+    since: Option<Instant>,
 }
 
 impl Producer {
@@ -54,6 +59,7 @@ impl Producer {
             codes: 0,
             logged: 0,
             not_logged: 0,
+            since: None,
         }
     }
 
@@ -89,7 +95,13 @@ impl Producer {
             Ok((Taken::Event, warning)) => {
                 self.totals.accepted += 1;
                 if let Some(warning) = warning {
-                    self.log(place, text, &warning, "event is not what its type says, taken all the same");
+                    self.log(
+                        reading,
+                        place,
+                        text,
+                        &warning,
+                        "event is not what its type says, taken all the same",
+                    );
                 }
             }
             Ok((Taken::Control, _)) => {}
@@ -115,7 +127,7 @@ impl Producer {
         {
             return;
         }
-        self.log(place, text, rejection, "line refused");
+        self.log(reading, place, text, rejection, "line refused");
         if !self.keeps_errors {
             return;
         }
@@ -136,12 +148,23 @@ impl Producer {
         self.codes == 1 << code as u32
     }
 
-    fn log(&mut self, place: Place, text: &[u8], rejection: &Rejection, what: &str) {
-        if self.logged == LOGGED_LINES {
+    fn log(
+        &mut self,
+        reading: &mut Reading<'_>,
+        place: Place,
+        text: &[u8],
+        rejection: &Rejection,
+        what: &str,
+    ) {
+        if self.logged == LOGGED_LINES || !reading.may_log() {
             self.not_logged += 1;
+            if self.since.is_some_and(|since| since.elapsed() >= SUMMARY_INTERVAL) {
+                self.log_rest();
+            }
             return;
         }
         self.logged += 1;
+        self.since.get_or_insert_with(Instant::now);
         tracing::warn!(
             producer = %self.name,
             line = place.line,
@@ -155,9 +178,10 @@ impl Producer {
         );
     }
 
-    /// Logs how many lines were refused and not logged, and begins to log anew.
+    /// Logs how many lines were refused and not logged, and begins to log anew. Says nothing of a producer none of whose
+    /// lines were logged: then there are too many such producers.
     pub(super) fn log_rest(&mut self) {
-        if self.not_logged > 0 {
+        if self.not_logged > 0 && self.logged > 0 {
             tracing::warn!(
                 producer = %self.name,
                 not_shown = self.not_logged,
@@ -168,6 +192,7 @@ impl Producer {
         }
         self.logged = 0;
         self.not_logged = 0;
+        self.since = None;
     }
 }
 
@@ -185,14 +210,14 @@ impl Place {
             None => self,
             Some(last) => {
                 let lines = memchr::memchr_iter(b'\n', before).count() as u64;
-                Place { line: self.line + lines, before: -(last as i64) - 1 }
+                Place { line: self.line + lines, before: -last.cast_signed() - 1 }
             }
         }
     }
 
     /// The 1-based column in the line, of a column in a text that begins here.
     fn column(self, column: usize) -> usize {
-        usize::try_from(self.before + column as i64).unwrap_or(1).max(1)
+        usize::try_from(self.before + column.cast_signed()).unwrap_or(1).max(1)
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) async fn serve(shared: Rc<Shared>, stream: Stream, listener: usize, p
         listener,
     };
     if let Some(http) = raw.run().await {
-        http::serve(http).await;
+        // Apart, so that a producer of lines does not pay for the state of a request.
+        Box::pin(http::serve(http)).await;
     }
     drop(permit);
 }

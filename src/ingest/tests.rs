@@ -48,6 +48,7 @@ struct Bench {
     _folder: tempfile::TempDir,
 }
 
+#[allow(clippy::needless_pass_by_value)] // reads better at every call
 fn run(setup: Setup, test: impl AsyncFnOnce(Bench)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async {
@@ -137,12 +138,58 @@ fn lines_over_tcp_are_answered_at_the_end_of_the_stream() {
         let answer = bench.exchange("{\"type\":\"e1\"}\r\n\nnonsense\n{\"type\":\"e2\"}").await;
         assert_eq!(bench.list.texts(), ["{\"type\":\"e1\"}", "{\"type\":\"e2\"}"]);
         let (error, total) = answer.split_once('\n').unwrap();
-        assert!(error.starts_with("{\"error\":{\"line\":3,\"column\":1,\"code\":\"bad_json\","), "{error}");
+        assert!(error.starts_with("{\"error\":{\"line\":3,\"column\":2,\"code\":\"bad_json\","), "{error}");
         assert!(error.ends_with("\"excerpt\":\"nonsense\"}}"), "{error}");
         assert_eq!(total, "{\"accepted\":2,\"rejected\":1,\"line\":4}\n");
         bench.has_metric("broadcastd_ingest_events_total 2");
         bench.has_metric("broadcastd_ingest_rejected_total{reason=\"bad_json\"} 1");
         assert_eq!(bench.stop().await, Drained::default());
+    });
+}
+
+#[test]
+fn an_idle_producer_costs_little() {
+    run(TCP, async |bench| {
+        let (stream, _peer) = UnixStream::pair().unwrap();
+        let permits = Permits::new(1, bench.metrics.clone());
+        let permit = permits.admit(&Arc::default()).unwrap();
+        let serving =
+            super::stream::serve(bench.shared.clone(), crate::listen::Stream::Unix(stream), 0, permit);
+        let bytes = std::mem::size_of_val(&serving);
+        assert!(bytes <= 2048, "{bytes}");
+    });
+}
+
+#[test]
+fn a_connection_is_handed_to_the_thread_with_the_fewest_producers() {
+    run(TCP, async |bench| {
+        let listener = Listener::bind("a", &ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+        let BoundAddr::Tcp(addr) = listener.addr() else { panic!("{}", listener.addr()) };
+        let ((here, mut arrivals), (there, arrivals_there)) = (thread::door(), thread::door());
+        let permits = Permits::new(CONNECTIONS, bench.metrics.clone());
+        let accepting = thread::accept(bench.shared.clone(), listener, 0, vec![here, there], permits);
+        let accepting = tokio::task::spawn_local(accepting);
+        let list = bench.list.clone();
+        let other = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            LocalSet::new().block_on(&runtime, async {
+                let (_trigger, shared) = shared(&TCP, IngestAddr::Stdin, &list);
+                thread::serve(&shared, arrivals_there, JoinSet::new()).await;
+            });
+        });
+        // The first stays here, in the channel; so the second goes there.
+        let _first = TcpStream::connect(addr).await.unwrap();
+        let _waiting = arrivals.recv().await.unwrap();
+        let mut second = TcpStream::connect(addr).await.unwrap();
+        second.write_all(b"{\"type\":\"e\"}\n").await.unwrap();
+        bench.list.reaches(1).await;
+        second.shutdown().await.unwrap();
+        let mut answer = String::new();
+        second.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "{\"accepted\":1,\"rejected\":0,\"line\":1}\n");
+        bench.trigger.fire();
+        accepting.await.unwrap();
+        tokio::task::spawn_blocking(|| other.join().unwrap()).await.unwrap();
     });
 }
 
@@ -358,13 +405,16 @@ fn standard_input_is_read_to_its_end_or_to_the_daemons() {
             writer.write_all(b"{\"type\":\"e1\"}\n").unwrap();
             list.reaches(1).await;
             writer.write_all(b"{\"type\":\"e2\"}").unwrap();
-            let writer = if ends { None } else { Some(writer) };
-            if !ends {
+            let kept = if ends {
+                drop(writer);
+                None
+            } else {
                 trigger.fire();
-            }
+                Some(writer)
+            };
             tokio::time::timeout(DEADLINE, reading).await.expect("reading ends").unwrap();
             assert_eq!(list.texts().len(), 2);
-            drop(writer);
+            drop(kept);
         });
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Door {
 
 /// What the first thread does beside.
 struct Sources {
-    sources: Vec<Source>,
+    list: Vec<Source>,
     doors: Vec<Door>,
     permits: Arc<Permits>,
     stdin_ended: oneshot::Sender<()>,
@@ -58,7 +58,7 @@ pub(super) fn spawn(
     stdin_ended: oneshot::Sender<()>,
 ) -> io::Result<Vec<JoinHandle<Drained>>> {
     let (doors, arrivals): (Vec<Door>, Vec<_>) = (0..count).map(|_| door()).unzip();
-    let mut sources = Some(Sources { sources, doors, permits: permits.clone(), stdin_ended });
+    let mut sources = Some(Sources { list: sources, doors, permits: permits.clone(), stdin_ended });
     let mut threads = Vec::with_capacity(count);
     for (index, arrivals) in arrivals.into_iter().enumerate() {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -69,7 +69,7 @@ pub(super) fn spawn(
             let intake = Intake::new(rooms.clone(), metrics.clone());
             let stop = Stop::new(shutdown, patience);
             let shared = Shared::new(settings, intake, Gate::new(rooms), metrics, stop);
-            run(&runtime, Rc::new(shared), arrivals, sources)
+            run(&runtime, &Rc::new(shared), arrivals, sources)
         })?;
         threads.push(thread);
     }
@@ -84,7 +84,7 @@ pub(super) fn door() -> (Door, mpsc::Receiver<Arrival>) {
 
 fn run(
     runtime: &Runtime,
-    shared: Rc<Shared>,
+    shared: &Rc<Shared>,
     arrivals: mpsc::Receiver<Arrival>,
     sources: Option<Sources>,
 ) -> Drained {
@@ -92,9 +92,9 @@ fn run(
     LocalSet::new().block_on(runtime, async {
         let mut tasks = tasks;
         if let Some(sources) = sources {
-            sources.start(&shared, &mut tasks);
+            sources.start(shared, &mut tasks);
         }
-        serve(&shared, arrivals, tasks).await;
+        serve(shared, arrivals, tasks).await;
     });
     shared.drained.get()
 }
@@ -140,7 +140,7 @@ impl Sources {
     /// Starts to accept and to read. The listeners belong to their tasks, and go with them when the daemon stops.
     fn start(self, shared: &Rc<Shared>, tasks: &mut JoinSet<()>) {
         let mut stdin_ended = Some(self.stdin_ended);
-        for (index, source) in self.sources.into_iter().enumerate() {
+        for (index, source) in self.list.into_iter().enumerate() {
             let shared = shared.clone();
             match source {
                 Source::Listener(listener) => {
@@ -156,7 +156,7 @@ impl Sources {
                     let name = pipe.path().display().to_string();
                     match pipe.receiver() {
                         Ok(receiver) => {
-                            drop(tasks.spawn_local(pipe::read_fifo(shared, receiver, index, name)))
+                            tasks.spawn_local(pipe::read_fifo(shared, receiver, index, name));
                         }
                         Err(error) => tracing::error!(pipe = %name, %error, "cannot read from the pipe"),
                     }

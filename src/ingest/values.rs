@@ -126,7 +126,7 @@ impl Values {
             sink(self.here, Value::Broken(why));
         };
         match (self.state, byte) {
-            (_, b' ' | b'\t' | b'\r' | b'\n') => {}
+            (State::Inside | State::Word | State::Broken, _) | (_, b' ' | b'\t' | b'\r' | b'\n') => {}
             (State::Outside, _) => self.state = State::Before { comma: false },
             (State::Before { comma: false }, b']') if self.is_array => self.state = State::Closed,
             (State::Before { .. }, b',' | b']') if self.is_array => {
@@ -137,7 +137,6 @@ impl Values {
             (State::After, b']') => self.state = State::Closed,
             (State::After, _) => broken(&mut self.state, "`,` or `]` is missing"),
             (State::Closed, _) => broken(&mut self.state, "something stands after the array"),
-            (State::Inside | State::Word | State::Broken, _) => {}
         }
     }
 

@@ -7,6 +7,8 @@ use std::path::Path;
 
 /// State of a listening socket in `/proc/net/tcp`.
 const LISTENING: &str = "0A";
+/// Flags of a listening socket in `/proc/net/unix` (`__SO_ACCEPTCON`).
+const ACCEPTS: &str = "00010000";
 /// Descriptors looked at for the holder: a machine with more of them is not searched to the end, since a message must
 /// not take seconds.
 const MOST_DESCRIPTORS: usize = 100_000;
@@ -41,8 +43,12 @@ pub(super) fn of_tcp(addr: SocketAddr) -> Option<Holder> {
 pub(super) fn of_unix(path: &Path) -> Option<Holder> {
     let table = fs::read_to_string("/proc/net/unix").ok()?;
     let path = path.to_str()?;
-    let line = table.lines().find(|line| line.split_whitespace().nth(7) == Some(path))?;
-    process_with(line.split_whitespace().nth(6)?.parse().ok()?)
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // Connections to it have its path as well.
+        let is_listening = fields.get(3) == Some(&ACCEPTS) && fields.get(7) == Some(&path);
+        is_listening.then(|| process_with(fields.get(6)?.parse().ok()?))?
+    })
 }
 
 /// The inode and the user of the socket that listens on a port, in a table of the kernel.
@@ -62,7 +68,7 @@ fn listening(table: &str, addr: SocketAddr) -> Option<(u64, u32)> {
 fn kernel_host(addr: SocketAddr) -> String {
     let words = |octets: &[u8]| {
         let words = octets.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]);
-        words.map(|word| format!("{:08X}", u32::from_ne_bytes(word))).collect()
+        words.fold(String::new(), |host, word| format!("{host}{:08X}", u32::from_ne_bytes(word)))
     };
     match addr {
         SocketAddr::V4(addr) => words(&addr.ip().octets()),

@@ -95,7 +95,7 @@ fn what_is_wrong_is_told_by_status_and_place() {
             &bench,
             mixed,
             200,
-            &["\"accepted\":1,\"rejected\":1", "\"line\":2,\"column\":1,\"code\":\"bad_json\""],
+            &["\"accepted\":1,\"rejected\":1", "\"line\":2,\"column\":2,\"code\":\"bad_json\""],
         )
         .await;
         check(&bench, post("/events", "", "nonsense\n"), 400, &["\"accepted\":0,\"rejected\":1"]).await;
