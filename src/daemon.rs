@@ -140,7 +140,7 @@ impl Parts {
             spawn_front("admin", admins, &state, for_admins, &shards, admin_ends)?,
         ];
         let patterns = config.server.allowed_origins.clone();
-        let ingest = ingest.spawn(Wiring {
+        let ingest = ingest.spawn(&Wiring {
             rooms: Arc::clone(&rooms),
             metrics,
             shutdown: accepting_ends,

@@ -222,7 +222,6 @@ where
             ready(Ok::<_, Infallible>(response))
         });
         let connection = http1::Builder::new()
-            .keep_alive(false)
             .max_buf_size(BUFFER_BYTES)
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service)
@@ -242,16 +241,23 @@ where
     ) -> (Response<Full<Bytes>>, Option<Accepted>) {
         let (parts, body) = request.into_parts();
         if parts.uri.path() != "/ws" {
-            return ((self.pages)(&parts), None);
+            return (closing((self.pages)(&parts)), None);
         }
         match self.state.admit(peer, parts, body) {
             Ok((response, accepted)) => (response, Some(accepted)),
             Err(refusal) => {
                 self.state.metrics.refused(refusal.reason);
-                (refusal.response(), None)
+                (closing(refusal.response()), None)
             }
         }
     }
+}
+
+/// An answer after which the connection is closed. Said by the answer itself: told to keep nothing alive, hyper adds
+/// `close` to the `Connection` of an upgrade as well, and strict clients refuse that.
+fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Takes the bare socket out of hyper's and tokio's hands. It stays non-blocking, its registration with tokio's poll is

@@ -18,6 +18,7 @@ pub(super) struct Intake {
     metrics: Arc<Metrics>,
     /// Refused lines that may be logged.
     log: Bucket,
+    started: Instant,
 }
 
 /// Refused lines that a thread logs: so that thousands of short-lived producers, each with a bad line or two, do not
@@ -77,7 +78,13 @@ impl Intake {
     }
 
     fn of(way: Way, metrics: Arc<Metrics>) -> Intake {
-        Intake { way, scratch: Scratch::default(), metrics, log: Bucket::new(LOGGED, Instant::now()) }
+        Intake {
+            way,
+            scratch: Scratch::default(),
+            metrics,
+            log: Bucket::new(LOGGED, 0),
+            started: Instant::now(),
+        }
     }
 
     /// Begins a read of so many bytes of a listener. Must be committed.
@@ -143,7 +150,8 @@ impl Reading<'_> {
 
     /// Whether a refused line may be logged now; each time counts.
     pub(super) fn may_log(&mut self) -> bool {
-        self.intake.log.take(1, LOGGED, Instant::now())
+        let now_ms = self.intake.started.elapsed().as_millis() as u64;
+        self.intake.log.take(1, LOGGED, now_ms)
     }
 
     /// Refuses every line of the read, if `sheds`.

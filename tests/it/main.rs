@@ -1,1 +1,4 @@
-//! Tests at the real sockets.
+//! Tests at the real sockets, against the real binary.
+
+mod fanout;
+mod harness;

@@ -1,0 +1,418 @@
+//! What every test stands on: the real binary on port 0, producers, and an independent WebSocket client.
+//!
+//! Nothing sleeps to synchronise: readiness is a line the daemon prints, progress a message received. Every wait has a
+//! deadline and says what it saw.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+/// How long anything may take before a test fails: far above what it takes on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The binary under test.
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_broadcastd")
+}
+
+/// Rooms of most tests.
+pub const ROOMS: &str = r#"
+[rooms.all]
+types = ["*"]
+[rooms."agent:{agentId}"]
+types = ["*"]
+"#;
+
+/// A running daemon. Killed when dropped, by its own process id.
+pub struct Server {
+    child: Child,
+    dir: TempDir,
+    lines: Receiver<String>,
+    /// `HOST:PORT` or `unix:PATH`, in the configuration's order.
+    pub clients: Vec<String>,
+    pub admin: Vec<String>,
+    pub ingest: Vec<String>,
+}
+
+impl Server {
+    /// Starts the daemon with a configuration. Listeners that it does not name are on port 0: write
+    /// `[server]`, `[admin]` and `[ingest]` without `listen` unless the test is about listening.
+    pub fn start(config: &str) -> Server {
+        Server::start_with(config, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(config: &str, arguments: &[&str]) -> Server {
+        let mut command = Server::command(config, arguments);
+        command.0.stdin(Stdio::null());
+        Server::spawn(command)
+    }
+
+    /// The command that `start_with` runs, with a temporary directory for its configuration and sockets.
+    pub fn command(config: &str, arguments: &[&str]) -> (Command, TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broadcast.toml");
+        std::fs::write(&path, config).unwrap();
+        let mut command = Command::new(binary());
+        command.arg("--config").arg(&path).env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY");
+        let table: toml::Table = config.parse().unwrap();
+        for section in ["server", "admin", "ingest"] {
+            let listens = table.get(section).and_then(|section| section.get("listen")).is_some();
+            if !listens {
+                command.arg("--set").arg(format!("{section}.listen=[\"127.0.0.1:0\"]"));
+            }
+        }
+        command.args(arguments).current_dir(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        (command, dir)
+    }
+
+    /// Runs a command made by [`command`](Self::command) until the daemon is ready.
+    pub fn spawn((mut command, dir): (Command, TempDir)) -> Server {
+        let mut child = command.spawn().unwrap();
+        let lines = collect_lines(child.stderr.take().unwrap());
+        let mut server =
+            Server { child, dir, lines, clients: Vec::new(), admin: Vec::new(), ingest: Vec::new() };
+        let mut stdout = BufReader::new(server.child.stdout.take().unwrap());
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let len = stdout.read_line(&mut line).unwrap();
+            assert!(len > 0, "the daemon ended before it was ready:\n{}", server.log());
+            match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+                ["ready"] => return server,
+                ["listening", "clients", addr] => server.clients.push((*addr).to_owned()),
+                ["listening", "admin", addr] => server.admin.push((*addr).to_owned()),
+                ["listening", "ingest", addr] => server.ingest.push((*addr).to_owned()),
+                _ => panic!("unexpected on standard output: {line}"),
+            }
+        }
+    }
+
+    /// The daemon's process id.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// The daemon's temporary directory; its runtime directory is `broadcastd` in it.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A way to write to its standard input, if the command gave it one.
+    pub fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().expect("the command has a standard input")
+    }
+
+    /// What the daemon has logged so far and was not taken yet.
+    pub fn log(&self) -> String {
+        self.lines.try_iter().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits for a line of the log that contains a text.
+    pub fn logged(&self, text: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(_) => panic!("{text:?} was not logged; logged was:\n{}", seen.join("\n")),
+            }
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// Waits for the daemon's end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < until, "the daemon did not end:\n{}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    /// A GET request's status and body.
+    pub fn get(addr: &str, path: &str) -> (u16, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+        http(addr, request.as_bytes())
+    }
+
+    /// The value of a metric, summed over its labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (status, text) = Server::get(&self.admin[0], "/metrics");
+        assert_eq!(status, 200);
+        let of = |line: &&str| line.starts_with(name) && line[name.len()..].starts_with([' ', '{']);
+        text.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until a metric is what it should be.
+    pub fn until_metric(&self, name: &str, done: impl Fn(f64) -> bool) -> f64 {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let value = self.metric(name);
+            if done(value) {
+                return value;
+            }
+            assert!(Instant::now() < until, "{name} is {value}");
+        }
+    }
+
+    /// Posts a body to `/events` of the first ingest listener. Returns the status and the answer.
+    pub fn post(&self, body: &str) -> (u16, Value) {
+        self.post_to("/events", body)
+    }
+
+    /// Posts a body to a path of the first ingest listener.
+    pub fn post_to(&self, path: &str, body: &str) -> (u16, Value) {
+        let addr = &self.ingest[0];
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {addr}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let (status, text) = http(addr, request.as_bytes());
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Writes lines to the first ingest listener as `nc -N` does, and returns what it answers.
+    pub fn pipe(&self, lines: &str) -> Vec<Value> {
+        let mut producer = Producer::connect(&self.ingest[0]);
+        producer.write(lines);
+        producer.finish()
+    }
+
+    /// Publishes events of type `t` for an agent, numbered from `first`.
+    pub fn publish(&self, agent: &str, first: u64, count: u64) {
+        let line = |n| format!("{{\"type\":\"t\",\"agentId\":\"{agent}\",\"n\":{n}}}\n");
+        let lines: String = (first..first + count).map(line).collect();
+        let answers = self.pipe(&lines);
+        assert_eq!(answers.last().unwrap()["accepted"], count, "{answers:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads a stream's lines on a thread, so that a full pipe never stops the daemon.
+fn collect_lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (tx, rx) = sync_channel(100_000);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if tx.try_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    rx
+}
+
+/// Sends a whole request and reads the answer to its end.
+pub fn http(addr: &str, request: &[u8]) -> (u16, String) {
+    let mut producer = Producer::connect(addr);
+    producer.write_bytes(request);
+    let answer = producer.read_to_end();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+    (status, body.to_owned())
+}
+
+/// A raw connection, TCP or Unix.
+pub enum Producer {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Producer {
+    pub fn connect(addr: &str) -> Producer {
+        match addr.strip_prefix("unix:") {
+            Some(path) => {
+                let stream = UnixStream::connect(path).unwrap();
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                Producer::Unix(stream)
+            }
+            None => {
+                let stream = TcpStream::connect(addr).unwrap();
+                stream.set_read_timeout(Some(DEADLINE)).unwrap();
+                Producer::Tcp(stream)
+            }
+        }
+    }
+
+    pub fn write(&mut self, text: &str) {
+        self.write_bytes(text.as_bytes());
+    }
+
+    pub fn write_bytes(&mut self, bytes: &[u8]) {
+        match self {
+            Producer::Tcp(stream) => stream.write_all(bytes).unwrap(),
+            Producer::Unix(stream) => stream.write_all(bytes).unwrap(),
+        }
+    }
+
+    /// Ends the stream and returns the answers, one JSON value a line.
+    pub fn finish(mut self) -> Vec<Value> {
+        match &self {
+            Producer::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Producer::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+        }
+        self.read_to_end().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    pub fn read_to_end(&mut self) -> String {
+        let mut text = String::new();
+        match self {
+            Producer::Tcp(stream) => stream.read_to_string(&mut text).unwrap(),
+            Producer::Unix(stream) => stream.read_to_string(&mut text).unwrap(),
+        };
+        text
+    }
+}
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// A WebSocket client that is not ours (tokio-tungstenite).
+pub struct Client {
+    pub socket: Socket,
+    /// Messages that were received while another was waited for.
+    passed: VecDeque<Value>,
+}
+
+impl Client {
+    /// Connects and takes the welcome.
+    pub async fn connect(server: &Server) -> Client {
+        Client::connect_to(&format!("ws://{}/ws", server.clients[0])).await
+    }
+
+    /// Connects to a URL and takes the welcome.
+    pub async fn connect_to(url: &str) -> Client {
+        let mut client = Client::handshake(url.into_client_request().unwrap()).await.unwrap();
+        let welcome = client.next().await;
+        assert_eq!(welcome["type"], "welcome", "{welcome}");
+        client
+    }
+
+    /// Makes a handshake with a request of the test's own.
+    pub async fn handshake(
+        request: tungstenite::handshake::client::Request,
+    ) -> Result<Client, tungstenite::Error> {
+        let connect = tokio_tungstenite::connect_async(request);
+        let (socket, _) =
+            tokio::time::timeout(DEADLINE, connect).await.expect("the handshake takes too long")?;
+        Ok(Client { socket, passed: VecDeque::new() })
+    }
+
+    pub async fn send(&mut self, message: Value) {
+        self.send_text(&message.to_string()).await;
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    /// Subscribes and returns the answer for the one room.
+    pub async fn subscribe(&mut self, room: impl Into<Value>) -> Value {
+        self.send(json!({ "type": "subscribe", "rooms": [room.into()] })).await;
+        self.wait_for("subscribed").await["rooms"][0].clone()
+    }
+
+    /// The next message. Pings are answered by the library.
+    pub async fn next(&mut self) -> Value {
+        if let Some(message) = self.passed.pop_front() {
+            return message;
+        }
+        match self.next_frame().await {
+            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            other => panic!("a text message was expected: {other:?}"),
+        }
+    }
+
+    /// The next frame that is no ping or pong.
+    pub async fn next_frame(&mut self) -> Message {
+        loop {
+            let next = tokio::time::timeout(DEADLINE, self.socket.next()).await;
+            match next.expect("nothing was received in time") {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(frame)) => return frame,
+                other => panic!("the connection ended: {other:?}"),
+            }
+        }
+    }
+
+    /// The next message of a type. Others are kept for [`next`](Self::next).
+    pub async fn wait_for(&mut self, kind: &str) -> Value {
+        let mut passed = VecDeque::new();
+        loop {
+            let message = self.next().await;
+            if message["type"] == kind {
+                passed.append(&mut self.passed);
+                self.passed = passed;
+                return message;
+            }
+            passed.push_back(message);
+        }
+    }
+
+    /// The next events of a room, one by one, whether they came alone or in batches: (offset, data).
+    pub async fn events(&mut self, count: usize) -> Vec<(u64, Value)> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            let message = self.next().await;
+            match message["type"].as_str() {
+                Some("event") => events.push((message["offset"].as_u64().unwrap(), message["data"].clone())),
+                Some("batch") => {
+                    let data = message["data"].as_array().unwrap();
+                    let last = message["offset"].as_u64().unwrap();
+                    for (index, event) in data.iter().enumerate() {
+                        let consecutive = last + 1 + index as u64 - data.len() as u64;
+                        let offset =
+                            message.get("offsets").map_or(consecutive, |list| list[index].as_u64().unwrap());
+                        events.push((offset, event.clone()));
+                    }
+                }
+                _ => panic!("an event was expected after {} of {count}: {message}", events.len()),
+            }
+        }
+        events
+    }
+
+    /// Reads to the close frame; its code and reason. Messages before it are thrown away.
+    pub async fn closed(&mut self) -> (u16, String) {
+        loop {
+            let next = tokio::time::timeout(DEADLINE, self.socket.next()).await;
+            match next.expect("the connection was not closed in time") {
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Some(Ok(Message::Close(None))) => return (1005, String::new()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return (1006, String::new()),
+            }
+        }
+    }
+}
+
+/// A path of this repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
