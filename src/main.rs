@@ -1,7 +1,7 @@
 //! The process: arguments, the subcommand, the exit code.
 
 use broadcastd::cli::args::{Cli, Command};
-use broadcastd::cli::{completions, serve};
+use broadcastd::cli::{check, completions, config, init, serve};
 use broadcastd::error::Exit;
 use clap::Parser;
 use std::process::ExitCode;
@@ -23,7 +23,9 @@ fn main() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
-        Some(_) => Exit::Usage,
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Init(args)) => init::run(&args),
     };
     exit.into()
 }

@@ -6,6 +6,7 @@
 mod address;
 mod defaults;
 mod dirs;
+mod effective;
 mod load;
 mod node;
 mod problem;

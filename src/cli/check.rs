@@ -1,0 +1,160 @@
+//! `broadcastd check`: says what a configuration means, and runs its tests.
+
+use super::args::CheckArgs;
+use super::serve::load;
+use crate::config::{Ack, Config, IngestAddr, IngestListenConfig, Loaded, RoomConfig, TestConfig, WhenFull};
+use crate::config::{show_duration, show_size};
+use crate::error::Exit;
+use crate::route::{Beside, Outcome, Routes, Scratch};
+use std::fmt::Write;
+
+/// Checks a file. Problems and failed tests go to standard error.
+pub fn run(args: &CheckArgs) -> Exit {
+    let loaded = match load(args.file.clone(), &args.set) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    print!("{}", describe(&loaded));
+    let failures = failed_tests(&loaded.config);
+    let tests = loaded.config.tests.len();
+    for failure in &failures {
+        eprintln!("{failure}");
+    }
+    if failures.is_empty() {
+        println!("\nok: {tests} test{} passed", if tests == 1 { "" } else { "s" });
+        return Exit::Ok;
+    }
+    eprintln!("{} of {tests} tests failed", failures.len());
+    Exit::Config
+}
+
+/// What a configuration means, for a person.
+fn describe(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let mut out = String::new();
+    let file = loaded
+        .path
+        .as_ref()
+        .map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string());
+    let _ = writeln!(out, "{file}\n");
+    let list =
+        |addrs: &[crate::config::ListenAddr]| addrs.iter().map(show_listen).collect::<Vec<_>>().join(", ");
+    let _ = writeln!(out, "clients connect to    {}", list(&config.server.listen));
+    let _ = writeln!(out, "operators connect to  {}", list(&config.admin.listen));
+    for (index, listener) in config.ingest.listen.iter().enumerate() {
+        let heading = if index == 0 { "producers write to" } else { "" };
+        let _ = writeln!(out, "{heading:<21} {}", show_ingest(listener));
+    }
+    let _ = writeln!(out, "\nrooms");
+    let width = config.rooms.iter().map(|room| room.name.source().len()).max().unwrap_or(0);
+    for room in &config.rooms {
+        let _ = writeln!(out, "  {:<width$}  {}", room.name.source(), show_room(room));
+    }
+    let limits = &config.limits;
+    let _ = writeln!(
+        out,
+        "\nat most {} clients, {} rooms, {} of history, {} of backlog",
+        limits.clients,
+        limits.rooms,
+        show_size(limits.history_memory),
+        show_size(config.ingest.backlog),
+    );
+    out
+}
+
+fn show_listen(addr: &crate::config::ListenAddr) -> String {
+    match addr {
+        crate::config::ListenAddr::Tcp(addr) => addr.to_string(),
+        crate::config::ListenAddr::Unix(addr) => format!("unix:{}", addr.path.display()),
+    }
+}
+
+fn show_ingest(listener: &IngestListenConfig) -> String {
+    let mut text = match &listener.addr {
+        IngestAddr::Tcp(addr) => addr.to_string(),
+        IngestAddr::Unix(addr) => format!("unix:{} (mode {:04o})", addr.path.display(), addr.mode),
+        IngestAddr::Fifo(addr) => format!("the pipe {} (mode {:04o})", addr.path.display(), addr.mode),
+        IngestAddr::Stdin => "standard input".to_owned(),
+    };
+    if listener.when_full == WhenFull::Shed {
+        text.push_str(", shed when the backlog is full");
+    }
+    if listener.ack == Ack::None {
+        text.push_str(", no answers");
+    }
+    if listener.type_field != "type" {
+        let _ = write!(text, ", types in \"{}\"", listener.type_field);
+    }
+    text
+}
+
+fn show_room(room: &RoomConfig) -> String {
+    let types: Vec<String> = room.types.iter().map(ToString::to_string).collect();
+    let takes = if types == ["*"] { "every type".to_owned() } else { types.join(", ") };
+    let mut text = format!("takes {takes}");
+    if let Some(condition) = &room.condition {
+        let _ = write!(text, " where {}", condition.source());
+    }
+    if let Some(buffer) = &room.buffer {
+        let _ = write!(text, "; sends every {}", show_duration(buffer.flush_interval));
+        if let Some(events) = buffer.events {
+            let _ = write!(text, " or {events} events");
+        }
+        if buffer.keep_newest {
+            text.push_str(" the newest of each key");
+        }
+    }
+    let history = room.history;
+    if history.events == 0 {
+        text.push_str("; keeps nothing");
+    } else {
+        let (age, bytes) = (show_duration(history.age), show_size(history.bytes));
+        let _ = write!(text, "; keeps {} events, {age}, {bytes}", history.events);
+    }
+    text
+}
+
+/// Runs every `[[test]]` through the routes of the first ingest listener. Returns a report for each that failed.
+pub fn failed_tests(config: &Config) -> Vec<String> {
+    let Some(listener) = config.ingest.listen.first() else { return Vec::new() };
+    let routes = Routes::compile(config, listener);
+    config.tests.iter().filter_map(|test| run_test(config, &routes, test).err()).collect()
+}
+
+fn run_test(config: &Config, routes: &Routes, test: &TestConfig) -> Result<(), String> {
+    let with = test.with.iter().map(|(name, value)| (name.clone(), value.clone().into()));
+    let beside = Beside::new(with.collect());
+    let mut scratch = Scratch::default();
+    let got = match routes.read(&mut scratch, test.line.as_bytes(), &beside, 0, || 0) {
+        Ok(Outcome::Event(_)) => Ok(()),
+        Ok(Outcome::Unrouted) => Err("no room took it".to_owned()),
+        Ok(Outcome::NameTooLong) => Err("its rooms' names are too long".to_owned()),
+        Err(rejection) => {
+            Err(format!("it was refused at column {}: {}", rejection.column, rejection.message))
+        }
+    };
+    let mut rooms: Vec<&str> = Vec::new();
+    if got.is_ok() {
+        rooms.extend(scratch.destinations.iter().map(|destination| {
+            let static_name = config.rooms[destination.room].name.source();
+            if destination.name.is_empty() { static_name } else { &scratch.text[destination.name.clone()] }
+        }));
+    }
+    let mut expected: Vec<&str> = test.rooms.iter().map(String::as_str).collect();
+    rooms.sort_unstable();
+    expected.sort_unstable();
+    if rooms == expected {
+        return Ok(());
+    }
+    let mut report = format!(
+        "test at line {} failed\n  line      {}\n  expected  {}",
+        test.at,
+        test.line,
+        expected.join(", ")
+    );
+    let _ = match got {
+        Ok(()) => write!(report, "\n  got       {}", rooms.join(", ")),
+        Err(reason) => write!(report, "\n  got       nothing: {reason}"),
+    };
+    Err(report)
+}

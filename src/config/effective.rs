@@ -1,0 +1,195 @@
+//! Every key of a configuration with its effective value, as TOML.
+
+use super::address::show_origin;
+use super::reader::join;
+use super::{
+    Ack, BufferConfig, Config, Expose, FieldKind, IngestAddr, IngestListenConfig, Invalid, ListenAddr,
+    RoomConfig, SlowClient, Unrouted, WhenFull, show_duration, show_rate, show_size,
+};
+use crate::pattern::Path;
+
+/// A key and its value.
+pub type Line = (String, String);
+
+impl Config {
+    /// Every key, in the order of the reference, with its value as TOML. Defaults of rooms are shown in each room.
+    pub fn effective(&self) -> Vec<Line> {
+        let mut lines = self.listening();
+        let limits = &self.limits;
+        let client = &limits.client;
+        lines.extend([
+            line("limits.clients", limits.clients),
+            line("limits.rooms", limits.rooms),
+            line("limits.history_memory", quote(&show_size(limits.history_memory))),
+            line("limits.views", limits.views),
+            line("limits.keys", limits.keys),
+        ]);
+        lines.extend(limits.clients_per_ip.map(|most| line("limits.clients_per_ip", most)));
+        lines.extend([
+            line("limits.client.rooms", client.rooms),
+            line("limits.client.message_size", quote(&show_size(client.message_size as u64))),
+            line("limits.client.messages", show_rate(client.messages)),
+            line("limits.client.subscriptions", show_rate(client.subscriptions)),
+            line("limits.client.unsent", quote(&show_size(client.unsent as u64))),
+            line("limits.client.user_timeout", quote(&show_duration(client.user_timeout))),
+        ]);
+        lines.extend(self.rooms.iter().flat_map(room));
+        for kind in &self.types {
+            let path = join("types", &kind.name);
+            lines.push(line(&format!("{path}.required"), fields(&kind.required)));
+            lines.push(line(&format!("{path}.optional"), fields(&kind.optional)));
+        }
+        lines
+    }
+
+    fn listening(&self) -> Vec<Line> {
+        let server = &self.server;
+        let exposed = |expose: &Expose| quote(if *expose == Expose::Page { "page" } else { "health" });
+        let network = |network: &super::IpNetwork| quote(&format!("{}/{}", network.addr, network.prefix));
+        let mut lines = vec![
+            line("server.listen", list(server.listen.iter().map(listen))),
+            line(
+                "server.allowed_origins",
+                list(server.allowed_origins.iter().map(|origin| quote(&show_origin(origin)))),
+            ),
+            line("server.trusted_proxies", list(server.trusted_proxies.iter().map(network))),
+            line("server.expose", list(server.expose.iter().map(exposed))),
+            line("server.drain_timeout", quote(&show_duration(server.drain_timeout))),
+            line("server.shards", server.shards),
+            line("server.heartbeat", quote(&show_duration(server.heartbeat))),
+            line("server.handshake_timeout", quote(&show_duration(server.handshake_timeout))),
+            line("server.handshakes", server.handshakes),
+            line("server.watch", server.watch),
+        ];
+        lines.extend(server.auth_none.then(|| line("server.auth", quote("none"))));
+        lines.push(line("admin.listen", list(self.admin.listen.iter().map(listen))));
+        lines.extend(self.admin.auth_none.then(|| line("admin.auth", quote("none"))));
+        let ingest = &self.ingest;
+        let unrouted = match &ingest.unrouted {
+            Unrouted::Reject => quote("reject"),
+            Unrouted::Count => quote("count"),
+            Unrouted::Room(room) => format!("{{ room = {} }}", quote(room)),
+        };
+        let invalid = match &ingest.invalid {
+            Invalid::Reject => quote("reject"),
+            Invalid::Warn => quote("warn"),
+            Invalid::Room(room) => format!("{{ room = {} }}", quote(room)),
+        };
+        lines.extend([
+            line("ingest.listen", list(ingest.listen.iter().map(ingest_listener))),
+            line("ingest.connections", ingest.connections),
+            line("ingest.max_event_size", quote(&show_size(ingest.max_event_size as u64))),
+            line("ingest.backlog", quote(&show_size(ingest.backlog))),
+            line("ingest.unrouted", unrouted),
+            line("ingest.invalid", invalid),
+            line("ingest.threads", ingest.threads),
+        ]);
+        lines.extend(ingest.auth_none.then(|| line("ingest.auth", quote("none"))));
+        lines
+    }
+}
+
+fn room(room: &RoomConfig) -> Vec<Line> {
+    let path = join("rooms", room.name.source());
+    let mut lines =
+        vec![line(&format!("{path}.types"), list(room.types.iter().map(|kind| quote(&kind.to_string()))))];
+    let mut add = |key: &str, value: String| lines.push((format!("{path}.{key}"), value));
+    if let Some(condition) = &room.condition {
+        add("where", quote(condition.source()));
+    }
+    if !room.key.is_empty() {
+        add("key", list(room.key.iter().map(|path| quote(&path.to_string()))));
+    }
+    if room.snapshot {
+        add("snapshot", "true".to_owned());
+    }
+    if let Some(config) = &room.buffer {
+        add("buffer", buffer(config));
+    }
+    if let Some(urgent) = &room.urgent {
+        add("urgent", quote(urgent.source()));
+    }
+    let history = room.history;
+    let (age, bytes) = (show_duration(history.age), show_size(history.bytes));
+    add("history", format!("{{ events = {}, age = \"{age}\", bytes = \"{bytes}\" }}", history.events));
+    add(
+        "slow_client",
+        quote(match room.slow_client {
+            SlowClient::Replay => "replay",
+            SlowClient::Skip => "skip",
+            SlowClient::Disconnect => "disconnect",
+        }),
+    );
+    lines
+}
+
+fn buffer(buffer: &BufferConfig) -> String {
+    let mut parts = Vec::new();
+    parts.extend(buffer.events.map(|events| format!("events = {events}")));
+    parts.push(format!("flush_interval = \"{}\"", show_duration(buffer.flush_interval)));
+    parts.extend(buffer.group_by.as_ref().map(|path| format!("group_by = {}", quote(&path.to_string()))));
+    parts.extend(buffer.keep_newest.then(|| "keep = \"newest\"".to_owned()));
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn listen(addr: &ListenAddr) -> String {
+    match addr {
+        ListenAddr::Tcp(addr) => quote(&addr.to_string()),
+        ListenAddr::Unix(addr) => quote(&format!("unix:{}", addr.path.display())),
+    }
+}
+
+fn ingest_listener(listener: &IngestListenConfig) -> String {
+    let mut parts = match &listener.addr {
+        IngestAddr::Tcp(addr) => vec![format!("tcp = \"{addr}\"")],
+        IngestAddr::Stdin => vec!["stdin = true".to_owned()],
+        IngestAddr::Unix(addr) | IngestAddr::Fifo(addr) => {
+            let kind = if matches!(listener.addr, IngestAddr::Unix(_)) { "unix" } else { "fifo" };
+            let mut parts = vec![format!("{kind} = {}", quote(&addr.path.display().to_string()))];
+            parts.push(format!("mode = \"{:04o}\"", addr.mode));
+            parts.extend(addr.group.as_ref().map(|group| format!("group = {}", quote(group))));
+            parts
+        }
+    };
+    let ack = match listener.ack {
+        Ack::None => "none",
+        Ack::Errors => "errors",
+        Ack::All => "all",
+    };
+    let when_full = if listener.when_full == WhenFull::Wait { "wait" } else { "shed" };
+    parts.push(format!("ack = \"{ack}\", when_full = \"{when_full}\""));
+    parts.push(format!(
+        "type_field = {}, add_timestamp = {}",
+        quote(&listener.type_field),
+        listener.add_timestamp
+    ));
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn fields(fields: &[(Path, FieldKind)]) -> String {
+    let kind = |kind: &FieldKind| match kind {
+        FieldKind::Any => quote("any"),
+        FieldKind::String => quote("string"),
+        FieldKind::Number => quote("number"),
+        FieldKind::Percent => quote("percent"),
+        FieldKind::Boolean => quote("boolean"),
+        FieldKind::Object => quote("object"),
+        FieldKind::Array => quote("array"),
+        FieldKind::Strings => quote("strings"),
+        FieldKind::OneOf(words) => list(words.iter().map(|word| quote(word))),
+    };
+    let fields = fields.iter().map(|(path, field)| format!("{} = {}", quote(&path.to_string()), kind(field)));
+    format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
+}
+
+fn line(key: &str, value: impl ToString) -> Line {
+    (key.to_owned(), value.to_string())
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
