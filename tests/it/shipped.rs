@@ -1,0 +1,104 @@
+//! What is shipped is right: the reference equals what is built in, every configuration loads and passes its own tests,
+//! the documentation names every key, metric and code.
+
+use crate::harness::{binary, repository};
+use broadcastd::cli::args::InitFor;
+use broadcastd::cli::check::failed_tests;
+use broadcastd::config::{Config, Dirs, Input, Loaded};
+use broadcastd::metrics::Metrics;
+use broadcastd::route::RejectionCode;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn load(path: &Path, text: String) -> Loaded {
+    let dirs = Dirs { runtime: PathBuf::from("/run/broadcastd"), state: PathBuf::new() };
+    let input = Input { file: None, set: Vec::new(), environment: &|_| None, dirs };
+    input.load_text(Some(path.to_owned()), text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repository(path)).unwrap()
+}
+
+#[test]
+fn the_reference_is_what_is_built_in() {
+    let loaded = load(Path::new("broadcast.toml"), read("broadcast.toml"));
+    let mut config = loaded.config;
+    assert_eq!(config.tests.len(), 2);
+    config.tests.clear();
+    assert_eq!(config, Config::built_in(Path::new("/run/broadcastd")));
+}
+
+#[test]
+fn every_key_is_in_the_reference_and_documented() {
+    let (reference, documentation) = (read("broadcast.toml"), read("docs/configuration.md"));
+    let mut keys: Vec<String> = Config::default().effective().into_iter().map(|(key, _)| key).collect();
+    keys.extend(["server.auth", "limits.clients_per_ip", "rooms.x.where", "types.x.required", "test.line"].map(str::to_owned));
+    assert!(keys.len() > 40);
+    for key in keys {
+        let last = key.rsplit('.').next().unwrap();
+        assert!(reference.contains(last), "broadcast.toml does not have {key}");
+        assert!(documentation.contains(&format!("`{last}`")), "docs/configuration.md does not have {key}");
+    }
+}
+
+#[test]
+fn every_configuration_loads_and_passes_its_tests() {
+    let mut checked = 0;
+    let mut folders = vec![repository("."), repository("examples")];
+    folders.extend(std::fs::read_dir(repository("examples")).unwrap().map(|entry| entry.unwrap().path()));
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        let path = folder.join("broadcast.toml");
+        if path.exists() {
+            let loaded = load(&path, std::fs::read_to_string(&path).unwrap());
+            assert_eq!(failed_tests(&loaded.config), [""; 0], "{}", path.display());
+            assert!(!loaded.config.tests.is_empty(), "{} has no [[test]]", path.display());
+            checked += 1;
+        }
+    }
+    for purpose in [InitFor::Minimal, InitFor::Agents, InitFor::Metrics, InitFor::AgUi] {
+        let loaded = load(Path::new("init"), purpose.text().to_owned());
+        assert_eq!(failed_tests(&loaded.config), [""; 0], "{purpose:?}");
+        assert!(!loaded.config.tests.is_empty());
+        checked += 1;
+    }
+    assert!(checked >= 5, "{checked} configurations were found");
+}
+
+#[test]
+fn a_test_that_fails_is_reported_with_both_sides() {
+    let text = "[rooms.a]\ntypes = [\"x\"]\n[[test]]\nline = '{\"type\":\"x\"}'\nrooms = [\"b\"]\n[[test]]\nline = '{\"type\":\"y\"}'\nrooms = [\"a\"]\n";
+    let loaded = load(Path::new("broadcast.toml"), text.to_owned());
+    insta::assert_snapshot!("failed_tests", failed_tests(&loaded.config).join("\n\n"));
+}
+
+#[test]
+fn what_init_writes_is_checked_by_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| Command::new(binary()).args(arguments).current_dir(dir.path()).output().unwrap();
+    assert!(run(&["init", "--for", "agents"]).status.success());
+    let again = run(&["init"]);
+    assert_eq!(again.status.code(), Some(1), "a file is not overwritten");
+    let checked = run(&["check"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("agent:{agentId}"));
+    let config = run(&["config", "--set", "limits.clients=5"]);
+    let text = String::from_utf8(config.stdout).unwrap();
+    let line = text.lines().find(|line| line.starts_with("limits.clients =")).unwrap();
+    assert!(line.contains("5") && line.contains("# --set limits.clients=5"), "{line}");
+}
+
+#[test]
+fn every_metric_and_code_is_documented() {
+    let metrics = read("docs/metrics.md");
+    let rendered = Metrics::new().render();
+    let names: Vec<&str> = rendered.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(names.len() > 25, "{names:?}");
+    for name in names {
+        assert!(metrics.contains(&format!("`{name}`")), "docs/metrics.md does not have {name}");
+    }
+    let producers = read("docs/producers.md");
+    for code in RejectionCode::ALL {
+        assert!(producers.contains(&format!("`{}`", code.as_str())), "docs/producers.md does not have {code:?}");
+    }
+}
