@@ -48,7 +48,7 @@ fn without_tests(text: &str) -> &str {
 
 fn is_test_file(path: &Path) -> bool {
     let name = path.file_stem().unwrap().to_str().unwrap();
-    ["tests", "simulation", "gathered", "fixture"].contains(&name) || path.components().any(|part| part.as_os_str() == "tests")
+    ["tests", "simulation", "gathered", "fixture", "properties"].contains(&name) || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 fn module_of(path: &Path) -> String {
