@@ -108,7 +108,7 @@ fn announce(addrs: &Addrs) -> io::Result<()> {
     }
     match addrs.ingest.first() {
         Some(BoundAddr::Tcp(ingest)) => {
-            tracing::info!("send one with   curl -d '{SAMPLE}' http://{ingest}/events")
+            tracing::info!("send one with   curl -d '{SAMPLE}' http://{ingest}/events");
         }
         Some(BoundAddr::Unix(path)) => {
             tracing::info!(

@@ -182,8 +182,9 @@ fn fields(fields: &[(Path, FieldKind)]) -> String {
     format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
 }
 
-fn line(key: &str, value: impl ToString) -> Line {
-    (key.to_owned(), value.to_string())
+#[allow(clippy::needless_pass_by_value)] // Called with numbers and strings made for it.
+fn line(key: &str, value: impl std::fmt::Display) -> Line {
+    (key.to_owned(), format!("{value}"))
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

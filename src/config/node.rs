@@ -27,7 +27,8 @@ pub(super) struct Place {
 pub(super) enum Value {
     String(String),
     Integer(i64),
-    Float(f64),
+    /// A number with a fraction, which no key takes.
+    Float,
     Boolean(bool),
     Array(Vec<Node>),
     Table(Table),
@@ -59,7 +60,7 @@ impl Value {
         match self {
             Value::String(_) => "a string",
             Value::Integer(_) => "an integer",
-            Value::Float(_) => "a number with a fraction",
+            Value::Float => "a number with a fraction",
             Value::Boolean(_) => "a boolean",
             Value::Array(_) => "a list",
             Value::Table(_) => "a table",
@@ -142,7 +143,7 @@ impl Builder<'_, '_> {
             DeValue::Integer(number) => {
                 i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Unknown, Value::Integer)
             }
-            DeValue::Float(number) => number.as_str().parse().map_or(Value::Unknown, Value::Float),
+            DeValue::Float(_) => Value::Float,
             DeValue::Boolean(flag) => Value::Boolean(*flag),
             DeValue::Datetime(_) => Value::Date,
             DeValue::Array(list) => Value::Array(list.iter().map(|item| self.node(item)).collect()),

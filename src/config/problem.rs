@@ -49,7 +49,7 @@ impl Problems {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
         for problem in &self.list {
-            out.push_str(&renderer.render(&[self.group(problem)]).to_string());
+            out.push_str(&renderer.render(&[self.group(problem)]).clone());
             out.push_str("\n\n");
         }
         let count = self.list.len();

@@ -54,9 +54,7 @@ pub(super) fn rooms(
             }
         };
         let Some(section) = reader.table(&item) else { continue };
-        if let Some(room) = room(reader, section, name, defaults, &entry.key) {
-            rooms.push((room, entry.key.clone()));
-        }
+        rooms.push((room(reader, section, name, defaults, &entry.key), entry.key.clone()));
     }
     rooms
 }
@@ -67,7 +65,7 @@ fn room(
     name: Template,
     defaults: RoomDefaults,
     key: &Place,
-) -> Option<RoomConfig> {
+) -> RoomConfig {
     let types = section.get(reader, "types");
     let mut room = RoomConfig {
         name,
@@ -106,7 +104,7 @@ fn room(
         "age" | "bytes" => Some(format!("`{key}` belongs into the room's history")),
         _ => None,
     });
-    Some(room)
+    room
 }
 
 /// Every `[types.…]`.

@@ -193,7 +193,7 @@ impl Way {
 
     fn stage(&mut self, event: Event, scratch: &Scratch) -> bool {
         match self {
-            Way::Rooms(publisher) => publisher.stage(event, scratch),
+            Way::Rooms(publisher) => publisher.stage(&event, scratch),
             #[cfg(test)]
             Way::Gathered(list) => list.stage(event),
         }

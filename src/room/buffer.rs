@@ -167,7 +167,7 @@ mod tests {
             .map(|(seq, _)| *seq)
             .collect();
         assert_eq!(ends, [64, 128, 130]);
-        let large = Event::new(1, 0, &[&[b'x'; 1 << 20]], b"", &mut Vec::new());
+        let large = Event::new(1, 0, &[&vec![b'x'; 1 << 20]], b"", &mut Vec::new());
         assert!(buffer.push(&config(None, false), 1000, large, "", "", now).full);
     }
 }

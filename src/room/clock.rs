@@ -46,14 +46,14 @@ impl Rooms {
     /// Keeps the rooms' time until [`stop_clock`](Self::stop_clock). Runs on a thread of its own: it takes rooms' locks
     /// one after the other.
     pub fn run_clock(&self) {
-        let step = SWEEP / self.parts() as u32;
+        let step = SWEEP / Rooms::PARTS as u32;
         let mut part = 0;
         let mut next_sweep = Instant::now() + step;
         while let Some(due) = self.wait(next_sweep) {
             self.flush(due, false);
             if Instant::now() >= next_sweep {
                 self.sweep(part, now_ms());
-                part = (part + 1) % self.parts();
+                part = (part + 1) % Rooms::PARTS;
                 next_sweep = Instant::now() + step;
                 self.report();
             }

@@ -50,6 +50,7 @@ impl Log {
     }
 
     /// Offset of the oldest event that is still here, or of the next one.
+    #[cfg(test)]
     pub fn first(&self) -> u64 {
         self.first
     }

@@ -68,7 +68,7 @@ impl Publisher {
 
     /// Puts an event of the current read aside for each of its rooms. False when `limits.rooms` keeps it out of all of
     /// them: the event is refused with `too_many_rooms`.
-    pub fn stage(&mut self, event: Event, scratch: &Scratch) -> bool {
+    pub fn stage(&mut self, event: &Event, scratch: &Scratch) -> bool {
         let mut taken = false;
         for destination in &scratch.destinations {
             let Ok(slot) = self.slot(destination, &scratch.text) else { continue };

@@ -152,7 +152,7 @@ impl Rooms {
     }
 
     /// Lets expired history go and reclaims rooms that nobody needs, in one part of the registry: call it with 0 to
-    /// [`parts`](Self::parts) in turn.
+    /// [`PARTS`](Self::PARTS) in turn.
     pub(super) fn sweep(&self, part: usize, now_ms: u64) {
         let generation = self.generation.load();
         let most = generation.limits.rooms;
@@ -166,9 +166,7 @@ impl Rooms {
     }
 
     /// Into how many parts a sweep is divided.
-    pub(super) fn parts(&self) -> usize {
-        TABLES
-    }
+    pub(super) const PARTS: usize = TABLES;
 
     /// Brings history back under `limits.history_memory`, if it is over it: the rooms furthest over their share give
     /// way first. Some room is made, so that this is rarely needed.

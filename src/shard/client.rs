@@ -113,6 +113,12 @@ impl Client {
         self.extra.as_ref().map_or(0, |extra| extra.unsent.len() - extra.unsent_start)
     }
 
+    /// Whether something was not delivered to it.
+    pub(super) fn is_unfinished(&self) -> bool {
+        let behind = self.subscriptions.iter().any(|subscription| !subscription.live);
+        behind || self.pinned_bytes() > 0
+    }
+
     /// Takes what had arrived incomplete.
     pub(super) fn take_partial(&mut self) -> Option<Box<Partial>> {
         self.extra.as_mut().and_then(|extra| extra.partial.take())

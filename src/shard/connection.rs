@@ -129,7 +129,7 @@ impl Shard {
                 );
             }
             Incoming::Ping(payload) if self.may_send(client) => {
-                frame::push_control(out, frame::PONG, payload)
+                frame::push_control(out, frame::PONG, payload);
             }
             Incoming::Ping(_) => self.stats.rate_limited += 1,
             Incoming::Pong(_) => {}

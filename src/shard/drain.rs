@@ -1,6 +1,5 @@
 //! Stopping a shard: deliver what there is, close every client, end.
 
-use super::client::Client;
 use super::shard::Shard;
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,12 @@ impl Drain {
     pub(super) fn new(deadline: Instant) -> Drain {
         let left = deadline.saturating_duration_since(Instant::now());
         let close = (left / CLOSE_SHARE).min(Duration::from_secs(2));
-        Drain { deadline, deliver_until: deadline - close, closing: false, unfinished: 0 }
+        Drain {
+            deadline,
+            deliver_until: deadline.checked_sub(close).unwrap_or(deadline),
+            closing: false,
+            unfinished: 0,
+        }
     }
 }
 
@@ -39,7 +43,7 @@ impl Shard {
             && self.stats.levels.blocked == 0
             && self.stats.levels.behind == 0;
         if !closing && (delivered || self.now >= deliver_until) {
-            let unfinished = self.clients.iter().filter(|(_, client)| self.is_unfinished(client)).count();
+            let unfinished = self.clients.iter().filter(|(_, client)| client.is_unfinished()).count();
             if let Some(drain) = &mut self.drain {
                 drain.closing = true;
                 drain.unfinished = unfinished;
@@ -51,7 +55,7 @@ impl Shard {
 
     /// Clients that had something undelivered when they were closed.
     pub(super) fn unfinished(&self) -> usize {
-        let now = self.clients.iter().filter(|(_, client)| self.is_unfinished(client)).count();
+        let now = self.clients.iter().filter(|(_, client)| client.is_unfinished()).count();
         self.drain.as_ref().filter(|drain| drain.closing).map_or(now, |drain| drain.unfinished)
     }
 
@@ -62,10 +66,5 @@ impl Shard {
             let retry_after_ms = RETRY_MS + index as u64 * RETRY_SPREAD_MS / count;
             self.close(client, 1001, "the daemon is stopping", Some(retry_after_ms));
         }
-    }
-
-    fn is_unfinished(&self, client: &Client) -> bool {
-        let behind = client.subscriptions.iter().any(|subscription| !subscription.live);
-        behind || client.pinned_bytes() > 0
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Shard {
     pub(super) passing: usize,
     pub(super) pages: PageCache,
     pub(super) pool: Pool,
+    /// Boxed, as views hold them: an idle view has a pointer.
+    #[allow(clippy::vec_box)]
     pub(super) actives: Vec<Box<Active>>,
     pub(super) reader: Option<FrameReader>,
     pub(super) read_buffer: Box<[u8]>,

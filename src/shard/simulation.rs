@@ -238,7 +238,7 @@ impl Simulation {
             let destination = Destination { room: index, name: 0..0, key: 0..0, group: 0..0, urgent: false };
             let mut scratch = Scratch::default();
             scratch.destinations.push(destination);
-            assert!(self.publisher.stage(event, &scratch));
+            assert!(self.publisher.stage(&event, &scratch));
             // The kind is kept in the number's low digits, so that the model knows what a filter lets pass.
             let kept = self.next * 4 + u64::from(kind == "a");
             self.published.get_mut(ROOMS[index].0).unwrap().push(kept);

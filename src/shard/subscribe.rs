@@ -103,7 +103,7 @@ impl Shard {
             let hint = Some("unsubscribe from a room first, or raise limits.client.rooms".to_owned());
             return Err(refuse(ErrorCode::Limit, format!("a client can be in {most} rooms at once"), hint));
         }
-        let (seat, tail) = self.sit(&name).map_err(|error| self.no_room(error, &name))?;
+        let (seat, tail) = self.sit(&name).map_err(|error| self.no_room(&error, &name))?;
         let view = match self.find_view(seat, condition.as_ref()) {
             Some(view) => view,
             None => match self.make_view(seat, condition, tail) {
@@ -143,7 +143,7 @@ impl Shard {
             .map(|index| index as u32)
     }
 
-    fn no_room(&self, error: NoRoom, name: &str) -> MessageError {
+    fn no_room(&self, error: &NoRoom, name: &str) -> MessageError {
         let (code, message, hint) = match error {
             NoRoom::Unknown => {
                 let generation = self.parts.rooms.generation();

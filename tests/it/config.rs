@@ -12,7 +12,8 @@ fn load(text: &str, set: &[&str]) -> Result<Loaded, Problems> {
         "EMPTY" => Some(String::new()),
         _ => None,
     };
-    let dirs = Dirs { runtime: PathBuf::from("/run/broadcastd"), state: PathBuf::from("/var/lib/broadcastd") };
+    let dirs =
+        Dirs { runtime: PathBuf::from("/run/broadcastd"), state: PathBuf::from("/var/lib/broadcastd") };
     let set = set.iter().map(|text| (*text).to_owned()).collect();
     let input = Input { file: None, set, environment: &environment, dirs };
     input.load_text(Some(PathBuf::from("broadcast.toml")), text.to_owned())
@@ -80,7 +81,8 @@ fn a_problem_of_an_argument_is_shown_there() {
 
 #[test]
 fn arguments_win_over_the_file() {
-    let loaded = load("[limits]\nclients = 5\nrooms = 6\n", &["limits.clients=7", "server.heartbeat=2s"]).unwrap();
+    let loaded =
+        load("[limits]\nclients = 5\nrooms = 6\n", &["limits.clients=7", "server.heartbeat=2s"]).unwrap();
     assert_eq!((loaded.config.limits.clients, loaded.config.limits.rooms), (7, 6));
     assert_eq!(loaded.config.server.heartbeat, Duration::from_secs(2), "a value that is no TOML is a string");
     assert_eq!(loaded.origins["limits.clients"], "--set limits.clients=7");
@@ -102,11 +104,17 @@ fn the_environment_fills_numbers_and_lists() {
 
 #[test]
 fn a_file_with_rooms_has_exactly_those() {
-    let own = config("[room_defaults]\nhistory = { events = 3 }\n[rooms.b]\ntypes = [\"*\"]\n[rooms.a]\ntypes = [\"*\"]\nhistory = { age = \"1s\" }\n");
+    let own = config(
+        "[room_defaults]\nhistory = { events = 3 }\n[rooms.b]\ntypes = [\"*\"]\n[rooms.a]\ntypes = [\"*\"]\nhistory = { age = \"1s\" }\n",
+    );
     let names: Vec<&str> = own.rooms.iter().map(|room| room.name.source()).collect();
     assert_eq!(names, ["b", "a"], "in the file's order");
     let history = own.rooms[1].history;
-    assert_eq!((history.events, history.age, history.bytes), (3, Duration::from_secs(1), 4 << 20), "key by key");
+    assert_eq!(
+        (history.events, history.age, history.bytes),
+        (3, Duration::from_secs(1), 4 << 20),
+        "key by key"
+    );
     let without = config("[limits]\nclients = 5\n");
     assert_eq!(without.rooms, Config::default().rooms);
     let defaults = config("[room_defaults]\nslow_client = \"skip\"\n");
@@ -122,7 +130,7 @@ fn spoken_out_a_listener_may_be_for_everybody() {
 #[test]
 fn what_is_effective_reads_back_as_the_same() {
     let config = Config::built_in(&PathBuf::from("/run/broadcastd"));
-    let text: String = config.effective().iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let text: String = config.effective().iter().flat_map(|(key, value)| [key, " = ", value, "\n"]).collect();
     let read = load(&text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(read.config, config);
 }

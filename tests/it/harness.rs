@@ -126,7 +126,7 @@ impl Server {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen.push(line),
-                Err(_) => panic!("{text:?} was not logged; logged was:\n{}", seen.join("\n")),
+                Err(error) => panic!("{text:?} was not logged ({error}); logged was:\n{}", seen.join("\n")),
             }
         }
     }

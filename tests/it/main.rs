@@ -1,4 +1,6 @@
 //! Tests at the real sockets, against the real binary.
+// A test fails by panicking, and its helpers with it.
+#![allow(clippy::unwrap_used, clippy::missing_docs_in_private_items, dead_code)]
 
 mod config;
 mod fanout;

@@ -33,7 +33,10 @@ fn the_reference_is_what_is_built_in() {
 fn every_key_is_in_the_reference_and_documented() {
     let (reference, documentation) = (read("broadcast.toml"), read("docs/configuration.md"));
     let mut keys: Vec<String> = Config::default().effective().into_iter().map(|(key, _)| key).collect();
-    keys.extend(["server.auth", "limits.clients_per_ip", "rooms.x.where", "types.x.required", "test.line"].map(str::to_owned));
+    keys.extend(
+        ["server.auth", "limits.clients_per_ip", "rooms.x.where", "types.x.required", "test.line"]
+            .map(str::to_owned),
+    );
     assert!(keys.len() > 40);
     for key in keys {
         let last = key.rsplit('.').next().unwrap();
@@ -75,7 +78,8 @@ fn a_test_that_fails_is_reported_with_both_sides() {
 #[test]
 fn what_init_writes_is_checked_by_check() {
     let dir = tempfile::tempdir().unwrap();
-    let run = |arguments: &[&str]| Command::new(binary()).args(arguments).current_dir(dir.path()).output().unwrap();
+    let run =
+        |arguments: &[&str]| Command::new(binary()).args(arguments).current_dir(dir.path()).output().unwrap();
     assert!(run(&["init", "--for", "agents"]).status.success());
     let again = run(&["init"]);
     assert_eq!(again.status.code(), Some(1), "a file is not overwritten");
@@ -85,20 +89,24 @@ fn what_init_writes_is_checked_by_check() {
     let config = run(&["config", "--set", "limits.clients=5"]);
     let text = String::from_utf8(config.stdout).unwrap();
     let line = text.lines().find(|line| line.starts_with("limits.clients =")).unwrap();
-    assert!(line.contains("5") && line.contains("# --set limits.clients=5"), "{line}");
+    assert!(line.contains('5') && line.contains("# --set limits.clients=5"), "{line}");
 }
 
 #[test]
 fn every_metric_and_code_is_documented() {
     let metrics = read("docs/metrics.md");
     let rendered = Metrics::new().render();
-    let names: Vec<&str> = rendered.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let names: Vec<&str> =
+        rendered.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert!(names.len() > 25, "{names:?}");
     for name in names {
         assert!(metrics.contains(&format!("`{name}`")), "docs/metrics.md does not have {name}");
     }
     let producers = read("docs/producers.md");
     for code in RejectionCode::ALL {
-        assert!(producers.contains(&format!("`{}`", code.as_str())), "docs/producers.md does not have {code:?}");
+        assert!(
+            producers.contains(&format!("`{}`", code.as_str())),
+            "docs/producers.md does not have {code:?}"
+        );
     }
 }

@@ -48,7 +48,8 @@ fn without_tests(text: &str) -> &str {
 
 fn is_test_file(path: &Path) -> bool {
     let name = path.file_stem().unwrap().to_str().unwrap();
-    ["tests", "simulation", "gathered", "fixture", "properties"].contains(&name) || path.components().any(|part| part.as_os_str() == "tests")
+    ["tests", "simulation", "gathered", "fixture", "properties"].contains(&name)
+        || path.components().any(|part| part.as_os_str() == "tests")
 }
 
 fn module_of(path: &Path) -> String {
@@ -69,14 +70,20 @@ fn modules_import_from_below() {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        let beside = FLOORS.iter().find(|(name, _, _)| *name == module).map_or(&[][..], |(_, _, beside)| beside);
+        let beside =
+            FLOORS.iter().find(|(name, _, _)| *name == module).map_or(&[][..], |(_, _, beside)| beside);
         for (_, rest) in without_tests(&text).match_indices("crate::").map(|(at, _)| text.split_at(at + 7)) {
-            let other: String = rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
+            let other: String =
+                rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
             if other == module || other.is_empty() || beside.contains(&other.as_str()) {
                 continue;
             }
             seen += 1;
-            assert!(floor(&other) < floor(&module), "{} imports {other}, which is not below {module}", path.display());
+            assert!(
+                floor(&other) < floor(&module),
+                "{} imports {other}, which is not below {module}",
+                path.display()
+            );
         }
     }
     assert!(seen > 100, "{seen} imports were found");
@@ -102,7 +109,12 @@ fn files_and_functions_fit() {
                 && indent == *depth
                 && line.trim() == "}"
             {
-                assert!(number - from < FUNCTION_LINES, "{}: {name} has {} lines", path.display(), number - from);
+                assert!(
+                    number - from < FUNCTION_LINES,
+                    "{}: {name} has {} lines",
+                    path.display(),
+                    number - from
+                );
                 functions += 1;
                 start = None;
             }
@@ -113,12 +125,17 @@ fn files_and_functions_fit() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    let words = ["TO".to_owned() + "DO", "FIX".to_owned() + "ME", "unimplemented!".to_owned(), "todo!".to_owned()];
+    let words =
+        ["TO".to_owned() + "DO", "FIX".to_owned() + "ME", "unimplemented!".to_owned(), "todo!".to_owned()];
     for folder in ["src", "tests/it", "examples", "benches"] {
         for path in sources(&repository(folder)) {
             let text = std::fs::read_to_string(&path).unwrap();
             for word in &words {
-                assert!(path.ends_with("tidy.rs") || !text.contains(word.as_str()), "{}: {word}", path.display());
+                assert!(
+                    path.ends_with("tidy.rs") || !text.contains(word.as_str()),
+                    "{}: {word}",
+                    path.display()
+                );
             }
             if folder == "src" && !is_test_file(&path) {
                 assert!(!without_tests(&text).contains(".unwrap()"), "{}: say why it holds", path.display());
