@@ -131,7 +131,7 @@ impl Reading<'_> {
         let warning = scratch.warning.take();
         match outcome {
             Outcome::Event(event) => {
-                if !way.stage(event, scratch) {
+                if !way.stage(&event, scratch) {
                     return Err(Box::new(too_many_rooms()));
                 }
                 self.events += 1;
@@ -191,11 +191,11 @@ impl Way {
         }
     }
 
-    fn stage(&mut self, event: Event, scratch: &Scratch) -> bool {
+    fn stage(&mut self, event: &Event, scratch: &Scratch) -> bool {
         match self {
-            Way::Rooms(publisher) => publisher.stage(&event, scratch),
+            Way::Rooms(publisher) => publisher.stage(event, scratch),
             #[cfg(test)]
-            Way::Gathered(list) => list.stage(event),
+            Way::Gathered(list) => list.stage(event.clone()),
         }
     }
 

@@ -48,6 +48,9 @@ fn without_tests(text: &str) -> &str {
 
 fn is_test_file(path: &Path) -> bool {
     let name = path.file_stem().unwrap().to_str().unwrap();
+    if name.ends_with("_tests") {
+        return true;
+    }
     ["tests", "simulation", "gathered", "fixture", "properties"].contains(&name)
         || path.components().any(|part| part.as_os_str() == "tests")
 }
