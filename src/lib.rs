@@ -8,22 +8,35 @@
 //! (docs/architecture.md has the table, tests/it/tidy.rs holds it). To read: [`room`], [`shard`], then the five
 //! functions of a line in the order that the table there names them.
 
-pub mod cli;
-pub mod config;
-pub mod daemon;
-pub mod error;
+// The way of a line.
+pub mod ingest;
+
 pub mod event;
+
+pub mod route;
+
+pub mod room;
+
+pub mod view;
+
+pub mod shard;
+
+// The way in for clients and operators.
 pub mod handshake;
 pub mod http;
-pub mod ingest;
+pub mod wire;
+
+// What puts them together.
+pub mod cli;
+pub mod daemon;
+
+// What they share.
+pub mod config;
+pub mod error;
 pub mod limits;
 pub mod listen;
+pub mod memory;
 pub mod metrics;
 pub mod origin;
 pub mod pattern;
-pub mod room;
-pub mod route;
-pub mod shard;
 pub mod shutdown;
-pub mod view;
-pub mod wire;

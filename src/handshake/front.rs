@@ -7,6 +7,7 @@ use super::under_way::{Place, UnderWay};
 use crate::config::{LimitsConfig, OriginPattern, ServerConfig};
 use crate::limits::{ClientCounter, ClientPermit};
 use crate::listen::{Listener, Stream};
+use crate::memory;
 use crate::metrics::{HandshakeRefusal, Metrics};
 use crate::origin::toml_to_allow;
 use crate::shard::{ClientSocket, NewClient};
@@ -36,6 +37,11 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// How often a refused origin is logged; who is refused can ask as often as it likes.
 const ORIGIN_LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// So many handshakes leave behind memory that is worth giving back to the system, some 10 KiB each at the worst, once
+/// none has begun or ended for [`QUIET`].
+const BURST: usize = 100;
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What a front needs of the configuration in force.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,12 +159,21 @@ where
     /// with one thread, as the listener asks.
     pub async fn run(&self, listener: &Listener, mut shutdown: Shutdown) {
         let mut handshakes = JoinSet::new();
+        let mut since_quiet = 0;
         loop {
             tokio::select! {
                 () = shutdown.begun() => break,
                 // Cancelled by a handshake's end: both waits start anew, and nothing was accepted yet.
-                stream = self.accept(listener) => self.begin(&mut handshakes, stream),
+                stream = self.accept(listener) => {
+                    since_quiet += 1;
+                    self.begin(&mut handshakes, stream);
+                }
                 Some(_) = handshakes.join_next(), if !handshakes.is_empty() => {}
+                // Begins anew with every handshake that begins or ends: only a quiet front gets there.
+                () = tokio::time::sleep(QUIET), if since_quiet >= BURST => {
+                    since_quiet = 0;
+                    memory::give_back();
+                }
             }
         }
         handshakes.shutdown().await;

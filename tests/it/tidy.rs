@@ -4,8 +4,9 @@ use crate::harness::repository;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor: each imports only from floors below, from its own folder, or from what is named beside it.
-const FLOORS: [(&str, u8, &[&str]); 18] = [
+const FLOORS: [(&str, u8, &[&str]); 19] = [
     ("error", 0, &[]),
+    ("memory", 0, &[]),
     ("shutdown", 0, &[]),
     ("pattern", 0, &[]),
     ("config", 0, &["pattern"]),
