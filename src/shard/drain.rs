@@ -60,11 +60,32 @@ impl Shard {
     }
 
     fn close_all(&mut self) {
-        let keys: Vec<u32> = self.clients.iter().map(|(key, _)| key as u32).collect();
-        let count = keys.len().max(1) as u64;
-        for (index, client) in keys.into_iter().enumerate() {
-            let retry_after_ms = RETRY_MS + index as u64 * RETRY_SPREAD_MS / count;
-            self.close(client, 1001, "the daemon is stopping", Some(retry_after_ms));
+        let clients: Vec<(u32, u64)> =
+            self.clients.iter().map(|(key, client)| (key as u32, client.number)).collect();
+        for (client, number) in clients {
+            self.close(client, 1001, "the daemon is stopping", Some(retry_after_ms(number)));
         }
+    }
+}
+
+/// When the client with this number is told to come back. Multiples of the golden ratio, without their whole part, lie
+/// as far apart as they can, whichever clients are left and whichever shard they are in.
+fn retry_after_ms(number: u64) -> u64 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let share = u128::from(number.wrapping_mul(GOLDEN)) * u128::from(RETRY_SPREAD_MS);
+    RETRY_MS + (share >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_to_come_back_are_spread_evenly() {
+        let mut moments: Vec<u64> = (100..200).map(retry_after_ms).collect();
+        moments.sort_unstable();
+        assert!(moments[0] >= RETRY_MS && moments[99] < RETRY_MS + RETRY_SPREAD_MS);
+        let widest = moments.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest <= Some(3 * RETRY_SPREAD_MS / 100), "{moments:?}");
     }
 }

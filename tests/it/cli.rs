@@ -1,0 +1,160 @@
+//! The command line: what each command prints, and how it exits.
+
+use crate::harness::{ROOMS, Server, binary};
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(dir).env("XDG_RUNTIME_DIR", dir).env_remove("BROADCASTD_CONFIG");
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Runs in an empty folder; the exit code, standard output, standard error.
+fn outcome(arguments: &[&str]) -> (i32, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), arguments);
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn help_and_version_are_asked_for() {
+    for arguments in [["--help"], ["--version"], ["help"]] {
+        let (code, out, err) = outcome(&arguments);
+        assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");
+        assert!(out.contains("broadcastd"), "{out}");
+    }
+    let (_, version, _) = outcome(&["--version"]);
+    assert_eq!(version.trim(), format!("broadcastd {}", env!("CARGO_PKG_VERSION")));
+    for command in ["serve", "check", "config", "init", "completions"] {
+        let (code, out, _) = outcome(&[command, "--help"]);
+        assert_eq!(code, 0);
+        assert!(out.contains("Usage:") && out.lines().all(|line| line.len() <= 120), "{out}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_64() {
+    for (arguments, says) in [
+        (&["serv"][..], "serve"),
+        (&["--cnofig", "x"], "--config"),
+        (&["init", "--for", "everything"], "minimal"),
+        (&["completions"], "SHELL"),
+        (&["check", "a", "b"], "unexpected"),
+    ] {
+        let (code, out, err) = outcome(arguments);
+        assert_eq!((code, out.as_str()), (64, ""), "{arguments:?}: {err}");
+        assert!(err.to_lowercase().contains(&says.to_lowercase()), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_exits_78_before_anything_is_bound() {
+    let (code, out, err) =
+        outcome(&["--set", "server.heartbeet=\"10s\"", "--set", "limits.clients=\"many\""]);
+    assert_eq!((code, out.as_str()), (78, ""));
+    assert!(err.contains("heartbeat") && err.contains("limits.clients"), "both at once: {err}");
+    let (code, _, err) = outcome(&["--config", "absent.toml"]);
+    assert_eq!(code, 78);
+    assert!(err.contains("absent.toml"), "{err}");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("broken.toml"), "[rooms\n").unwrap();
+    for arguments in [&["check", "broken.toml"][..], &["config", "-c", "broken.toml"], &["-c", "broken.toml"]]
+    {
+        let output = run(dir.path(), arguments);
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}");
+        assert!(text(&output.stderr).contains("broken.toml:1"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn check_says_what_a_file_means_and_runs_its_tests() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |rooms: &str| {
+        format!("{ROOMS}[[test]]\nline = '{{\"type\":\"t\",\"agentId\":\"7\"}}'\nrooms = {rooms}\n")
+    };
+    std::fs::write(dir.path().join("broadcast.toml"), file("[\"all\", \"agent:7\"]")).unwrap();
+    let good = run(dir.path(), &["check"]);
+    let out = text(&good.stdout);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(out.contains("agent:{agentId}") && out.contains("1 test"), "{out}");
+    std::fs::write(dir.path().join("broadcast.toml"), file("[\"all\"]")).unwrap();
+    let bad = run(dir.path(), &["check"]);
+    assert_eq!(bad.status.code(), Some(78));
+    assert!(text(&bad.stderr).contains("agent:7"), "{}", text(&bad.stderr));
+}
+
+#[test]
+fn config_shows_where_each_value_comes_from() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("broadcast.toml"), "[server]\nheartbeat = \"9s\"\n").unwrap();
+    let output = run(dir.path(), &["config", "--set", "limits.clients=7"]);
+    let out = text(&output.stdout);
+    let line =
+        |key: &str| out.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}: {out}"));
+    assert!(line("server.heartbeat").contains("9s") && line("server.heartbeat").contains("broadcast.toml"));
+    assert!(line("limits.clients ").contains('7') && line("limits.clients ").contains("--set"));
+    assert!(line("server.drain_timeout").contains("10s"));
+}
+
+#[test]
+fn init_writes_files_that_pass_check_and_overwrites_none() {
+    for purpose in ["minimal", "agents", "metrics", "ag-ui"] {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(run(dir.path(), &["init", "--for", purpose]).status.code(), Some(0));
+        let again = run(dir.path(), &["init", "--for", purpose]);
+        assert_ne!(again.status.code(), Some(0));
+        assert!(text(&again.stderr).contains("--force"), "{}", text(&again.stderr));
+        let check = run(dir.path(), &["check"]);
+        assert_eq!(check.status.code(), Some(0), "{purpose}: {}", text(&check.stderr));
+        let printed = run(dir.path(), &["init", "--for", purpose, "-"]);
+        let written = std::fs::read(dir.path().join("broadcast.toml")).unwrap();
+        assert_eq!(printed.stdout, written);
+    }
+}
+
+#[test]
+fn completions_are_scripts_that_their_shell_accepts() {
+    let (code, script, _) = outcome(&["completions", "bash"]);
+    assert_eq!(code, 0);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("it.bash"), script).unwrap();
+    let checked = Command::new("bash").arg("-n").arg(dir.path().join("it.bash")).output().unwrap();
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(outcome(&["completions", shell]).1.contains("broadcastd"), "{shell}");
+    }
+}
+
+#[test]
+fn what_cannot_be_bound_is_told_together_with_who_is_there() {
+    let server = Server::start(ROOMS);
+    let taken = [
+        format!("server.listen=[\"{}\"]", server.clients[0]),
+        format!("ingest.listen=[\"{}\"]", server.ingest[0]),
+    ];
+    let arguments =
+        ["--set", &taken[0], "--set", &taken[1], "--set", "admin.listen=[\"unix:/proc/nothing/admin.sock\"]"];
+    let (code, out, err) = outcome(&arguments);
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    for (key, addr) in [("server.listen[0]", &server.clients[0]), ("ingest.listen[0]", &server.ingest[0])] {
+        let line = err.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("{key}: {err}"));
+        assert!(line.contains(addr.as_str()), "{line}");
+        assert!(line.contains(&format!("(pid {})", server.pid())), "{line}");
+    }
+    assert!(err.contains("admin.listen[0]") && err.contains("/proc/nothing"), "{err}");
+}
+
+#[test]
+fn the_first_line_to_copy_works() {
+    let server = Server::start("");
+    let line = server.logged("send one with");
+    let command = line.split("send one with").nth(1).unwrap().trim();
+    let output = Command::new("sh").arg("-c").arg(command).output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["accepted"], 1, "{answer}");
+}

@@ -1,0 +1,180 @@
+//! Stopping: what was accepted arrives, everybody is told, and what did not fit is counted.
+
+use crate::harness::{Client, Producer, ROOMS, Server};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// The log lines that `stopped` stands in.
+fn stopped(server: &Server) -> String {
+    server.logged("stopped: ")
+}
+
+#[tokio::test]
+async fn a_stop_under_load_loses_nothing_that_was_accepted() {
+    let mut server = Server::start(ROOMS);
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut client = Client::connect(&server).await;
+        client.subscribe("all").await;
+        clients.push(client);
+    }
+    // The producer writes for as long as it is listened to, and ends its stream when the daemon ends its own.
+    let addr = server.ingest[0].clone();
+    let producer = std::thread::spawn(move || {
+        let mut producer = Producer::connect(&addr);
+        let Producer::Tcp(stream) = &producer else { panic!("a TCP address was expected: {addr}") };
+        let mut reader = stream.try_clone().unwrap();
+        reader.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let mut written = 0_u64;
+        let ended =
+            |reader: &mut std::net::TcpStream| matches!(std::io::Read::read(reader, &mut [0; 1]), Ok(0));
+        while !ended(&mut reader) {
+            let line = |n: u64| format!("{{\"type\":\"t\",\"agentId\":\"a\",\"n\":{n}}}\n");
+            producer.write(&(written..written + 50).map(line).collect::<String>());
+            written += 50;
+        }
+        written
+    });
+    let seen = clients[0].events(200).await.last().unwrap().0;
+    server.signal(Signal::SIGTERM);
+    let written = producer.join().unwrap();
+    for (index, client) in clients.iter_mut().enumerate() {
+        let had = if index == 0 { seen } else { 0 };
+        let offsets: Vec<u64> =
+            client.events((written - had) as usize).await.iter().map(|(offset, _)| *offset).collect();
+        assert_eq!(offsets, (had + 1..=written).collect::<Vec<_>>(), "client {index}");
+        let closing = client.next().await;
+        assert_eq!((&closing["type"], &closing["code"]), (&json!("closing"), &json!(1001)));
+        assert_eq!(client.closed().await.0, 1001);
+    }
+    assert!(stopped(&server).contains("everything that was accepted is delivered"));
+    assert!(server.wait().success());
+}
+
+#[tokio::test]
+async fn every_client_is_told_another_moment_to_come_back() {
+    let server = Server::start(ROOMS);
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(Client::connect(&server).await);
+    }
+    server.signal(Signal::SIGINT);
+    let mut moments = Vec::new();
+    for client in &mut clients {
+        let closing = client.wait_for("closing").await;
+        moments.push(closing["retry_after"].as_u64().unwrap());
+        assert_eq!(client.closed().await.0, 1001);
+    }
+    moments.sort_unstable();
+    moments.dedup();
+    assert_eq!(moments.len(), 10, "{moments:?}");
+    assert!(moments[0] >= 500 && moments[9] <= 5500, "{moments:?}");
+}
+
+#[tokio::test]
+async fn buffers_are_flushed_before_the_end() {
+    let server =
+        Server::start("[rooms.all]\ntypes = [\"*\"]\nbuffer = { events = 1000, flush_interval = \"10m\" }\n");
+    let mut client = Client::connect(&server).await;
+    client.subscribe("all").await;
+    server.publish("a", 1, 7);
+    server.signal(Signal::SIGTERM);
+    let batch = client.next().await;
+    assert_eq!((&batch["type"], &batch["offset"]), (&json!("batch"), &json!(7)), "{batch}");
+    assert_eq!(batch["data"].as_array().unwrap().len(), 7);
+    assert_eq!(client.closed().await.0, 1001);
+}
+
+#[test]
+fn a_producer_that_goes_on_is_cut_and_counted() {
+    let mut server = Server::start(&format!("[server]\ndrain_timeout = \"400ms\"\n{ROOMS}"));
+    let mut producer = Producer::connect(&server.ingest[0]);
+    producer.write("{\"type\":\"t\",\"n\":1}\n{\"type\":\"t\",\"n\"");
+    server.until_metric("broadcastd_ingest_events_total", |events| events == 1.0);
+    let begun = Instant::now();
+    server.signal(Signal::SIGTERM);
+    let line = stopped(&server);
+    assert!(line.contains("producers_cut=1") && line.contains("bytes_unfinished=15"), "{line}");
+    assert!(begun.elapsed() >= Duration::from_millis(200), "half of the time is the producer's");
+    assert!(server.wait().success());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_left_behind_and_counted() {
+    let mut server = Server::start(&format!("[server]\ndrain_timeout = \"600ms\"\n{ROOMS}"));
+    let mut client = Client::connect(&server).await;
+    client.subscribe("all").await;
+    // More than the kernel takes for it.
+    let line = format!("{{\"type\":\"t\",\"fill\":\"{}\"}}\n", "x".repeat(1000));
+    server.pipe(&line.repeat(10_000));
+    server.until_metric("broadcastd_clients_blocked", |blocked| blocked == 1.0);
+    server.signal(Signal::SIGTERM);
+    let line = stopped(&server);
+    assert!(line.contains("clients_unfinished=1"), "{line}");
+    assert!(server.wait().success());
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut server = Server::start(&format!("[server]\ndrain_timeout = \"10m\"\n{ROOMS}"));
+    // Keeps the drain waiting.
+    let _producer = Producer::connect(&server.ingest[0]);
+    server.until_metric("broadcastd_producers", |producers| producers == 1.0);
+    server.signal(Signal::SIGTERM);
+    server.logged("a second signal ends at once");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(1));
+    server.logged("ending at once");
+}
+
+#[test]
+fn nobody_new_is_accepted_while_stopping() {
+    let server = Server::start(&format!("[server]\ndrain_timeout = \"10m\"\n{ROOMS}"));
+    let mut open = Producer::connect(&server.ingest[0]);
+    server.until_metric("broadcastd_producers", |producers| producers == 1.0);
+    server.signal(Signal::SIGTERM);
+    // The daemon ends its direction when it stops: listeners are closed by then, or about to be.
+    assert_eq!(open.read_to_end(), "");
+    let until = Instant::now() + crate::harness::DEADLINE;
+    for addr in [&server.ingest[0], &server.clients[0]] {
+        while std::net::TcpStream::connect(addr).is_ok() {
+            assert!(Instant::now() < until, "{addr} still accepts");
+        }
+    }
+    // What is on its way is read on.
+    open.write("{\"type\":\"t\",\"n\":1}\n");
+    drop(open);
+    assert!(stopped(&server).contains("everything"));
+}
+
+#[test]
+fn sockets_are_removed() {
+    let config = format!(
+        "[server]\nlisten = [\"unix:clients.sock\"]\n[ingest]\nlisten = [{{ unix = \"in.sock\" }}, {{ fifo = \"in.fifo\" }}]\n{ROOMS}"
+    );
+    let mut server = Server::start(&config);
+    let (clients, ingest) = (&server.clients[0]["unix:".len()..], &server.ingest[0]["unix:".len()..]);
+    let paths = [clients.to_owned(), ingest.to_owned()];
+    assert!(paths.iter().all(|path| std::path::Path::new(path).exists()), "{paths:?}");
+    server.signal(Signal::SIGTERM);
+    assert!(server.wait().success());
+    assert!(paths.iter().all(|path| !std::path::Path::new(path).exists()), "{paths:?}");
+}
+
+#[test]
+fn standard_input_is_read_to_its_end() {
+    let (mut command, dir) =
+        Server::command("[server]\ndrain_timeout = \"10s\"\n[rooms.all]\ntypes = [\"*\"]\n", &["--stdin"]);
+    command.stdin(std::process::Stdio::piped());
+    let mut server = Server::spawn((command, dir));
+    let mut stdin = server.stdin();
+    stdin.write_all(&b"{\"type\":\"t\"}\n".repeat(1000)).unwrap();
+    drop(stdin);
+    server.until_metric("broadcastd_ingest_events_total", |events| events == 1000.0);
+    server.signal(Signal::SIGTERM);
+    assert!(stopped(&server).contains("everything"));
+    assert!(server.wait().success());
+}
