@@ -8,4 +8,5 @@ mod fanout;
 mod harness;
 mod shipped;
 mod shutdown;
+mod slow_client;
 mod tidy;
