@@ -50,6 +50,8 @@ pub struct Metrics {
     pub accept_errors: Counter,
     /// Events that rooms took, counted once per room.
     pub room_events: Counter,
+    /// Events kept out of a room that did not exist yet by `limits.rooms`, counted once per room.
+    pub room_refused: Counter,
     /// Events replaced in a buffer by a newer one of the same key.
     pub room_replaced: Counter,
     /// Rooms that hold events.
@@ -124,6 +126,7 @@ impl Metrics {
             producers_refused: counter!("broadcastd_producers_refused_total"),
             accept_errors: counter!("broadcastd_accept_errors_total"),
             room_events: counter!("broadcastd_room_events_total"),
+            room_refused: counter!("broadcastd_room_refused_total"),
             room_replaced: counter!("broadcastd_room_replaced_total"),
             rooms: gauge!("broadcastd_rooms"),
             interests: gauge!("broadcastd_interests"),

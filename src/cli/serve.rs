@@ -6,6 +6,7 @@ use crate::daemon::{Addrs, Daemon, Ended};
 use crate::error::Exit;
 use crate::listen::{BindError, BoundAddr};
 use crate::shutdown::{Trigger, pair};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
@@ -24,6 +25,7 @@ pub fn run(args: &ServeArgs) -> Exit {
     log(args.verbose);
     let file = loaded.path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = file, "starting");
+    allow_descriptors(loaded.config.limits.clients);
     let daemon = match Daemon::bind(loaded.config, &loaded.dirs, args.stdin) {
         Ok(daemon) => daemon,
         Err(errors) => return unbound(&errors),
@@ -81,6 +83,30 @@ fn log(verbose: u8) {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .try_init();
+}
+
+/// Allows as many descriptors as the system lets this process have: the soft limit is 1,024 nearly everywhere, for the
+/// sake of programs that use `select`. Says so if `limits.clients` cannot be reached.
+fn allow_descriptors(clients: usize) {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok(hard)
+    });
+    match raised {
+        Ok(most) if most < clients as u64 => {
+            let hint = "raise LimitNOFILE or ulimit -n, or lower limits.clients";
+            tracing::warn!(
+                descriptors = most,
+                limit = clients,
+                hint,
+                "fewer descriptors than limits.clients"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of descriptors cannot be raised"),
+    }
 }
 
 fn unbound(errors: &[BindError]) -> Exit {

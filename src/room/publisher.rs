@@ -71,7 +71,10 @@ impl Publisher {
     pub fn stage(&mut self, event: &Event, scratch: &Scratch) -> bool {
         let mut taken = false;
         for destination in &scratch.destinations {
-            let Ok(slot) = self.slot(destination, &scratch.text) else { continue };
+            let Ok(slot) = self.slot(destination, &scratch.text) else {
+                self.rooms.metrics.room_refused.increment(1);
+                continue;
+            };
             self.slots[slot].staged.push(Staged {
                 event: event.clone(),
                 group: scratch.text[destination.group.clone()].into(),
@@ -132,10 +135,7 @@ impl Publisher {
                 Err(Closed) => {
                     let Ok(reopened) = self.rooms.open(target.name(), self.generation.rooms.get(*index))
                     else {
-                        self.rooms
-                            .metrics
-                            .rejected(crate::route::RejectionCode::TooManyRooms)
-                            .increment(staged.len() as u64);
+                        self.rooms.metrics.room_refused.increment(staged.len() as u64);
                         staged.clear();
                         return;
                     };

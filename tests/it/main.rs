@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod fanout;
 mod harness;
+mod hostile;
 mod shipped;
 mod shutdown;
 mod slow_client;
