@@ -44,17 +44,24 @@ pub(super) fn bad_json(line: &str, error: &serde_json::Error) -> Rejection {
     })
 }
 
-/// A line of an object that is spread over several lines: a bracket alone, or `"name": …` without braces.
+/// A line of an object that is spread over several lines: a bracket alone, `"name": …` without braces, or an element of
+/// a list: a plain value that is indented or has a comma behind it.
 fn pretty_printed(line: &str) -> Option<Rejection> {
     let text = line.trim_matches(json::is_space);
-    let is_bracket = matches!(text, "{" | "}" | "}," | "[" | "]" | "],");
+    let is_bracket = matches!(text, "{" | "}" | "}," | "[" | "]" | "]," | "{}," | "[],");
     let is_member = || {
         let mut words = serde_json::Deserializer::from_str(text).into_iter::<String>();
         text.starts_with('"')
             && matches!(words.next(), Some(Ok(_)))
             && text[words.byte_offset()..].trim_start_matches(json::is_space).starts_with(':')
     };
-    (is_bracket || is_member()).then(|| {
+    let is_element = || {
+        let value = text.strip_suffix(',').unwrap_or(text);
+        (value.len() < text.len() || line.starts_with("  ") || line.starts_with('\t'))
+            && !value.starts_with(['{', '['])
+            && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok()
+    };
+    (is_bracket || is_member() || is_element()).then(|| {
         let column = line.len() - line.trim_start_matches(json::is_space).len() + 1;
         let message = "this is a part of an object that is spread over several lines";
         Rejection::new(RejectionCode::PrettyPrinted, column.min(line.len()), message)

@@ -279,6 +279,14 @@ impl Producer {
         self.read_to_end().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// The socket, for a process to write to.
+    pub fn into_descriptor(self) -> std::os::fd::OwnedFd {
+        match self {
+            Producer::Tcp(stream) => stream.into(),
+            Producer::Unix(stream) => stream.into(),
+        }
+    }
+
     pub fn read_to_end(&mut self) -> String {
         let mut text = String::new();
         match self {

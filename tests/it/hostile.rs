@@ -36,11 +36,11 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         len @ 0..126 => bytes.push(0x80 | len as u8),
         len @ 126..65536 => {
-            bytes.push(0x80 | 126);
+            bytes.push(0xfe);
             bytes.extend((len as u16).to_be_bytes());
         }
         len => {
-            bytes.push(0x80 | 127);
+            bytes.push(0xff);
             bytes.extend((len as u64).to_be_bytes());
         }
     }

@@ -1,12 +1,15 @@
 //! Tests at the real sockets, against the real binary.
 // A test fails by panicking, and its helpers with it.
 #![allow(clippy::unwrap_used, clippy::missing_docs_in_private_items, dead_code)]
+// Counters hold whole numbers, and lines for producers are put together as they read.
+#![allow(clippy::float_cmp, clippy::format_collect)]
 
 mod cli;
 mod config;
 mod fanout;
 mod harness;
 mod hostile;
+mod ingest;
 mod shipped;
 mod shutdown;
 mod slow_client;
