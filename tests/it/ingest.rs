@@ -77,9 +77,9 @@ async fn every_refusal_names_its_place_and_the_next_line_goes_on() {
         ),
         (
             r#"{"type":"memory_timeline","memoryId":"m","action":"created","importance":1,"tags":["a",2]}"#,
-            88,
+            83,
             "bad_field",
-            "tags[1]",
+            "tags",
         ),
         (r#"{"type":"system_alert","severity":"error","component":"db"}"#, 0, "missing_field", "message"),
     ];

@@ -10,6 +10,7 @@ mod fanout;
 mod harness;
 mod hostile;
 mod ingest;
+mod real_input;
 mod shipped;
 mod shutdown;
 mod slow_client;
