@@ -1,0 +1,150 @@
+// The page in a real browser, against the real daemon. Every wait is for a condition, with a deadline.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { after, before, beforeEach, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const CONFIG = `
+[rooms.all]
+types = ["*"]
+history = { events = 10000 }
+[rooms."agent:{agentId}"]
+types = ["*"]
+`;
+
+let folder, browser, daemon, page, complaints;
+
+// Starts the daemon; `port` is where it listened before, or 0.
+async function start(port = 0) {
+  const listen = ["server", "admin", "ingest"].flatMap((section) =>
+    ["--set", `${section}.listen=["127.0.0.1:${section === "server" ? port : 0}"]`]);
+  const child = spawn(process.env.BROADCASTD, ["--config", join(folder, "broadcast.toml"), ...listen],
+    { cwd: folder, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, XDG_RUNTIME_DIR: folder } });
+  const addrs = {};
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line === "ready") return { child, ...addrs };
+    const [, name, addr] = line.split(" ");
+    addrs[name] = addr;
+  }
+  throw new Error("the daemon ended before it was ready");
+}
+
+async function stop() {
+  const ended = new Promise((resolve) => daemon.child.once("exit", resolve));
+  daemon.child.kill("SIGTERM");
+  await ended;
+}
+
+async function publish(...events) {
+  const body = events.map((event) => JSON.stringify(event)).join("\n");
+  const answer = await fetch(`http://${daemon.ingest}/events`, { method: "POST", body });
+  assert.equal((await answer.json()).accepted, events.length);
+}
+
+// Waits until a row of the table has these words.
+const row = (...words) => words.reduce((rows, hasText) => rows.filter({ hasText }), page.locator("#events tr")).first();
+const connected = () => page.locator("#state.live").waitFor();
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "broadcastd-page-"));
+  await writeFile(join(folder, "broadcast.toml"), CONFIG);
+  daemon = await start();
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync"],
+  });
+});
+
+beforeEach(async () => {
+  page = await browser.newPage();
+  page.setDefaultTimeout(15_000);
+  complaints = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  await page.goto(`http://${daemon.clients}/`);
+  await connected();
+});
+
+after(async () => {
+  await browser?.close();
+  daemon?.child.kill("SIGKILL");
+  await rm(folder, { recursive: true });
+});
+
+test("an event is seen in the room that the page begins with, and nothing is complained of", async () => {
+  await publish({ type: "hello", agentId: "1", n: 17 });
+  await row("all", "hello", '"n":17').waitFor();
+  assert.deepEqual(complaints, []);
+});
+
+test("the policy allows the daemon's own scripts and styles alone", async () => {
+  const policy = (await fetch(`http://${daemon.clients}/`)).headers.get("content-security-policy");
+  assert.match(policy, /default-src 'none'/);
+  assert.doesNotMatch(policy, /unsafe|\*/);
+  const blocked = await page.evaluate(() => new Promise((resolve) => {
+    document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
+    const script = document.createElement("script");
+    script.textContent = "document.title = 'taken over'";
+    document.body.append(script);
+  }));
+  assert.match(blocked, /^script-src/);
+  assert.equal(await page.title(), "broadcastd");
+});
+
+test("a room of a template is joined by its name, and left again", async () => {
+  await page.fill("#room", "agent:42");
+  await page.press("#room", "Enter");
+  await page.locator("#rooms li", { hasText: "agent:42" }).waitFor();
+  await publish({ type: "busy", agentId: "42" }, { type: "busy", agentId: "43" });
+  await row("agent:42", "busy").waitFor();
+  assert.equal(await row("agent:43").count(), 0);
+  await page.locator("#rooms li", { hasText: "agent:42" }).getByRole("button").click();
+  await page.locator("#rooms li", { hasText: "agent:42" }).waitFor({ state: "detached" });
+  await page.fill("#room", "agnet:42");
+  await page.press("#room", "Enter");
+  await page.locator("#notice", { hasText: "agnet:42" }).waitFor();
+});
+
+test("what an event holds is text, whatever it looks like", async () => {
+  const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
+  await publish({ type: hostile, agentId: hostile, text: hostile });
+  await row("<img src=x").waitFor();
+  assert.equal(await page.locator("#events img, #events script").count(), 0);
+  assert.equal(await page.title(), "broadcastd");
+  assert.deepEqual(complaints, []);
+});
+
+test("thousands of events leave the page small", async () => {
+  const events = Array.from({ length: 5000 }, (_, n) => ({ type: "many", n }));
+  await publish(...events);
+  await row("many", '"n":4999').waitFor();
+  assert.equal(await page.locator("#events tr").count(), 500);
+});
+
+test("after a restart the page goes on by itself, and says that it cannot know what it missed", async () => {
+  await publish({ type: "before" });
+  await row("before").waitFor();
+  await stop();
+  await page.locator("#state.down").waitFor();
+  daemon = await start(Number(daemon.clients.split(":").at(-1)));
+  await connected();
+  await row("gap", "epoch_changed").waitFor();
+  await publish({ type: "afterwards" });
+  await row("afterwards").waitFor();
+});
+
+test("a telephone shows it without scrolling sideways", async () => {
+  await page.setViewportSize({ width: 360, height: 740 });
+  await publish({ type: "wide", text: "x".repeat(2000) });
+  await row("wide").waitFor();
+  const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
+  assert.ok(inner <= outer, `${inner} px wide in ${outer}`);
+  if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, "narrow.png") });
+  await page.setViewportSize({ width: 1280, height: 720 });
+  if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, "wide.png") });
+});
