@@ -24,7 +24,7 @@ fn lines(first: u64, count: u64) -> String {
 }
 
 /// Publishes until the only client does not take more. Returns how many events that took.
-async fn fill_until_blocked(server: &Server) -> u64 {
+fn fill_until_blocked(server: &Server) -> u64 {
     let mut written = 0;
     while server.metric("broadcastd_clients_blocked") < 1.0 {
         server.pipe(&lines(written + 1, 500));
@@ -76,7 +76,7 @@ async fn who_comes_back_in_time_misses_nothing() {
     let server = Server::start(&room(200_000, ""));
     let mut client = Client::connect(&server).await;
     client.subscribe("all").await;
-    let written = fill_until_blocked(&server).await + 2000;
+    let written = fill_until_blocked(&server) + 2000;
     server.pipe(&lines(written - 1999, 2000));
     let mut seen = Seen::default();
     seen.read_to(&mut client, written).await;
@@ -93,7 +93,7 @@ async fn who_comes_back_too_late_is_told_what_is_missing() {
     let server = Server::start(&room(100, ""));
     let mut client = Client::connect(&server).await;
     client.subscribe("all").await;
-    let before = fill_until_blocked(&server).await;
+    let before = fill_until_blocked(&server);
     // What waits for a client that has made no progress for a second is given up.
     let mut written = before;
     while server.metric("broadcastd_backlog_bytes") > 0.0 || written < before + 20_000 {
@@ -115,7 +115,7 @@ async fn skip_goes_on_with_the_newest() {
     let server = Server::start(&room(200_000, "slow_client = \"skip\""));
     let mut client = Client::connect(&server).await;
     client.subscribe("all").await;
-    let written = fill_until_blocked(&server).await + 3000;
+    let written = fill_until_blocked(&server) + 3000;
     server.pipe(&lines(written - 2999, 3000));
     let mut seen = Seen::default();
     seen.read_to(&mut client, written).await;
@@ -132,7 +132,7 @@ async fn disconnect_ends_with_4001_and_the_client_can_come_back() {
     let server = Server::start(&room(100, "slow_client = \"disconnect\""));
     let mut client = Client::connect(&server).await;
     let epoch = client.subscribe("all").await["epoch"].as_str().unwrap().to_owned();
-    let mut written = fill_until_blocked(&server).await;
+    let mut written = fill_until_blocked(&server);
     let closed = || server.metric("broadcastd_clients_closed_total");
     while server.metric("broadcastd_backlog_bytes") > 0.0 || closed() < 1.0 && written < 100_000 {
         server.pipe(&lines(written + 1, 1000));
@@ -223,7 +223,7 @@ async fn the_rest_of_a_cut_frame_comes_before_everything_else() {
     let mut client = Client::connect(&server).await;
     client.subscribe("all").await;
     client.subscribe("other").await;
-    let written = fill_until_blocked(&server).await;
+    let written = fill_until_blocked(&server);
     // Answers and another room's events are due while a frame is cut.
     for id in 0..10 {
         client.send(json!({ "type": "ping", "id": id })).await;
