@@ -182,10 +182,8 @@ where
     /// The next connection, once there is room for it. Cancel-safe.
     async fn accept(&self, listener: &Listener) -> Stream {
         let state = &self.state;
-        let ended = state.under_way.room(state.config.load().server.handshakes).await;
-        for _ in 0..ended {
-            state.metrics.refused(HandshakeRefusal::Handshakes);
-        }
+        let count = |ended| (0..ended).for_each(|_| state.metrics.refused(HandshakeRefusal::Handshakes));
+        state.under_way.room(state.config.load().server.handshakes, count).await;
         listener.accept(&state.metrics.accept_errors).await
     }
 

@@ -36,18 +36,17 @@ pub(super) struct Place {
 }
 
 impl UnderWay {
-    /// Returns when fewer than `limit` handshakes are under way, and how many were ended for it. Takes no place, so that
-    /// listeners without anything to accept hold none; several listeners may together go over the limit by one each.
-    /// Cancel-safe.
-    pub(super) async fn room(&self, limit: usize) -> u64 {
-        let mut ended = 0;
+    /// Returns when fewer than `limit` handshakes are under way. Tells `ended` how many were ended for it, at once: the
+    /// end of one is a reason to cancel the wait. Takes no place, so that listeners without anything to accept hold none;
+    /// several listeners may together go over the limit by one each. Cancel-safe.
+    pub(super) async fn room(&self, limit: usize, mut ended: impl FnMut(u64)) {
         loop {
             let left = self.left.notified();
             if self.len() < limit.max(1) {
-                return ended;
+                return;
             }
             if tokio::time::timeout(GRACE, left).await.is_err() {
-                ended += self.end_older_than(GRACE);
+                ended(self.end_older_than(GRACE));
             }
         }
     }
@@ -114,15 +113,15 @@ mod tests {
     async fn there_is_room_as_soon_as_one_leaves() {
         let under_way = Arc::new(UnderWay::default());
         let (first, _second) = (under_way.enter(), under_way.enter());
-        assert_eq!(under_way.room(3).await, 0);
+        under_way.room(3, |_| panic!("there is room")).await;
         let waiting = {
             let under_way = under_way.clone();
-            tokio::spawn(async move { under_way.room(2).await })
+            tokio::spawn(async move { under_way.room(2, |_| panic!("nobody is slow")).await })
         };
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         drop(first);
-        assert_eq!(waiting.await.unwrap(), 0);
+        waiting.await.unwrap();
         assert_eq!(under_way.len(), 1);
     }
 
@@ -140,7 +139,9 @@ mod tests {
         }
         tokio::time::sleep(GRACE * 20).await;
         assert_eq!(under_way.len(), 3, "while there is room nobody is ended");
-        assert_eq!(under_way.room(3).await, 3);
+        let mut ended = 0;
+        under_way.room(3, |count| ended += count).await;
+        assert_eq!(ended, 3);
         assert_eq!(under_way.len(), 0);
     }
 }
