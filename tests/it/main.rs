@@ -4,6 +4,7 @@
 // Counters hold whole numbers, and lines for producers are put together as they read.
 #![allow(clippy::float_cmp, clippy::format_collect)]
 
+mod admission;
 mod cli;
 mod config;
 mod fanout;
