@@ -11,6 +11,7 @@ mod fanout;
 mod harness;
 mod hostile;
 mod ingest;
+mod protocol;
 mod real_input;
 mod shipped;
 mod shutdown;
