@@ -198,24 +198,33 @@ impl Shard {
         }
         let state = &self.views[view as usize];
         let room = &self.seats[state.seat as usize].room;
-        // Pages end where offsets are multiples of their size, so that readers who came in at different places soon
-        // share them; and at the cursor, for beyond it the view has chunks to come.
-        let boundary = (after / BATCH_EVENTS as u64 + 1) * BATCH_EVENTS as u64;
-        let events = (boundary.min(state.cursor) - after) as usize;
-        let overhead = FRAME_OVERHEAD / 2;
-        let limit = ReadLimit { events, bytes: PAGE_BYTES, overhead, at_least_one: true };
-        self.entries.clear();
-        let first = room.read(after, limit, &mut self.entries);
-        if first > after + 1 {
-            // A chunk may still have what the log has not.
-            let kept = state.active.as_ref().and_then(|active| active.kept.next_start(after));
-            return Err((first - 1).min(kept.unwrap_or(u64::MAX)).min(state.cursor));
-        }
         write_room_json(&mut self.room_json, room.name());
         let filter = state.filtered.as_ref().map(|filtered| &*filtered.filter);
+        let encoder = Encoder { room_json: &self.room_json, filter };
         let mut chunk = Chunk::default();
-        Encoder { room_json: &self.room_json, filter }.page(&mut chunk, &self.entries, first);
-        let to = after + self.entries.len() as u64;
+        let (mut to, mut skipped) = (after, 0);
+        // What a filter lets nothing of pass is counted in the page that something passes in.
+        while chunk.frames.is_empty() && to < state.cursor {
+            // Pages end where offsets are multiples of their size, so that readers who came in at different places soon
+            // share them; and at the cursor, for beyond it the view has chunks to come.
+            let boundary = (to / BATCH_EVENTS as u64 + 1) * BATCH_EVENTS as u64;
+            let events = (boundary.min(state.cursor) - to) as usize;
+            let overhead = FRAME_OVERHEAD / 2;
+            let limit = ReadLimit { events, bytes: PAGE_BYTES, overhead, at_least_one: true };
+            self.entries.clear();
+            let first = room.read(to, limit, &mut self.entries);
+            if first > to + 1 && to > after {
+                // The next page begins with what is missing.
+                break;
+            }
+            if first > to + 1 {
+                // A chunk may still have what the log has not.
+                let kept = state.active.as_ref().and_then(|active| active.kept.next_start(after));
+                return Err((first - 1).min(kept.unwrap_or(u64::MAX)).min(state.cursor));
+            }
+            skipped = encoder.page(&mut chunk, &self.entries, first, skipped);
+            to += self.entries.len() as u64;
+        }
         self.entries.clear();
         let chunk = Rc::new(chunk);
         if self.pages.pages.len() == PAGES {

@@ -38,9 +38,10 @@ impl Encoder<'_> {
         skipped
     }
 
-    /// Appends a page of replayed entries, at most [`BATCH_EVENTS`], as one `batch`.
-    pub fn page(&self, chunk: &mut Chunk, entries: &[Entry], first: u64) {
-        self.batch(chunk, entries, first, 0, true);
+    /// Appends a page of replayed entries, at most [`BATCH_EVENTS`], as one `batch`; nothing where a filter lets none of
+    /// them pass. Takes and returns what was left out before, as [`live`](Self::live) does.
+    pub fn page(&self, chunk: &mut Chunk, entries: &[Entry], first: u64, skipped: u64) -> u64 {
+        self.batch(chunk, entries, first, skipped, true)
     }
 
     fn event(&self, chunk: &mut Chunk, entry: &Entry, offset: u64, skipped: u64) -> u64 {
@@ -58,16 +59,20 @@ impl Encoder<'_> {
         let passing = numbered.filter(|(_, entry)| self.passes(entry));
         // Evaluated once: a filter parses the event.
         let passing: smallvec::SmallVec<[(u64, &Entry); BATCH_EVENTS]> = passing.collect();
-        let (Some((first, _)), Some((last, _))) = (passing.first().copied(), passing.last().copied()) else {
+        let (Some((begin, _)), Some((last, _))) = (passing.first().copied(), passing.last().copied()) else {
             return skipped + entries.len() as u64;
         };
-        let left_out = (entries.len() - passing.len()) as u64;
-        let skipped = skipped + left_out;
-        let frame = EventFrame { room_json: self.room_json, offset: last, skipped, replay };
+        let end = first + entries.len() as u64 - 1;
+        // One who catches up goes on after the page; one who is live is told with the next frame what follows the last
+        // event. Either way what is left out up to the position that is told, and no more, is counted.
+        let offset = if replay { end } else { last };
+        let skipped = skipped + (offset + 1 - first) - passing.len() as u64;
+        let frame = EventFrame { room_json: self.room_json, offset, skipped, replay };
         let events = passing.iter().map(|(offset, entry)| (*offset, entry.event.seq(), entry.event.json()));
         push_batch(&mut chunk.bytes, frame, events);
-        chunk.frames.push(Frame { first, last, end: chunk.bytes.len() as u32, events: passing.len() as u32 });
-        0
+        let bytes = chunk.bytes.len() as u32;
+        chunk.frames.push(Frame { first: begin, last, end: bytes, events: passing.len() as u32 });
+        end - offset
     }
 
     fn passes(&self, entry: &Entry) -> bool {
