@@ -276,7 +276,10 @@ impl Shard {
             if !begun {
                 break;
             }
-            state.subscriptions[mark.subscription as usize].position = mark.position;
+            let subscription = &mut state.subscriptions[mark.subscription as usize];
+            let is_told = mark.events > 0 || mark.gap.is_some();
+            subscription.untold = !is_told && (subscription.untold || subscription.position < mark.position);
+            subscription.position = mark.position;
             self.stats.deliveries += u64::from(mark.events);
             if let Some((reason, missed)) = mark.gap {
                 self.parts.metrics.gap(reason, missed);

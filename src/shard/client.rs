@@ -61,8 +61,11 @@ pub(super) struct Subscription {
     pub(super) view: u32,
     /// Its place among the view's members.
     pub(super) member: u32,
-    /// Offset of the last event that was sent. While live it is the view's cursor, and what is here is old.
+    /// Offset of the last event that was sent. While live it is the view's cursor, and what is here is what it was when
+    /// it became live or was last told.
     pub(super) position: u64,
+    /// Its position is beyond what the client was told, since a filter let nothing pass on the way there.
+    pub(super) untold: bool,
     /// At the view's cursor.
     pub(super) live: bool,
     /// Served out of turn in the view's pass: the pass leaves it out once.

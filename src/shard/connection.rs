@@ -357,12 +357,15 @@ impl Shard {
     /// Sends a ping, and where a filter lets nothing pass, how far the subscription has come all the same.
     fn beat(&mut self, client: u32) {
         let mut out = Vec::new();
-        for subscription in &self.clients[client as usize].subscriptions {
+        for subscription in &mut self.clients[client as usize].subscriptions {
             let view = &self.views[subscription.view as usize];
-            let told = view.filtered.as_ref().map_or(u64::MAX, |filtered| filtered.told);
-            if subscription.live && view.pass().is_none() && told < view.cursor {
+            let Some(filtered) = &view.filtered else { continue };
+            let moved = subscription.position < view.cursor || subscription.untold;
+            if subscription.live && view.pass().is_none() && filtered.told < view.cursor && moved {
                 super::pass::write_room_json(&mut self.room_json, self.seats[view.seat as usize].room.name());
                 push_position(&mut out, &self.room_json, view.cursor);
+                subscription.position = view.cursor;
+                subscription.untold = false;
             }
         }
         frame::push_control(&mut out, frame::PING, b"");

@@ -17,6 +17,7 @@ impl Shard {
             view,
             member: members.len() as u32,
             position,
+            untold: false,
             live: false,
             served: false,
             waiting: false,

@@ -188,7 +188,7 @@ impl Shard {
                     return None;
                 }
                 let filter = Arc::new(Filter::new(condition));
-                Some(Box::new(Filtered { filter, skipped: 0, told: tail.head }))
+                Some(Box::new(Filtered { filter, skipped: 0, told: 0 }))
             }
         };
         let view = self.views.insert(View {

@@ -37,7 +37,7 @@ pub(super) struct Filtered {
     pub(super) filter: Arc<Filter>,
     /// Events left out since the last frame.
     pub(super) skipped: u64,
-    /// Offset of the last event that passed, or was told as a position.
+    /// Offset of the last event that passed while the view was live; 0 before there was one.
     pub(super) told: u64,
 }
 
