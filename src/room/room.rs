@@ -235,7 +235,7 @@ impl Room {
             seat.told = false;
         }
         match &state.body {
-            None => (after + 1, state.head),
+            None => (state.first_after(after), state.head),
             Some(body) => (body.log.read(after, limit, out), body.log.head()),
         }
     }
@@ -252,8 +252,9 @@ impl Room {
 
     /// Reads events after `after` for one who catches up. Returns the offset of the first event read.
     pub fn read(&self, after: u64, limit: ReadLimit, out: &mut Vec<Entry>) -> u64 {
-        match &self.lock().body {
-            None => after + 1,
+        let state = self.lock();
+        match &state.body {
+            None => state.first_after(after),
             Some(body) => body.log.read(after, limit, out),
         }
     }
@@ -338,6 +339,12 @@ impl State {
             None => Tail { epoch: self.epoch, head: self.head, first: self.head + 1 },
             Some(body) => Tail { epoch: self.epoch, head: body.log.head(), first: body.log.history_first() },
         }
+    }
+
+    /// Of an interest, where reading after `after` begins: an interest that goes on where a room was given up has nothing
+    /// of what came before.
+    fn first_after(&self, after: u64) -> u64 {
+        after.max(self.head) + 1
     }
 
     fn release(&mut self, totals: &Totals) {
