@@ -13,6 +13,7 @@ mod hostile;
 mod ingest;
 mod protocol;
 mod real_input;
+mod resume;
 mod shipped;
 mod shutdown;
 mod slow_client;
