@@ -69,11 +69,15 @@ impl Raw {
         Some((head[0], self.read(len)?))
     }
 
-    /// The next text frame, as JSON.
+    /// The next text frame, as JSON. Pings before it are answered.
     pub fn message(&mut self) -> Value {
-        let (first, payload) = self.frame().expect("the connection is open");
-        assert_eq!(first, 0x81, "a text frame: {payload:?}");
-        serde_json::from_slice(&payload).unwrap()
+        loop {
+            match self.frame().expect("the connection is open") {
+                (0x89, payload) => self.send(&frame(0x8a, &payload)),
+                (0x81, payload) => return serde_json::from_slice(&payload).unwrap(),
+                other => panic!("a text frame was expected: {other:?}"),
+            }
+        }
     }
 }
 
