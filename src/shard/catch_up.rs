@@ -53,6 +53,10 @@ impl PageCache {
     }
 }
 
+/// Events looked at for one page while a filter lets none pass: a millisecond or two. A filter that passes nothing of a
+/// long history must not keep the shard from its other clients.
+const FILTERED_EVENTS: u64 = 1024;
+
 impl Shard {
     /// Puts a client into the queue of those who catch up, if it can be sent to.
     pub(super) fn queue(&mut self, client: u32) {
@@ -203,8 +207,9 @@ impl Shard {
         let encoder = Encoder { room_json: &self.room_json, filter };
         let mut chunk = Chunk::default();
         let (mut to, mut skipped) = (after, 0);
+        let furthest = state.cursor.min(after.saturating_add(FILTERED_EVENTS));
         // What a filter lets nothing of pass is counted in the page that something passes in.
-        while chunk.frames.is_empty() && to < state.cursor {
+        while chunk.frames.is_empty() && to < furthest {
             // Pages end where offsets are multiples of their size, so that readers who came in at different places soon
             // share them; and at the cursor, for beyond it the view has chunks to come.
             let boundary = (to / BATCH_EVENTS as u64 + 1) * BATCH_EVENTS as u64;

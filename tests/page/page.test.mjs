@@ -17,6 +17,7 @@ types = ["*"]
 `;
 
 let folder, browser, daemon, page, complaints;
+let probes = 0;
 
 // Starts the daemon; `port` is where it listened before, or 0.
 async function start(port = 0) {
@@ -68,6 +69,10 @@ beforeEach(async () => {
   page.on("pageerror", (error) => complaints.push(String(error)));
   await page.goto(`http://${daemon.clients}/`);
   await connected();
+  // Connected is not subscribed yet, and a subscription begins with the newest few: what it brings shows that it stands.
+  const probe = `probe-${(probes += 1)}`;
+  await publish({ type: probe });
+  await row(probe).waitFor();
 });
 
 after(async () => {
