@@ -149,6 +149,8 @@ test("a telephone shows it without scrolling sideways", async () => {
   await row("wide").waitFor();
   const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
   assert.ok(inner <= outer, `${inner} px wide in ${outer}`);
+  const event = await row("wide").locator("td.event").boundingBox();
+  assert.ok(event.x >= 0 && event.width > 200 && event.x + event.width <= 360, `the event is in sight: ${JSON.stringify(event)}`);
   if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, "narrow.png") });
   await page.setViewportSize({ width: 1280, height: 720 });
   if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, "wide.png") });
