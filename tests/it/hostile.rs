@@ -1,72 +1,10 @@
 //! Peers that mean no good, or are too many: bounded, counted, and no matter to anybody else.
 
-use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server};
+use crate::harness::{Client, ROOMS, Server};
+use crate::raw::{Raw, frame, request};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
-
-/// A proper handshake up to its last line.
-fn half_a_handshake(addr: &str) -> String {
-    format!(
-        "GET /ws HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    )
-}
-
-/// A socket after its handshake, without a WebSocket library on top; the welcome is read.
-fn raw_client(addr: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.write_all(format!("{}\r\n", half_a_handshake(addr)).as_bytes()).unwrap();
-    let mut seen = Vec::new();
-    let mut byte = [0];
-    while !seen.ends_with(b"\"heartbeat\":25000}") {
-        assert_eq!(stream.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&seen));
-        seen.push(byte[0]);
-    }
-    assert!(seen.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&seen));
-    stream
-}
-
-/// A frame as a client sends it, with the mask 0.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        len @ 0..126 => bytes.push(0x80 | len as u8),
-        len @ 126..65536 => {
-            bytes.push(0xfe);
-            bytes.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            bytes.push(0xff);
-            bytes.extend((len as u64).to_be_bytes());
-        }
-    }
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
-    bytes
-}
-
-/// Reads to the end; the code of the close frame, if one came.
-fn close_code(stream: &mut TcpStream) -> Option<u16> {
-    let mut bytes = Vec::new();
-    // A reset after the close frame is an end too.
-    let _ = stream.read_to_end(&mut bytes);
-    let mut rest = &bytes[..];
-    while rest.len() >= 2 {
-        let (head, len) = match rest[1] {
-            126 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
-            len => (2, usize::from(len)),
-        };
-        if rest[0] == 0x88 && len >= 2 {
-            return Some(u16::from_be_bytes([rest[head], rest[head + 1]]));
-        }
-        rest = &rest[head + len..];
-    }
-    None
-}
 
 #[test]
 fn broken_frames_end_with_their_code() {
@@ -94,80 +32,46 @@ fn broken_frames_end_with_their_code() {
         ),
     ];
     for (what, bytes, code) in cases {
-        let mut stream = raw_client(&server.clients[0]);
-        stream.write_all(&bytes).unwrap();
-        assert_eq!(close_code(&mut stream), Some(code), "{what}");
+        let mut raw = Raw::client(&server);
+        raw.send(&bytes);
+        assert_eq!(raw.close_code(), Some(code), "{what}");
     }
     // A length is believed before the bytes come, and none of them is waited for.
-    let mut stream = raw_client(&server.clients[0]);
-    stream.write_all(&[0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]).unwrap();
-    assert_eq!(close_code(&mut stream), Some(1009), "a message of 4 GiB");
+    let mut raw = Raw::client(&server);
+    raw.send(&[0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]);
+    assert_eq!(raw.close_code(), Some(1009), "a message of 4 GiB");
     // A frame byte by byte is a frame.
-    let mut stream = raw_client(&server.clients[0]);
+    let mut raw = Raw::client(&server);
     for byte in frame(0x81, b"{\"type\":\"ping\",\"id\":1}") {
-        stream.write_all(&[byte]).unwrap();
+        raw.send(&[byte]);
     }
-    stream.write_all(&frame(0x88, &1000_u16.to_be_bytes())).unwrap();
-    assert_eq!(close_code(&mut stream), Some(1000), "the answer to a close has its code");
+    assert_eq!(raw.message()["type"], "welcome");
+    assert_eq!(raw.message(), json!({ "type": "pong", "id": 1 }));
 }
 
 #[test]
 fn handshakes_that_stay_half_open_are_ended_and_keep_nobody_out() {
     let config = format!("[server]\nhandshakes = 20\nhandshake_timeout = \"2s\"\n{ROOMS}");
     let server = Server::start(&config);
-    let addr = &server.clients[0];
-    let mut silent: Vec<TcpStream> = (0..60)
+    let proper = request("/ws", &[]);
+    let mut silent: Vec<Raw> = (0..60)
         .map(|index| {
-            let mut stream = TcpStream::connect(addr).unwrap();
-            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut raw = Raw::connect(&server.clients[0]);
             if index % 2 == 0 {
-                stream.write_all(half_a_handshake(addr).as_bytes()).unwrap();
+                raw.send(&proper.as_bytes()[..proper.len() - 2]);
             }
-            stream
+            raw
         })
         .collect();
     // Behind all of them in the queue.
     let begun = Instant::now();
-    drop(raw_client(addr));
+    assert_eq!(Raw::client(&server).message()["type"], "welcome");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    for stream in &mut silent {
-        let mut rest = Vec::new();
-        // Ended with or without a reset.
-        let _ = stream.read_to_end(&mut rest);
-        assert!(!rest.starts_with(b"HTTP/1.1 101"));
+    for raw in &mut silent {
+        assert_eq!(raw.read(1), None, "it is ended without an answer");
     }
-    let refused =
-        |reason: &str| server.metric(&format!("broadcastd_handshakes_refused_total{{reason=\"{reason}\"}}"));
-    assert_eq!(refused("handshakes") + refused("timeout"), 60.0);
-    assert!(refused("handshakes") >= 20.0);
-}
-
-#[tokio::test]
-async fn a_silent_peer_is_found_out() {
-    let server = Server::start(&format!("[server]\nheartbeat = \"1s\"\n{ROOMS}"));
-    let addr = server.clients[0].clone();
-    let mut lively = Client::connect(&server).await;
-    lively.subscribe("all").await;
-    // Never answers a ping.
-    let ended = tokio::task::spawn_blocking(move || {
-        let mut stream = TcpStream::connect(&addr).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.write_all(format!("{}\r\n", half_a_handshake(&addr)).as_bytes()).unwrap();
-        let begun = Instant::now();
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes);
-        begun.elapsed()
-    });
-    // The other one's library answers while it waits.
-    let silent_for = tokio::select! {
-        ended = ended => ended.unwrap(),
-        message = lively.next() => panic!("{message}"),
-    };
-    assert!(silent_for >= Duration::from_millis(1900), "{silent_for:?}");
-    assert!(silent_for < Duration::from_secs(10), "{silent_for:?}");
-    server.publish("a", 1, 1);
-    assert_eq!(lively.next().await["offset"], 1);
-    assert_eq!(server.metric("broadcastd_clients_closed_total{code=\"1006\"}"), 1.0);
+    server.until_metric("broadcastd_handshakes_refused_total", |refused| refused == 60.0);
+    assert!(server.metric("broadcastd_handshakes_refused_total{reason=\"handshakes\"}") >= 20.0);
 }
 
 #[tokio::test]
@@ -218,40 +122,20 @@ fn ten_thousand_connections_are_served() {
     let count = 10_000.min(hard.saturating_sub(2_000) as usize);
     assert!(count >= 1_000, "the limit of descriptors is too low to test anything: {hard}");
     let server = Server::start(ROOMS);
-    let addr = &server.clients[0];
-    let mut clients: Vec<TcpStream> = (0..count).map(|_| raw_client(addr)).collect();
+    let mut clients: Vec<Raw> = (0..count).map(|_| Raw::client(&server)).collect();
     for (index, client) in clients.iter_mut().enumerate() {
         let subscribe = format!("{{\"type\":\"subscribe\",\"rooms\":\"agent:{}\"}}", index % 100);
-        client.write_all(&frame(0x81, subscribe.as_bytes())).unwrap();
+        client.send(&frame(0x81, subscribe.as_bytes()));
     }
-    // Messages come in a text frame each; pings are nothing here.
-    let read = |client: &mut TcpStream| {
-        let mut head = [0; 2];
-        client.read_exact(&mut head).unwrap();
-        let len = if head[1] == 126 {
-            let mut long = [0; 2];
-            client.read_exact(&mut long).unwrap();
-            usize::from(u16::from_be_bytes(long))
-        } else {
-            usize::from(head[1])
-        };
-        let mut payload = vec![0; len];
-        client.read_exact(&mut payload).unwrap();
-        if head[0] == 0x81 { serde_json::from_slice(&payload).unwrap() } else { json!(null) }
-    };
-    let read_text = |client: &mut TcpStream| {
-        std::iter::repeat_with(|| read(client)).find(|message| !message.is_null()).unwrap()
-    };
     for client in &mut clients {
-        assert_eq!(read_text(client)["type"], "subscribed");
+        assert_eq!(client.message()["type"], "welcome");
+        assert_eq!(client.message()["type"], "subscribed");
     }
     assert_eq!(server.metric("broadcastd_clients"), count as f64);
     let line = |agent: usize| format!("{{\"type\":\"t\",\"agentId\":\"{agent}\"}}\n");
-    let mut producer = Producer::connect(&server.ingest[0]);
-    producer.write(&(0..100).map(line).collect::<String>());
-    assert_eq!(producer.finish().last().unwrap()["accepted"], 100);
+    assert_eq!(server.pipe(&(0..100).map(line).collect::<String>()).last().unwrap()["accepted"], 100);
     for (index, client) in clients.iter_mut().enumerate() {
-        let message = read_text(client);
+        let message = client.message();
         assert_eq!(
             (&message["offset"], &message["data"]["agentId"]),
             (&json!(1), &json!((index % 100).to_string()))

@@ -12,6 +12,7 @@ mod harness;
 mod hostile;
 mod ingest;
 mod protocol;
+mod raw;
 mod real_input;
 mod resume;
 mod shipped;

@@ -1,7 +1,7 @@
 //! `broadcastd.v1` at the socket: every message, field and code of docs/protocol.md.
 
-use crate::admission::{Raw, frame};
 use crate::harness::{Client, ROOMS, Server};
+use crate::raw::{Raw, frame};
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, coding::CloseCode};

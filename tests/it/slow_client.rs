@@ -23,6 +23,14 @@ fn lines(first: u64, count: u64) -> String {
     (first..first + count).map(|n| format!("{{\"type\":\"t\",\"n\":{n},\"fill\":\"{fill}\"}}\n")).collect()
 }
 
+/// A daemon with such a room, and a client in it.
+async fn start(history: usize, more: &str) -> (Server, Client) {
+    let server = Server::start(&room(history, more));
+    let mut client = Client::connect(&server).await;
+    client.subscribe("all").await;
+    (server, client)
+}
+
 /// Publishes until the only client does not take more. Returns how many events that took.
 fn fill_until_blocked(server: &Server) -> u64 {
     let mut written = 0;
@@ -64,6 +72,12 @@ impl Seen {
         }
     }
 
+    /// Events that gaps told of. Each must be for reading too slowly.
+    fn missed(&self) -> u64 {
+        assert!(self.gaps.iter().all(|gap| gap["reason"] == "slow_client"), "{:?}", self.gaps);
+        self.gaps.iter().map(|gap| gap["missed"].as_u64().unwrap()).sum()
+    }
+
     fn follow(&mut self, offset: u64, count: u64) {
         assert_eq!(offset, self.offset + count, "offsets follow each other");
         self.offset = offset;
@@ -73,9 +87,7 @@ impl Seen {
 
 #[tokio::test]
 async fn who_comes_back_in_time_misses_nothing() {
-    let server = Server::start(&room(200_000, ""));
-    let mut client = Client::connect(&server).await;
-    client.subscribe("all").await;
+    let (server, mut client) = start(200_000, "").await;
     let written = fill_until_blocked(&server) + 2000;
     server.pipe(&lines(written - 1999, 2000));
     let mut seen = Seen::default();
@@ -90,9 +102,7 @@ async fn who_comes_back_in_time_misses_nothing() {
 
 #[tokio::test]
 async fn who_comes_back_too_late_is_told_what_is_missing() {
-    let server = Server::start(&room(100, ""));
-    let mut client = Client::connect(&server).await;
-    client.subscribe("all").await;
+    let (server, mut client) = start(100, "").await;
     let before = fill_until_blocked(&server);
     // What waits for a client that has made no progress for a second is given up.
     let mut written = before;
@@ -103,25 +113,21 @@ async fn who_comes_back_too_late_is_told_what_is_missing() {
     let mut seen = Seen::default();
     seen.read_to(&mut client, written).await;
     assert!(!seen.gaps.is_empty());
-    let missed: u64 = seen.gaps.iter().map(|gap| gap["missed"].as_u64().unwrap()).sum();
+    let missed = seen.missed();
     assert_eq!(seen.events + missed, written, "every offset is an event or in a gap");
-    assert!(seen.gaps.iter().all(|gap| gap["reason"] == "slow_client"), "{:?}", seen.gaps);
     assert_eq!(server.metric("broadcastd_gap_events_total"), missed as f64);
     assert_eq!(server.metric("broadcastd_gaps_total"), seen.gaps.len() as f64);
 }
 
 #[tokio::test]
 async fn skip_goes_on_with_the_newest() {
-    let server = Server::start(&room(200_000, "slow_client = \"skip\""));
-    let mut client = Client::connect(&server).await;
-    client.subscribe("all").await;
+    let (server, mut client) = start(200_000, "slow_client = \"skip\"").await;
     let written = fill_until_blocked(&server) + 3000;
     server.pipe(&lines(written - 2999, 3000));
     let mut seen = Seen::default();
     seen.read_to(&mut client, written).await;
     assert!(!seen.gaps.is_empty(), "history has it all, and is not what the room asks for");
-    assert!(seen.gaps.iter().all(|gap| gap["reason"] == "slow_client"), "{:?}", seen.gaps);
-    let missed: u64 = seen.gaps.iter().map(|gap| gap["missed"].as_u64().unwrap()).sum();
+    let missed = seen.missed();
     assert_eq!(seen.events + missed, written);
     server.publish("x", 1, 1);
     assert_eq!(client.next().await["offset"], written + 1, "it is live again");
@@ -219,9 +225,7 @@ async fn a_flood_leaves_no_gap_for_those_who_read() {
 
 #[tokio::test]
 async fn the_rest_of_a_cut_frame_comes_before_everything_else() {
-    let server = Server::start(&room(200_000, ""));
-    let mut client = Client::connect(&server).await;
-    client.subscribe("all").await;
+    let (server, mut client) = start(200_000, "").await;
     client.subscribe("other").await;
     let written = fill_until_blocked(&server);
     // Answers and another room's events are due while a frame is cut.
