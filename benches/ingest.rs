@@ -131,6 +131,7 @@ fn config() -> Config {
         admin: AdminConfig { listen: Vec::new(), auth_none: false },
         ingest: IngestConfig {
             listen: vec![listener],
+            hosts: Vec::new(),
             connections: 4096,
             max_event_size: 1 << 20,
             backlog: 64 << 20,

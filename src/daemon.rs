@@ -140,13 +140,14 @@ impl Parts {
             spawn_front("admin", admins, &state, for_admins, &shards, admin_ends)?,
         ];
         let patterns = config.server.allowed_origins.clone();
+        let hosts = config.ingest.hosts.clone();
         let ingest = ingest.spawn(&Wiring {
             rooms: Arc::clone(&rooms),
             metrics,
             shutdown: accepting_ends,
             patience: config.server.drain_timeout / 2,
             origin_rule: Arc::new(move |page: &str| origin::is_allowed(page, &patterns)),
-            hosts: Vec::new(),
+            hosts,
         })?;
         Ok(Parts { shards, shard_threads, rooms, clock, fronts, accepting, ingest, admin })
     }

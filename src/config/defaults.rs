@@ -41,6 +41,7 @@ impl Config {
                         group: None,
                     })),
                 ],
+                hosts: Vec::new(),
                 connections: 4096,
                 max_event_size: 1 << 20,
                 backlog: 64 << 20,

@@ -77,6 +77,7 @@ impl Config {
         };
         lines.extend([
             line("ingest.listen", list(ingest.listen.iter().map(ingest_listener))),
+            line("ingest.hosts", list(ingest.hosts.iter().map(|host| quote(host)))),
             line("ingest.connections", ingest.connections),
             line("ingest.max_event_size", quote(&show_size(ingest.max_event_size as u64))),
             line("ingest.backlog", quote(&show_size(ingest.backlog))),

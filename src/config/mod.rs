@@ -143,6 +143,8 @@ pub struct IpNetwork {
 pub struct IngestConfig {
     /// Where producers write.
     pub listen: Vec<IngestListenConfig>,
+    /// Names, without port and in any case, that requests may come to beside loopback and the listener's address.
+    pub hosts: Vec<String>,
     /// Producers connected at once, over all listeners.
     pub connections: usize,
     /// Longest line or JSON object, in bytes.

@@ -109,6 +109,9 @@ pub(super) fn ingest(
         let read = |item: &Item<'_>| ingest_listener(reader, item, dirs, config.auth_none, listened);
         config.listen = items.iter().filter_map(read).collect();
     }
+    if let Some(items) = section.get(reader, "hosts").and_then(|item| reader.list(&item, "a list of names")) {
+        config.hosts = items.iter().filter_map(|item| host(reader, item)).collect();
+    }
     put(&mut config.connections, section.get(reader, "connections").and_then(|item| reader.count(&item, 1)));
     if let Some(size) = section.get(reader, "max_event_size").and_then(|item| reader.size(&item, 64)) {
         // Offsets within a chunk are 32 bits wide, and a line this long would be no event any more.
@@ -347,6 +350,26 @@ fn origin(reader: &mut Reader, item: &Item<'_>) -> Option<super::OriginPattern> 
             None
         }
     }
+}
+
+/// A name as it stands in `Host`, without a port.
+fn host(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+    let expected = "a name such as \"broadcastd.internal\", without scheme and port";
+    let text = reader.string(item, expected)?;
+    // From a variable that is not set.
+    if text.is_empty() {
+        return None;
+    }
+    let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+    if !is_name {
+        reader.problem(
+            &item.node.place,
+            format!("`{}` is not a host's name", item.path),
+            format!("\"{text}\""),
+            Some(format!("write {expected}")),
+        );
+    }
+    is_name.then(|| text.to_owned())
 }
 
 fn network(reader: &mut Reader, item: &Item<'_>) -> Option<super::IpNetwork> {

@@ -50,7 +50,7 @@ pub(super) fn check_host(host: Option<&str>, local: SocketAddr, hosts: &[String]
     }
     let message = format!("Host is {host:?}, which is neither loopback nor this listener's address");
     Err(Refusal::new(StatusCode::FORBIDDEN, "bad_host", message)
-        .hint("post to the address that ingest.listen has"))
+        .hint("post to the address that ingest.listen has, or add the name to ingest.hosts"))
 }
 
 /// Checks an `Origin` and the content type that comes with it.

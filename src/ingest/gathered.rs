@@ -125,6 +125,7 @@ pub(super) fn config() -> Config {
         admin: AdminConfig { listen: Vec::new(), auth_none: false },
         ingest: IngestConfig {
             listen: vec![listener(IngestAddr::Stdin, Ack::Errors, WhenFull::Wait)],
+            hosts: Vec::new(),
             connections: 100,
             max_event_size: 1000,
             backlog: 1,

@@ -60,6 +60,7 @@ refused! {
     two_listeners_at_one_place: "[server]\nlisten = [\"127.0.0.1:9999\"]\n[ingest]\nlisten = [\"127.0.0.1:9999\"]\n";
     an_address_without_a_host: "[server]\nlisten = [\":9999\", \"9999\", \"example.org:80\"]\n";
     an_origin_without_a_scheme: "[server]\nallowed_origins = [\"example.org\", \"https://a.org/app\", \"https://*.org\"]\n";
+    a_host_with_a_port: "[ingest]\nhosts = [\"broadcastd:9998\"]\n";
     a_room_that_there_is_not: "[ingest]\nunrouted = { room = \"othr\" }\n[rooms.other]\ntypes = [\"*\"]\n";
     what_a_later_version_knows: "[server]\nexpose = [\"page\", \"status\"]\n[sources.system]\nevery = \"5s\"\n";
     no_shards: "[server]\nshards = 0\n";

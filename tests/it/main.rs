@@ -11,6 +11,8 @@ mod fanout;
 mod harness;
 mod hostile;
 mod ingest;
+mod ingest_http;
+mod listeners;
 mod protocol;
 mod raw;
 mod real_input;

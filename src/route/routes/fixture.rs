@@ -49,6 +49,7 @@ pub(super) fn config(rooms: Vec<RoomConfig>) -> Config {
         admin: AdminConfig { listen: Vec::new(), auth_none: false },
         ingest: IngestConfig {
             listen: vec![listener()],
+            hosts: Vec::new(),
             connections: 1,
             max_event_size: 1,
             backlog: 1,
