@@ -1,7 +1,7 @@
 //! What a line costs on its way in, against serde_json alone on the same line.
 //!
-//! `cargo bench --bench ingest`. Times and allocations per line; the ratio of `read_and_route` to `serde_json_alone` is
-//! what docs/performance.md records.
+//! `cargo bench --bench ingest`. Times and allocations: of one line for the first three, of one read of 256 lines for the
+//! last two. The ratio of `a_read_into_rooms` to `a_read_by_serde_json_alone` is what docs/performance.md records.
 
 #![allow(missing_docs, reason = "a program, not a library")]
 
@@ -10,10 +10,14 @@ use broadcastd::config::{
     Invalid, LimitsConfig, Rate, RoomConfig, ServerConfig, SlowClient, Unrouted, WhenFull,
 };
 use broadcastd::event::{Event, Filter};
+use broadcastd::metrics::Metrics;
 use broadcastd::pattern::{Condition, Template, TypePattern};
+use broadcastd::room::{Publisher, Rooms, now_ms};
 use broadcastd::route::{Beside, Outcome, Routes, Scratch};
+use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[global_allocator]
@@ -81,6 +85,60 @@ fn read_and_route(bencher: Bencher<'_, '_>) {
         let Ok(Outcome::Event(event)) = outcome else { panic!("the line is an event") };
         black_box(event.size())
     });
+}
+
+/// The same for every line of a read.
+#[divan::bench(sample_count = 200, sample_size = 4)]
+fn a_read_by_serde_json_alone(bencher: Bencher<'_, '_>) {
+    let read = read();
+    bencher.counter(ItemsCount::new(LINES)).bench(|| {
+        for line in lines(black_box(&read)) {
+            let text = std::str::from_utf8(line).expect("the line is UTF-8");
+            let event: AgentState<'_> = serde_json::from_str(text).expect("the line is an agent_state");
+            black_box(event.agent_id.len());
+        }
+    });
+}
+
+/// Everything between the socket and a shard: lines are cut, parsed, checked, routed, numbered, and appended to two rooms
+/// with history. Nobody is subscribed.
+#[divan::bench(sample_count = 200, sample_size = 4)]
+fn a_read_into_rooms(bencher: Bencher<'_, '_>) {
+    let rooms = Rooms::new(&config(), Vec::new(), Arc::new(Metrics::new()));
+    let mut publisher = Publisher::new(rooms);
+    let (beside, read) = (Beside::default(), read());
+    let mut scratch = Scratch::default();
+    let mut ingest = || {
+        let (routes, now_ms) = (publisher.begin(0), now_ms());
+        for line in lines(black_box(&read)) {
+            let number = || publisher.number();
+            let outcome = routes.read(&mut scratch, line, &beside, now_ms, number);
+            let Ok(Outcome::Event(event)) = outcome else { panic!("the line is an event") };
+            assert!(publisher.stage(&event, &scratch));
+        }
+        publisher.commit();
+    };
+    // History is full from the start, so that what comes in lets as much go.
+    for _ in 0..100 {
+        ingest();
+    }
+    bencher.counter(ItemsCount::new(LINES)).bench_local(ingest);
+}
+
+/// Lines of one read: 64 KiB.
+const LINES: usize = 256;
+
+fn read() -> Vec<u8> {
+    [AGENT_STATE.as_bytes(), b"\n"].concat().repeat(LINES)
+}
+
+fn lines(read: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', read).map(move |end| {
+        let line = &read[start..end];
+        start = end + 1;
+        line
+    })
 }
 
 #[divan::bench(sample_count = 200, sample_size = 500)]

@@ -88,8 +88,8 @@ pub struct Metrics {
     pub holds: Counter,
     /// Time shards spent waiting for rooms' locks, in nanoseconds.
     pub lock_wait_nanoseconds: Counter,
-    gaps: [Counter; 4],
-    gap_events: [Counter; 4],
+    gaps: [Counter; 3],
+    gap_events: [Counter; 3],
     closed: Vec<(u16, Counter)>,
     closed_other: Counter,
     refused: [Counter; 6],
@@ -108,7 +108,7 @@ impl Metrics {
 
     fn register(handle: PrometheusHandle) -> Metrics {
         let reason = |name: &'static str, reason: &'static str| counter!(name, "reason" => reason);
-        let gap_reasons = ["history_expired", "epoch_changed", "slow_client", "limit"];
+        let gap_reasons = ["history_expired", "epoch_changed", "slow_client"];
         let refusals = ["bad_request", "origin", "clients", "clients_per_ip", "handshakes", "timeout"];
         Metrics {
             handle,

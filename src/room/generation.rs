@@ -1,6 +1,7 @@
 //! One configuration in force, as rooms, ingest and shards see it.
 
 use crate::config::{Config, LimitsConfig, RoomConfig};
+use crate::pattern::{Segment, Template};
 use crate::route::Routes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,11 +52,57 @@ impl Generation {
         self.statics.contains_key(name)
     }
 
-    /// The configured name nearest to one that no room has, for a hint.
-    pub fn nearest(&self, name: &str) -> Option<&str> {
-        let names = self.rooms.iter().map(|room| room.name.source());
-        let scored = names.map(|known| (strsim::jaro_winkler(known, name), known));
+    /// The room that was probably meant by a name that no room has, for a hint: a room's name, or a template where its
+    /// values cannot be guessed.
+    pub fn nearest(&self, name: &str) -> Option<String> {
+        let scored = self.rooms.iter().map(|room| likeness(&room.name, name));
         let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
         (best.0 > 0.7).then_some(best.1)
+    }
+}
+
+/// How like a room a name is, from 0 to 1, and the name that was meant if it is this room.
+fn likeness(room: &Template, name: &str) -> (f64, String) {
+    let whole = || (strsim::jaro_winkler(room.source(), name), room.source().to_owned());
+    let [Segment::Literal(begins), Segment::Field(_), rest @ ..] = room.segments() else { return whole() };
+    // `agnet:7` is like `agent:` up to the separator, and no more like `agent:{agentId}` than like another name.
+    let Some(separator) = begins.chars().next_back().filter(|last| !last.is_alphanumeric()) else {
+        return whole();
+    };
+    let other = |c: char| !c.is_alphanumeric();
+    let right = name.split_once(separator).map(|parts| (1.0, parts));
+    let Some((weight, (head, value))) = right.or_else(|| Some((0.9, name.split_once(other)?))) else {
+        return whole();
+    };
+    let score = weight * strsim::jaro_winkler(begins.trim_end_matches(separator), head);
+    let meant = format!("{begins}{value}");
+    if rest.is_empty() && room.could_make(&meant) {
+        (score, meant)
+    } else {
+        (score, room.source().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_meant_is_guessed() {
+        let generation = Generation::new(&Config::default());
+        for (name, meant) in [
+            ("agnet_states", Some("agent_states")),
+            ("agnet:7", Some("agent:7")),
+            ("Agent:a%3Ab", Some("agent:a%3Ab")),
+            ("agents:7", Some("agent:7")),
+            ("agent:", Some("agent:{agentId}")),
+            ("agent/7", Some("agent:7")),
+            ("agent_state", Some("agent_states")),
+            ("wrkflow:x:y", Some("workflow:{workflowId}")),
+            ("zzz", None),
+            ("", None),
+        ] {
+            assert_eq!(generation.nearest(name).as_deref(), meant, "{name}");
+        }
     }
 }

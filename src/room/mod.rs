@@ -21,5 +21,5 @@ pub use generation::Generation;
 pub use log::ReadLimit;
 pub use publisher::Publisher;
 pub use room::{Room, Tail};
-pub use rooms::{NoRoom, Rooms, now_ms};
+pub use rooms::{Rooms, now_ms};
 pub use totals::Totals;

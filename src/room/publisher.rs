@@ -5,7 +5,7 @@
 
 use super::generation::Generation;
 use super::room::{Closed, Room, Staged, Tokens};
-use super::rooms::{NoRoom, Rooms, now_ms};
+use super::rooms::{Rooms, now_ms};
 use crate::event::Event;
 use crate::route::{Destination, Routes, Scratch};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -71,7 +71,7 @@ impl Publisher {
     pub fn stage(&mut self, event: &Event, scratch: &Scratch) -> bool {
         let mut taken = false;
         for destination in &scratch.destinations {
-            let Ok(slot) = self.slot(destination, &scratch.text) else {
+            let Some(slot) = self.slot(destination, &scratch.text) else {
                 self.rooms.metrics.room_refused.increment(1);
                 continue;
             };
@@ -133,7 +133,7 @@ impl Publisher {
                 }
                 // The room was reclaimed since it was looked up: it is made anew.
                 Err(Closed) => {
-                    let Ok(reopened) = self.rooms.open(target.name(), self.generation.rooms.get(*index))
+                    let Some(reopened) = self.rooms.open(target.name(), self.generation.rooms.get(*index))
                     else {
                         self.rooms.metrics.room_refused.increment(staged.len() as u64);
                         staged.clear();
@@ -145,24 +145,24 @@ impl Publisher {
         }
     }
 
-    fn slot(&mut self, destination: &Destination, text: &str) -> Result<usize, NoRoom> {
+    fn slot(&mut self, destination: &Destination, text: &str) -> Option<usize> {
         let config = &self.generation.rooms[destination.room];
         if destination.name.is_empty() {
             let slot = self.statics[destination.room];
             if slot != NONE {
-                return Ok(slot as usize);
+                return Some(slot as usize);
             }
             let room = self.rooms.open(config.name.source(), Some(config))?;
             let slot = self.use_slot(room, destination.room);
             self.statics[destination.room] = slot as u32;
-            return Ok(slot);
+            return Some(slot);
         }
         let name = &text[destination.name.clone()];
         let hash = self.hasher.hash_one(name);
         let slots = &self.slots;
         let named = |slot: u32| slots[slot as usize].room.as_ref().map_or("", |room| room.name());
         if let Some(slot) = self.by_name.find(hash, |slot| named(*slot) == name) {
-            return Ok(*slot as usize);
+            return Some(*slot as usize);
         }
         let room = self.rooms.open(name, Some(config))?;
         let slot = self.use_slot(room, destination.room);
@@ -170,7 +170,7 @@ impl Publisher {
         self.by_name.insert_unique(hash, slot as u32, |slot| {
             hasher.hash_one(slots[*slot as usize].room.as_ref().map_or("", |room| room.name()))
         });
-        Ok(slot)
+        Some(slot)
     }
 
     fn use_slot(&mut self, room: Arc<Room>, index: usize) -> usize {

@@ -37,15 +37,6 @@ pub struct Rooms {
     next_epoch: AtomicU64,
 }
 
-/// Why there is no room of a name.
-#[derive(Debug, PartialEq, Eq)]
-pub enum NoRoom {
-    /// The configuration has no room of that name, and no template that could make it.
-    Unknown,
-    /// `limits.rooms` is reached.
-    TooMany,
-}
-
 impl Rooms {
     /// The rooms of a configuration: its static rooms, open from the start. `bells` has one bell for each shard.
     pub fn new(config: &Config, bells: Vec<Arc<Bell>>, metrics: Arc<Metrics>) -> Arc<Rooms> {
@@ -87,8 +78,9 @@ impl Rooms {
         self.names.load(Ordering::Relaxed).saturating_sub(self.totals.rooms())
     }
 
-    /// The room of a name, to publish to. `made_by` is the template that made the name.
-    pub(super) fn open(&self, name: &str, made_by: Option<&Arc<RoomConfig>>) -> Result<Arc<Room>, NoRoom> {
+    /// The room of a name, to publish to. `made_by` is the template that made the name. None when `limits.rooms` is
+    /// reached.
+    pub(super) fn open(&self, name: &str, made_by: Option<&Arc<RoomConfig>>) -> Option<Arc<Room>> {
         loop {
             let room = self.get_or_make(name, made_by)?;
             let limit = self.generation.load().limits.rooms;
@@ -100,13 +92,13 @@ impl Rooms {
                 claimed
             };
             if room.holds_events() {
-                return Ok(room);
+                return Some(room);
             }
             match room.open(claim) {
-                Ok(true) => return Ok(room),
+                Ok(true) => return Some(room),
                 Ok(false) => {
                     self.drop_if_unused(&room);
-                    return Err(NoRoom::TooMany);
+                    return None;
                 }
                 Err(Closed) => {}
             }
@@ -114,12 +106,13 @@ impl Rooms {
     }
 
     /// Registers a shard with the room of a name, and returns the room, what the shard calls it (`token`, unless it is
-    /// registered already), and its tail. A name that was never published to becomes an interest.
-    pub fn register(&self, name: &str, shard: u16, token: u32) -> Result<(Arc<Room>, u32, Tail), NoRoom> {
+    /// registered already), and its tail. A name that was never published to becomes an interest. None when the
+    /// configuration has no such room.
+    pub fn register(&self, name: &str, shard: u16, token: u32) -> Option<(Arc<Room>, u32, Tail)> {
         loop {
             let room = self.get_or_make(name, None)?;
             if let Ok((token, tail)) = room.register(shard, token) {
-                return Ok((room, token, tail));
+                return Some((room, token, tail));
             }
         }
     }
@@ -158,7 +151,9 @@ impl Rooms {
         let most = generation.limits.rooms;
         let mut table = self.table(part);
         table.retain(|room| {
-            let reclaim = !generation.is_static(room.name());
+            // Who holds it beside this table is about to publish there. Nobody can get hold of it while the table is
+            // locked.
+            let reclaim = !generation.is_static(room.name()) && Arc::strong_count(room) == 1;
             let Some((epoch, head)) = room.sweep(now_ms, reclaim, &self.totals) else { return true };
             self.forget(room, epoch, head, most);
             false
@@ -189,21 +184,21 @@ impl Rooms {
         (0..TABLES).flat_map(|part| self.table(part).iter().cloned().collect::<Vec<_>>()).collect()
     }
 
-    fn get_or_make(&self, name: &str, made_by: Option<&Arc<RoomConfig>>) -> Result<Arc<Room>, NoRoom> {
+    fn get_or_make(&self, name: &str, made_by: Option<&Arc<RoomConfig>>) -> Option<Arc<Room>> {
         let hash = self.hasher.hash_one(name);
         let mut table = self.table(part_of(hash));
         if let Some(room) = table.find(hash, |room| room.name() == name) {
-            return Ok(Arc::clone(room));
+            return Some(Arc::clone(room));
         }
         let generation = self.generation.load();
-        let policy = generation.policy(name).or(made_by).ok_or(NoRoom::Unknown)?;
+        let policy = generation.policy(name).or(made_by)?;
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).take(name);
         let (epoch, head) =
             remembered.unwrap_or_else(|| (Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed)), 0));
         let room = Arc::new(Room::new(name, Arc::clone(policy), epoch, head));
         table.insert_unique(hash, Arc::clone(&room), |room| self.hasher.hash_one(room.name()));
         self.names.fetch_add(1, Ordering::Relaxed);
-        Ok(room)
+        Some(room)
     }
 
     fn drop_if_unused(&self, room: &Arc<Room>) {

@@ -4,7 +4,7 @@ use super::shard::Shard;
 use super::view::{Filtered, Seat, View};
 use crate::event::Filter;
 use crate::pattern::Condition;
-use crate::room::{NoRoom, Tail, now_ms};
+use crate::room::{Tail, now_ms};
 use crate::wire::{
     Answer, Epoch, ErrorCode, From, GapReason, MessageError, SubscribeRoom, push_gap, push_subscribed,
     push_unsubscribed,
@@ -103,7 +103,7 @@ impl Shard {
             let hint = Some("unsubscribe from a room first, or raise limits.client.rooms".to_owned());
             return Err(refuse(ErrorCode::Limit, format!("a client can be in {most} rooms at once"), hint));
         }
-        let (seat, tail) = self.sit(&name).map_err(|error| self.no_room(&error, &name))?;
+        let (seat, tail) = self.sit(&name).ok_or_else(|| self.no_room(&name))?;
         let view = match self.find_view(seat, condition.as_ref()) {
             Some(view) => view,
             None => match self.make_view(seat, condition, tail) {
@@ -143,29 +143,26 @@ impl Shard {
             .map(|index| index as u32)
     }
 
-    fn no_room(&self, error: &NoRoom, name: &str) -> MessageError {
-        let (code, message, hint) = match error {
-            NoRoom::Unknown => {
-                let generation = self.parts.rooms.generation();
-                let nearest = generation.nearest(name).map(|nearest| format!("did you mean \"{nearest}\"?"));
-                let hint = nearest.or_else(|| Some("rooms are declared in broadcast.toml".to_owned()));
-                (ErrorCode::UnknownRoom, "no room has this name".to_owned(), hint)
-            }
-            NoRoom::TooMany => {
-                (ErrorCode::Limit, "the daemon has as many rooms as limits.rooms allows".to_owned(), None)
-            }
-        };
-        MessageError { id: None, room: Some(name.to_owned()), code, message, hint }
+    fn no_room(&self, name: &str) -> MessageError {
+        let generation = self.parts.rooms.generation();
+        let nearest = generation.nearest(name).map(|nearest| format!("did you mean \"{nearest}\"?"));
+        MessageError {
+            id: None,
+            room: Some(name.to_owned()),
+            code: ErrorCode::UnknownRoom,
+            message: "no room has this name".to_owned(),
+            hint: nearest.or_else(|| Some("rooms are declared in broadcast.toml".to_owned())),
+        }
     }
 
     /// The shard's seat in a room, and the room's tail.
-    fn sit(&mut self, name: &str) -> Result<(u32, Tail), NoRoom> {
+    fn sit(&mut self, name: &str) -> Option<(u32, Tail)> {
         let vacant = self.seats.vacant_key() as u32;
         let (room, seat, tail) = self.parts.rooms.register(name, self.parts.index, vacant)?;
         if seat == vacant {
             self.seats.insert(Seat { room, views: SmallVec::new() });
         }
-        Ok((seat, tail))
+        Some((seat, tail))
     }
 
     fn find_view(&self, seat: u32, condition: Option<&Condition>) -> Option<u32> {

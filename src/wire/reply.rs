@@ -33,8 +33,6 @@ pub enum GapReason {
     EpochChanged,
     /// The client was too slow.
     SlowClient,
-    /// A limit.
-    Limit,
 }
 
 impl GapReason {
@@ -44,7 +42,6 @@ impl GapReason {
             GapReason::HistoryExpired => "history_expired",
             GapReason::EpochChanged => "epoch_changed",
             GapReason::SlowClient => "slow_client",
-            GapReason::Limit => "limit",
         }
     }
 }

@@ -7,10 +7,8 @@ use std::process::{Command, Stdio};
 
 /// A request that ends its connection, with a content length unless `headers` says otherwise.
 fn request(method: &str, target: &str, headers: &str, body: &str) -> String {
-    let length = match headers.contains("Content-Length") || headers.contains("Transfer-Encoding") {
-        true => String::new(),
-        false => format!("Content-Length: {}\r\n", body.len()),
-    };
+    let is_told = headers.contains("Content-Length") || headers.contains("Transfer-Encoding");
+    let length = if is_told { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let host = if headers.contains("Host:") { "" } else { "Host: localhost\r\n" };
     format!("{method} {target} HTTP/1.1\r\n{host}Connection: close\r\n{length}{headers}\r\n{body}")
 }
