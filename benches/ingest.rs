@@ -104,7 +104,7 @@ fn a_read_by_serde_json_alone(bencher: Bencher<'_, '_>) {
 /// with history. Nobody is subscribed.
 #[divan::bench(sample_count = 200, sample_size = 4)]
 fn a_read_into_rooms(bencher: Bencher<'_, '_>) {
-    let rooms = Rooms::new(&config(), Vec::new(), Arc::new(Metrics::new()));
+    let rooms = Rooms::new(&Arc::new(config()), Vec::new(), Arc::new(Metrics::new()));
     let mut publisher = Publisher::new(rooms);
     let (beside, read) = (Beside::default(), read());
     let mut scratch = Scratch::default();

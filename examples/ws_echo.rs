@@ -7,15 +7,14 @@
 //! thread for each connection keeps it short; the daemon's own shards are another matter.
 
 use broadcastd::config::{Config, ListenAddr, OriginPattern};
-use broadcastd::handshake::{Front, FrontConfig, FrontState};
+use broadcastd::handshake::{Front, FrontConfig, FrontState, NewListener};
+use broadcastd::http::{Asked, Reply};
 use broadcastd::limits::ClientCounter;
 use broadcastd::listen::Listener;
 use broadcastd::metrics::Metrics;
 use broadcastd::shard::{ClientSocket, NewClient};
 use broadcastd::wire::{FrameReader, Incoming, frame};
-use bytes::Bytes;
 use http_body_util::Full;
-use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use std::error::Error;
 use std::io::{Read, Write};
@@ -37,17 +36,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         Listener::bind("address", &ListenAddr::Tcp(address.parse()?)).map_err(|error| error.message)?;
     println!("ws://{}/ws", listener.addr());
     let (_trigger, shutdown) = broadcastd::shutdown::pair();
+    let (_removal, removed) = broadcastd::shutdown::pair();
     let front = Front::new(state, not_found, |client| {
         thread::spawn(move || echo(client));
     });
-    runtime.block_on(front.run(&listener, shutdown));
+    runtime.block_on(front.run(NewListener { listener, removed }, shutdown));
     Ok(())
 }
 
-fn not_found(_: &Parts) -> Response<Full<Bytes>> {
+fn not_found(_: Asked) -> Reply {
     let mut response = Response::new(Full::from("GET /ws\n"));
     *response.status_mut() = StatusCode::NOT_FOUND;
-    response
+    Box::pin(std::future::ready(response))
 }
 
 /// Echoes until either side closes. An error ends the connection, which is all that can be done about it.

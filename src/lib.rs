@@ -39,4 +39,6 @@ pub mod memory;
 pub mod metrics;
 pub mod origin;
 pub mod pattern;
+pub mod reload;
 pub mod shutdown;
+pub mod watch;

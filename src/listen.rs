@@ -6,10 +6,10 @@ mod unix;
 
 pub(crate) use stream::Loose;
 pub use stream::Stream;
-pub use unix::Pipe;
+pub use unix::{Pipe, Rights};
 
 use crate::config::ListenAddr;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -50,6 +50,10 @@ enum Accepting {
     Unix(tokio::net::UnixListener),
 }
 
+/// A hold of a listener's socket, where it is TCP: lets another be bound beside it.
+#[derive(Debug)]
+pub struct Handle(Option<std::net::TcpListener>);
+
 /// Where a listener really listens, with its real port: `127.0.0.1:9999`, `unix:/run/broadcastd/ingest.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BoundAddr {
@@ -74,9 +78,15 @@ impl Listener {
     /// Binds. Needs no runtime. A stale Unix socket file is replaced, a live one never, and no other file ever. A Unix
     /// socket is at no moment open to more than its `mode`.
     pub fn bind(key: &str, addr: &ListenAddr) -> Result<Listener, BindError> {
+        Listener::bind_beside(key, addr, &[])
+    }
+
+    /// Binds where listeners of this process may be in the way that are about to go: `0.0.0.0:9999` in place of
+    /// `127.0.0.1:9999`.
+    pub fn bind_beside(key: &str, addr: &ListenAddr, going: &[&Handle]) -> Result<Listener, BindError> {
         let (socket, addr) = match addr {
             ListenAddr::Tcp(addr) => {
-                let socket = bind_tcp(*addr).map_err(|error| tcp_error(key, *addr, &error))?;
+                let socket = bind_tcp_beside(*addr, going).map_err(|error| tcp_error(key, *addr, &error))?;
                 let real = socket.local_addr().map_err(|error| tcp_error(key, *addr, &error))?;
                 (Bound::Tcp(socket), BoundAddr::Tcp(real))
             }
@@ -91,6 +101,14 @@ impl Listener {
     /// Where it listens.
     pub fn addr(&self) -> BoundAddr {
         self.addr.clone()
+    }
+
+    /// Another hold of the same socket. It listens as long as one of them is there.
+    pub fn handle(&self) -> io::Result<Handle> {
+        Ok(match &self.socket {
+            Bound::Tcp(socket) => Handle(Some(socket.try_clone()?)),
+            Bound::Unix { .. } => Handle(None),
+        })
     }
 
     /// The next connection. Errors are counted in `errors` and waited out with a growing pause (a lack of descriptors
@@ -145,10 +163,32 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn bind_tcp(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// Binds; and where a socket of ours that is going has the port, beside it. Both allow it for that moment only, so that no
+/// other process can take a share of the port.
+fn bind_tcp_beside(addr: SocketAddr, going: &[&Handle]) -> io::Result<std::net::TcpListener> {
+    let has_port = |socket: &&std::net::TcpListener| {
+        addr.port() != 0 && socket.local_addr().is_ok_and(|local| local.port() == addr.port())
+    };
+    let beside: Vec<_> = going.iter().filter_map(|handle| handle.0.as_ref()).filter(has_port).collect();
+    if beside.is_empty() {
+        return bind_tcp(addr, false);
+    }
+    let share = |share| beside.iter().try_for_each(|socket| SockRef::from(*socket).set_reuse_port(share));
+    share(true)?;
+    let bound = bind_tcp(addr, true);
+    share(false)?;
+    let bound = bound?;
+    SockRef::from(&bound).set_reuse_port(false)?;
+    Ok(bound)
+}
+
+fn bind_tcp(addr: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for connections of the last life that are in TIME_WAIT.
     socket.set_reuse_address(true)?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     socket.listen(PENDING_CONNECTIONS)?;
@@ -172,6 +212,13 @@ fn tcp_error(key: &str, addr: SocketAddr, error: &io::Error) -> BindError {
         _ => (error.to_string(), None),
     };
     BindError { key: key.to_owned(), message: format!("cannot listen on {addr}: {reason}"), hint }
+}
+
+impl BindError {
+    /// An error that nothing more is known of.
+    pub fn other(key: &str, error: &io::Error) -> BindError {
+        BindError { key: key.to_owned(), message: format!("cannot listen: {error}"), hint: None }
+    }
 }
 
 impl fmt::Display for BindError {

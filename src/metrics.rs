@@ -88,11 +88,30 @@ pub struct Metrics {
     pub holds: Counter,
     /// Time shards spent waiting for rooms' locks, in nanoseconds.
     pub lock_wait_nanoseconds: Counter,
-    gaps: [Counter; 3],
-    gap_events: [Counter; 3],
+    gaps: [Counter; 4],
+    gap_events: [Counter; 4],
     closed: Vec<(u16, Counter)>,
     closed_other: Counter,
     refused: [Counter; 6],
+    /// `broadcastd_config_reloads_total`, by outcome: applied, unchanged, refused
+    reloads: [Counter; 3],
+    /// `broadcastd_config_last_reload_successful`: 1, or 0 while the newest configuration is refused.
+    reload_ok: Gauge,
+    /// `broadcastd_config_last_reload_success_timestamp_seconds`: when the configuration in force was read.
+    reload_at: Gauge,
+    /// `broadcastd_config_hash`: a number for what the configuration in force means.
+    config_hash: Gauge,
+}
+
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadResult {
+    /// In force.
+    Applied,
+    /// It means the same as what is in force.
+    Unchanged,
+    /// Wrong; what was in force stays.
+    Refused,
 }
 
 /// Close codes that have a series of their own.
@@ -108,7 +127,7 @@ impl Metrics {
 
     fn register(handle: PrometheusHandle) -> Metrics {
         let reason = |name: &'static str, reason: &'static str| counter!(name, "reason" => reason);
-        let gap_reasons = ["history_expired", "epoch_changed", "slow_client"];
+        let gap_reasons = ["history_expired", "epoch_changed", "slow_client", "room_closed"];
         let refusals = ["bad_request", "origin", "clients", "clients_per_ip", "handshakes", "timeout"];
         Metrics {
             handle,
@@ -153,6 +172,11 @@ impl Metrics {
                 .collect(),
             closed_other: counter!("broadcastd_clients_closed_total", "code" => "other"),
             refused: refusals.map(|name| reason("broadcastd_handshakes_refused_total", name)),
+            reloads: ["applied", "unchanged", "refused"]
+                .map(|outcome| counter!("broadcastd_config_reloads_total", "outcome" => outcome)),
+            reload_ok: gauge!("broadcastd_config_last_reload_successful"),
+            reload_at: gauge!("broadcastd_config_last_reload_success_timestamp_seconds"),
+            config_hash: gauge!("broadcastd_config_hash"),
         }
     }
 
@@ -178,6 +202,19 @@ impl Metrics {
         let counter =
             self.closed.iter().find(|(known, _)| *known == code).map_or(&self.closed_other, |(_, c)| c);
         counter.increment(1);
+    }
+
+    /// Notes the configuration in force, since when.
+    pub fn configured(&self, hash: u64, since_ms: u64) {
+        self.reload_ok.set(1.0);
+        self.reload_at.set(since_ms as f64 / 1000.0);
+        self.config_hash.set(hash as f64);
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, result: ReloadResult) {
+        self.reloads[result as usize].increment(1);
+        self.reload_ok.set(if result == ReloadResult::Refused { 0.0 } else { 1.0 });
     }
 
     /// Counts a refused handshake.

@@ -6,7 +6,7 @@
 
 use crate::config::OriginPattern;
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether a page of this `Origin` may connect. `null` (a sandboxed frame, a file) is covered by `*` alone.
 pub fn is_allowed(origin: &str, patterns: &[OriginPattern]) -> bool {
@@ -110,6 +110,17 @@ fn default_port(scheme: &str) -> Option<u16> {
 
 fn unbracketed(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Whether a `Host` header names this machine as it may be named: a loopback name or address, the address `local` that was
+/// connected to, or one of `hosts`. Any other may be a name that somebody made to point here (DNS rebinding), and what
+/// comes with it the request of a web page.
+pub fn is_own_host(host: &str, local: IpAddr, hosts: &[String]) -> bool {
+    let Some((name, _)) = split_port(host) else { return false };
+    let is_local = |ip: IpAddr| ip.to_canonical() == local.to_canonical();
+    is_loopback_name(name.strip_suffix('.').unwrap_or(name))
+        || name.parse().is_ok_and(is_local)
+        || hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

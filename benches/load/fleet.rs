@@ -142,8 +142,10 @@ impl Fleet {
         let now = Instant::now();
         let client = &mut self.clients[index];
         (client.rhythm, client.counted, client.asleep, client.credit) = (rhythm, counted, false, 0.0);
-        // Spread, so that no two wake together.
-        client.due = now + TICK.mul_f64((index % 97) as f64 / 97.0 * 4.0);
+        // Spread over a whole turn of the rhythm, so that no two wake together.
+        let turn = if let Rhythm::Bursts { awake, asleep } = rhythm { awake + asleep } else { 4 * TICK };
+        client.due = now + turn.mul_f64((index % 97) as f64 / 97.0);
+        client.asleep = matches!(rhythm, Rhythm::Bursts { .. });
         self.timed.retain(|timed| *timed != index);
         match rhythm {
             Rhythm::Always => self.read(index, usize::MAX),

@@ -45,6 +45,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Show the effective value of every key, and where it comes from
     Config(ConfigArgs),
+    /// Have a running daemon read its configuration anew, and say what came of it
+    Reload(ReloadArgs),
     /// Write a configuration to start from
     Init(InitArgs),
     /// Write a completion script for a shell
@@ -56,6 +58,8 @@ pub enum Command {
 #[command(after_long_help = "\
 On standard output, for scripts: a line `listening clients|admin|ingest ADDRESS` for each address with its real port, and
 then `ready`. Everything else goes to standard error.
+
+The configuration is followed while it runs: when its file changes, on SIGHUP, and with `broadcastd reload`.
 
 SIGTERM and SIGINT stop it: what was accepted is delivered within server.drain_timeout. A second signal ends it at once.")]
 pub struct ServeArgs {
@@ -92,6 +96,23 @@ pub struct ConfigArgs {
     /// Another value for a key of the configuration, as TOML; can be given many times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Arguments of `reload`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_long_help = "\
+The configuration is checked here first, and every problem reported; then the daemon is asked, which reads the file itself.
+Nothing is changed unless all of it can be. Exit codes: 0 applied or unchanged, 1 nobody answers, 78 refused.")]
+pub struct ReloadArgs {
+    /// Say only what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The configuration, which says where the daemon's operators connect to
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the daemon's operators connect to: HOST:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<String>,
 }
 
 /// Arguments of `init`.

@@ -2,10 +2,10 @@
 
 use super::args::CheckArgs;
 use super::serve::load;
-use crate::config::{Ack, Config, IngestAddr, IngestListenConfig, Loaded, RoomConfig, TestConfig, WhenFull};
+use crate::config::{Ack, IngestAddr, IngestListenConfig, Loaded, RoomConfig, WhenFull};
 use crate::config::{show_duration, show_size};
 use crate::error::Exit;
-use crate::route::{Beside, Outcome, Routes, Scratch};
+use crate::route::failed_tests;
 use std::fmt::Write;
 
 /// Checks a file. Problems and failed tests go to standard error.
@@ -112,49 +112,4 @@ fn show_room(room: &RoomConfig) -> String {
         let _ = write!(text, "; keeps {} events, {age}, {bytes}", history.events);
     }
     text
-}
-
-/// Runs every `[[test]]` through the routes of the first ingest listener. Returns a report for each that failed.
-pub fn failed_tests(config: &Config) -> Vec<String> {
-    let Some(listener) = config.ingest.listen.first() else { return Vec::new() };
-    let routes = Routes::compile(config, listener);
-    config.tests.iter().filter_map(|test| run_test(config, &routes, test).err()).collect()
-}
-
-fn run_test(config: &Config, routes: &Routes, test: &TestConfig) -> Result<(), String> {
-    let with = test.with.iter().map(|(name, value)| (name.clone(), value.clone().into()));
-    let beside = Beside::new(with.collect());
-    let mut scratch = Scratch::default();
-    let got = match routes.read(&mut scratch, test.line.as_bytes(), &beside, 0, || 0) {
-        Ok(Outcome::Event(_)) => Ok(()),
-        Ok(Outcome::Unrouted) => Err("no room took it".to_owned()),
-        Ok(Outcome::NameTooLong) => Err("its rooms' names are too long".to_owned()),
-        Err(rejection) => {
-            Err(format!("it was refused at column {}: {}", rejection.column, rejection.message))
-        }
-    };
-    let mut rooms: Vec<&str> = Vec::new();
-    if got.is_ok() {
-        rooms.extend(scratch.destinations.iter().map(|destination| {
-            let static_name = config.rooms[destination.room].name.source();
-            if destination.name.is_empty() { static_name } else { &scratch.text[destination.name.clone()] }
-        }));
-    }
-    let mut expected: Vec<&str> = test.rooms.iter().map(String::as_str).collect();
-    rooms.sort_unstable();
-    expected.sort_unstable();
-    if rooms == expected {
-        return Ok(());
-    }
-    let mut report = format!(
-        "test at line {} failed\n  line      {}\n  expected  {}",
-        test.at,
-        test.line,
-        expected.join(", ")
-    );
-    let _ = match got {
-        Ok(()) => write!(report, "\n  got       {}", rooms.join(", ")),
-        Err(reason) => write!(report, "\n  got       nothing: {reason}"),
-    };
-    Err(report)
 }

@@ -5,4 +5,5 @@ pub mod check;
 pub mod completions;
 pub mod config;
 pub mod init;
+pub mod reload;
 pub mod serve;

@@ -1,10 +1,11 @@
 //! `broadcastd serve`: bind, say where, run, drain.
 
 use super::args::ServeArgs;
-use crate::config::{Dirs, Input, Loaded};
-use crate::daemon::{Addrs, Daemon, Ended};
+use crate::config::{Dirs, Loaded};
+use crate::daemon::{Addrs, Daemon, Ended, Origin};
 use crate::error::Exit;
 use crate::listen::{BindError, BoundAddr};
+use crate::reload::{Cause, Handle};
 use crate::shutdown::{Trigger, pair};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::{self, IsTerminal, Write};
@@ -18,7 +19,8 @@ const SAMPLE: &str = r#"{"type":"agent_state","agentId":"42","status":"busy","re
 
 /// Runs the daemon until a signal.
 pub fn run(args: &ServeArgs) -> Exit {
-    let loaded = match load(args.config.clone(), &args.set) {
+    let origin = origin(args.config.clone(), &args.set);
+    let loaded = match load_from(&origin) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -26,11 +28,12 @@ pub fn run(args: &ServeArgs) -> Exit {
     let file = loaded.path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     allow_descriptors(loaded.config.limits.clients);
-    let daemon = match Daemon::bind(loaded.config, &loaded.dirs, args.stdin) {
+    let daemon = match Daemon::bind(loaded, origin, args.stdin) {
         Ok(daemon) => daemon,
         Err(errors) => return unbound(&errors),
     };
     let addrs = daemon.addrs();
+    let reload = daemon.reload_handle();
     let (stop, stops) = pair();
     let (ends, end) = std::sync::mpsc::sync_channel(2);
     let aborts = ends.clone();
@@ -38,7 +41,7 @@ pub fn run(args: &ServeArgs) -> Exit {
         // The other end is gone only when the process ends at once.
         let _ = ends.send(End::Stopped(daemon.run(stops)));
     });
-    if let Err(error) = daemon.and_then(|_| watch_signals(stop, aborts)) {
+    if let Err(error) = daemon.and_then(|_| watch_signals(stop, aborts, reload)) {
         tracing::error!(%error, "cannot start");
         return Exit::Runtime;
     }
@@ -61,10 +64,18 @@ enum End {
 
 /// Finds, reads and checks the configuration, or reports every problem.
 pub(super) fn load(file: Option<PathBuf>, set: &[String]) -> Result<Loaded, Exit> {
+    load_from(&origin(file, set))
+}
+
+/// Where the configuration comes from.
+fn origin(file: Option<PathBuf>, set: &[String]) -> Origin {
     let environment = |name: &str| std::env::var(name).ok();
     let dirs = Dirs::find(&environment, nix::unistd::getuid().as_raw());
-    let input = Input { file, set: set.to_vec(), environment: &environment, dirs };
-    input.load().map_err(|problems| {
+    Origin { file, set: set.to_vec(), dirs }
+}
+
+fn load_from(origin: &Origin) -> Result<Loaded, Exit> {
+    origin.load().map_err(|problems| {
         eprintln!("{}", problems.render(io::stderr().is_terminal()));
         Exit::Config
     })
@@ -147,15 +158,20 @@ fn announce(addrs: &Addrs) -> io::Result<()> {
     Ok(())
 }
 
-/// The first SIGTERM or SIGINT fires `stop`, the second ends the process.
-fn watch_signals(stop: Trigger, aborts: SyncSender<End>) -> io::Result<()> {
+/// The first SIGTERM or SIGINT fires `stop`, the second ends the process; SIGHUP reloads.
+fn watch_signals(stop: Trigger, aborts: SyncSender<End>, reload: Handle) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut interrupt) = {
+    let (mut terminate, mut interrupt, mut hangup) = {
         let _guard = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
     let watch = async move {
-        next(&mut terminate, &mut interrupt).await;
+        loop {
+            tokio::select! {
+                () = next(&mut terminate, &mut interrupt) => break,
+                _ = hangup.recv() => reload.ask(Cause::Signal),
+            }
+        }
         tracing::info!("stopping: what was accepted is delivered first; a second signal ends at once");
         stop.fire();
         next(&mut terminate, &mut interrupt).await;

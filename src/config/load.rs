@@ -31,6 +31,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file; none when the built-in configuration runs.
     pub path: Option<PathBuf>,
+    /// What was in it.
+    pub text: String,
     /// Where each key's value comes from that was given: a file and line, `--set`, an environment variable.
     pub origins: BTreeMap<String, String>,
     /// Where relative paths lie.
@@ -51,12 +53,18 @@ impl Input<'_> {
 
     /// Finds, reads and checks the configuration.
     pub fn load(&self) -> Result<Loaded, Problems> {
+        let (path, text) = self.read_text()?;
+        self.load_text(path, text)
+    }
+
+    /// Finds and reads the file; an empty text when there is none, and the built-in configuration runs.
+    pub fn read_text(&self) -> Result<(Option<PathBuf>, String), Problems> {
         let path = self.find();
         let text = match &path {
             None => String::new(),
             Some(path) => read(path)?,
         };
-        self.load_text(path, text)
+        Ok((path, text))
     }
 
     /// Checks a text that was read from `path`.
@@ -70,7 +78,7 @@ impl Input<'_> {
             overlay(&mut table, node::parse_set(index, source, self.environment, &mut problems));
         }
         let mut reader = Reader { problems, ..Reader::default() };
-        let config = self.read(&table, &mut reader, &sources);
+        let config = self.config_of(&table, &mut reader, &sources);
         if !reader.problems.is_empty() {
             let mut list: Vec<Problem> = reader.problems;
             list.sort_by_key(|problem| (problem.source, problem.span.start));
@@ -79,10 +87,11 @@ impl Input<'_> {
         }
         let origins =
             reader.given.iter().map(|(key, place)| (key.clone(), origin(&sources, place))).collect();
-        Ok(Loaded { config, path, origins, dirs: self.dirs.clone() })
+        let text = sources.swap_remove(0).text;
+        Ok(Loaded { config, path, text, origins, dirs: self.dirs.clone() })
     }
 
-    fn read(&self, table: &Table, reader: &mut Reader, sources: &[Source]) -> Config {
+    fn config_of(&self, table: &Table, reader: &mut Reader, sources: &[Source]) -> Config {
         let mut config = Config::built_in(&self.dirs.runtime);
         let mut top = Section::new("", table);
         let mut listened = Listened::new();

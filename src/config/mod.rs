@@ -18,6 +18,7 @@ mod units;
 pub use dirs::Dirs;
 pub use load::{Input, Loaded};
 pub use problem::{Problem, Problems, Source};
+pub(crate) use reader::join;
 pub use units::{parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size};
 
 use crate::pattern::{Condition, Path, Template, TypePattern};

@@ -57,6 +57,15 @@ impl Problems {
         out
     }
 
+    /// Where a problem is, as `FILE:LINE:COLUMN` (or `--set:…`); none for one without a place in a text.
+    pub fn place(&self, problem: &Problem) -> Option<String> {
+        let source = self.sources.get(problem.source)?;
+        let before = &source.text[..problem.span.start.min(source.text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Some(format!("{}:{line}:{column}", source.name))
+    }
+
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
         let title = Level::ERROR.primary_title(problem.message.as_str());
         let mut group = match self.sources.get(problem.source) {

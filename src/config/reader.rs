@@ -298,7 +298,7 @@ impl Reader {
 }
 
 /// A dotted path with a key added; a key that is no plain word is quoted.
-pub(super) fn join(path: &str, key: &str) -> String {
+pub(crate) fn join(path: &str, key: &str) -> String {
     let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     let key = if plain && !key.is_empty() { key.to_owned() } else { format!("\"{key}\"") };
     if path.is_empty() { key } else { format!("{path}.{key}") }

@@ -1,10 +1,12 @@
 //! Accepting connections, and what becomes of each.
 
 use super::address::forwarded;
+use super::control::NewListener;
 use super::refusal::Refusal;
 use super::request::check_request;
 use super::under_way::{Place, UnderWay};
 use crate::config::{LimitsConfig, OriginPattern, ServerConfig};
+use crate::http::{Asked, Reply};
 use crate::limits::{ClientCounter, ClientPermit};
 use crate::listen::{Listener, Stream};
 use crate::memory;
@@ -25,7 +27,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::future::ready;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -65,12 +66,19 @@ pub struct FrontState {
 
 /// The way in for the clients of a listener: see the module.
 ///
-/// `pages` answers what is not `GET /ws`, from the head of the request alone; `adopt` takes over a client. Both run on
-/// the runtime's thread and must not block. Cheap to clone when they are.
+/// `pages` answers what is not `GET /ws`; `adopt` takes over a client. Both run on the runtime's thread and must not block.
+/// Cheap to clone when they are.
 pub struct Front<P, A> {
     state: Arc<FrontState>,
     pages: P,
     adopt: A,
+}
+
+/// The two ends of a connection; none on a Unix socket.
+#[derive(Clone, Copy)]
+struct Ends {
+    peer: Option<IpAddr>,
+    local: Option<IpAddr>,
 }
 
 /// What `GET /ws` leaves for after the upgrade.
@@ -147,7 +155,7 @@ impl FrontState {
 
 impl<P, A> Front<P, A>
 where
-    P: Fn(&Parts) -> Response<Full<Bytes>> + Clone + Send + Sync + 'static,
+    P: Fn(Asked) -> Reply + Clone + Send + Sync + 'static,
     A: Fn(NewClient) + Clone + Send + Sync + 'static,
 {
     /// A front for one listener.
@@ -155,16 +163,18 @@ where
         Front { state, pages, adopt }
     }
 
-    /// Serves a listener until stopping begins; handshakes that are under way then are ended. Must run on a runtime
-    /// with one thread, as the listener asks.
-    pub async fn run(&self, listener: &Listener, mut shutdown: Shutdown) {
+    /// Serves a listener until stopping begins, which ends handshakes that are under way, or until it is removed, which does
+    /// not. Must run on a runtime with one thread, as the listener asks.
+    pub async fn run(self, new: NewListener, mut shutdown: Shutdown) {
+        let NewListener { listener, mut removed } = new;
         let mut handshakes = JoinSet::new();
         let mut since_quiet = 0;
         loop {
             tokio::select! {
-                () = shutdown.begun() => break,
+                () = shutdown.begun() => return handshakes.shutdown().await,
+                () = removed.begun() => break,
                 // Cancelled by a handshake's end: both waits start anew, and nothing was accepted yet.
-                stream = self.accept(listener) => {
+                stream = self.accept(&listener) => {
                     since_quiet += 1;
                     self.begin(&mut handshakes, stream);
                 }
@@ -175,6 +185,11 @@ where
                     memory::give_back();
                 }
             }
+        }
+        drop(listener);
+        tokio::select! {
+            () = shutdown.begun() => {}
+            () = async { while handshakes.join_next().await.is_some() {} } => {}
         }
         handshakes.shutdown().await;
     }
@@ -202,11 +217,13 @@ where
         let served = match stream {
             Stream::Tcp(stream, peer) => {
                 let peer = Some(peer.ip().to_canonical());
-                let serve = self.serve(stream, peer, |stream| stream.into_std().map(ClientSocket::Tcp));
+                let ends = Ends { peer, local: stream.local_addr().ok().map(|local| local.ip()) };
+                let serve = self.serve(stream, ends, |stream| stream.into_std().map(ClientSocket::Tcp));
                 tokio::time::timeout(deadline, serve).await
             }
             Stream::Unix(stream) => {
-                let serve = self.serve(stream, None, |stream| stream.into_std().map(ClientSocket::Unix));
+                let ends = Ends { peer: None, local: None };
+                let serve = self.serve(stream, ends, |stream| stream.into_std().map(ClientSocket::Unix));
                 tokio::time::timeout(deadline, serve).await
             }
         };
@@ -222,17 +239,17 @@ where
     async fn serve<S>(
         &self,
         stream: S,
-        peer: Option<IpAddr>,
+        ends: Ends,
         take: fn(S) -> std::io::Result<ClientSocket>,
     ) -> Option<NewClient>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let accepted = Mutex::new(None);
-        let service = service_fn(|request: Request<Incoming>| {
-            let (response, client) = self.answer(peer, request);
+        let service = service_fn(|request: Request<Incoming>| async {
+            let (response, client) = self.answer(ends, request).await;
             *accepted.lock().unwrap_or_else(PoisonError::into_inner) = client;
-            ready(Ok::<_, Infallible>(response))
+            Ok::<_, Infallible>(response)
         });
         let connection = http1::Builder::new()
             .max_buf_size(BUFFER_BYTES)
@@ -247,16 +264,16 @@ where
         take_over(accepted, take).await
     }
 
-    fn answer(
+    async fn answer(
         &self,
-        peer: Option<IpAddr>,
+        ends: Ends,
         request: Request<Incoming>,
     ) -> (Response<Full<Bytes>>, Option<Accepted>) {
         let (parts, body) = request.into_parts();
         if parts.uri.path() != "/ws" {
-            return (closing((self.pages)(&parts)), None);
+            return (closing((self.pages)(Asked { parts, body, local: ends.local }).await), None);
         }
-        match self.state.admit(peer, parts, body) {
+        match self.state.admit(ends.peer, parts, body) {
             Ok((response, accepted)) => (response, Some(accepted)),
             Err(refusal) => {
                 self.state.metrics.refused(refusal.reason);

@@ -2,14 +2,13 @@
 
 use super::{Front, FrontConfig, FrontState};
 use crate::config::{ClientLimits, Expose, IpNetwork, LimitsConfig, OriginPattern, Rate, ServerConfig};
+use crate::http::{Asked, Reply};
 use crate::limits::ClientCounter;
 use crate::listen::Stream;
 use crate::metrics::Metrics;
 use crate::shard::{ClientSocket, NewClient};
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use hyper::http::request::Parts;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -119,8 +118,8 @@ fn config() -> FrontConfig {
     }
 }
 
-fn page(parts: &Parts) -> Response<Full<Bytes>> {
-    Response::new(Full::from(format!("page of {}", parts.uri.path())))
+fn page(asked: Asked) -> Reply {
+    Box::pin(async move { Response::new(Full::from(format!("page of {}", asked.parts.uri.path()))) })
 }
 
 async fn read_head(client: &mut (impl AsyncReadExt + Unpin)) -> String {

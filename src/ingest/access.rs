@@ -3,12 +3,10 @@
 //! A web page must not post events unless its origin is allowed: neither by a cross-origin request, which has an
 //! `Origin`, nor by a name that was made to point here (DNS rebinding), which is the request's `Host`.
 
+use crate::config::OriginPattern;
+use crate::origin::{is_allowed, is_own_host};
 use hyper::StatusCode;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-
-/// Whether a web page's origin (`https://app.example.org`) may post events.
-pub type OriginRule = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+use std::net::SocketAddr;
 
 /// Content types that a page can only send after the browser has asked us (CORS preflight), and what they hold.
 const LINES: [&str; 4] =
@@ -40,12 +38,7 @@ pub(super) fn check_host(host: Option<&str>, local: SocketAddr, hosts: &[String]
     let Some(host) = host else {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_request", "there is no Host"));
     };
-    let name = without_port(host);
-    let is_known = match name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(ip) => ip.is_loopback() || ip.to_canonical() == local.ip().to_canonical(),
-        Err(_) => is_loopback_name(name),
-    };
-    if is_known || hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+    if is_own_host(host, local.ip(), hosts) {
         return Ok(());
     }
     let message = format!("Host is {host:?}, which is neither loopback nor this listener's address");
@@ -57,9 +50,9 @@ pub(super) fn check_host(host: Option<&str>, local: SocketAddr, hosts: &[String]
 pub(super) fn check_origin(
     origin: &str,
     content_type: Option<&str>,
-    rule: &OriginRule,
+    allowed: &[OriginPattern],
 ) -> Result<(), Refusal> {
-    if !rule(origin) {
+    if !is_allowed(origin, allowed) {
         let message = format!("pages of {origin} may not post events");
         return Err(Refusal::new(StatusCode::FORBIDDEN, "bad_origin", message)
             .hint("send events from a backend, or add the origin to server.allowed_origins"));
@@ -98,22 +91,6 @@ pub(super) fn is_lines(content_type: Option<&str>) -> bool {
 /// A content type without its parameters, in lower case.
 fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(colon)
-            if !host.ends_with(']') && host[colon + 1..].bytes().all(|byte| byte.is_ascii_digit()) =>
-        {
-            &host[..colon]
-        }
-        _ => host,
-    }
-}
-
-fn is_loopback_name(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost")
 }
 
 #[cfg(test)]
@@ -160,7 +137,7 @@ mod tests {
     #[test]
     fn a_page_needs_an_allowed_origin_and_a_content_type_that_browsers_ask_about() {
         #[track_caller]
-        fn check(rule: &OriginRule, origin: &str, content_type: Option<&str>, status: Option<u16>) {
+        fn check(rule: &[OriginPattern], origin: &str, content_type: Option<&str>, status: Option<u16>) {
             let checked = check_origin(origin, content_type, rule);
             assert_eq!(
                 checked.err().map(|refusal| refusal.status.as_u16()),
@@ -168,7 +145,7 @@ mod tests {
                 "{origin} {content_type:?}"
             );
         }
-        let rule: OriginRule = Arc::new(|origin| origin == "http://localhost:3000");
+        let rule = [OriginPattern::Local];
         let ours = "http://localhost:3000";
         check(&rule, ours, Some("application/json"), None);
         check(&rule, ours, Some("Application/X-NDJSON; charset=utf-8"), None);

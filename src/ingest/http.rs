@@ -18,7 +18,7 @@ mod response;
 use super::access::{Refusal, check_body, check_host, check_origin, is_lines};
 use super::body::{Body, Piece};
 use super::producer::{Producer, too_long};
-use super::shared::Shared;
+use super::shared::{Shared, Slot};
 use super::values::Value;
 use crate::config::WhenFull;
 use crate::listen::Stream;
@@ -51,7 +51,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub(super) struct Opened {
     pub(super) shared: Rc<Shared>,
     pub(super) stream: Stream,
-    pub(super) listener: usize,
+    pub(super) listener: Slot,
     /// What has been read from it.
     pub(super) read: Vec<u8>,
     /// Whom the log names.
@@ -61,7 +61,7 @@ pub(super) struct Opened {
 /// What the requests of one connection share.
 struct Connection {
     shared: Rc<Shared>,
-    listener: usize,
+    listener: Slot,
     name: String,
     /// The address that was connected to; none on a Unix socket, where any `Host` is fine.
     local: Option<SocketAddr>,
@@ -141,7 +141,7 @@ impl Connection {
 
     /// Everything that can be said before the body is read. Returns the fields beside the events.
     fn check(&self, request: &Request<Incoming>, origin: Option<&str>) -> Result<Beside, Refusal> {
-        let settings = &self.shared.settings;
+        let settings = self.shared.settings();
         if self.is_tcp {
             // A socket whose address cannot be had is gone.
             let local = self.local.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -153,7 +153,7 @@ impl Connection {
         if let Some(origin) = origin {
             // A preflight has no body, and tells the type of the one to come elsewhere.
             let content_type = if is_preflight { Some("application/json") } else { content_type };
-            check_origin(origin, content_type, &settings.origin_rule)?;
+            check_origin(origin, content_type, &settings.origins)?;
         }
         if request.uri().path() != EVENTS {
             let message = format!("there is nothing at {}", request.uri().path());
@@ -179,13 +179,12 @@ impl Connection {
     async fn take_body(&self, request: Request<Incoming>, beside: Beside) -> Answer {
         let is_lines = is_lines(header(&request, &CONTENT_TYPE));
         let mut events = Events {
-            body: Body::new(self.shared.settings.max_event_size, is_lines),
+            body: Body::new(self.shared.settings().max_event_size, is_lines),
             producer: Producer::new(self.name.clone(), beside, true),
             connection: self,
             is_shedding: false,
         };
-        let when_full = self.shared.settings.listeners[self.listener].when_full;
-        let received = self.receive(&mut events, request.into_body(), when_full).await;
+        let received = self.receive(&mut events, request.into_body()).await;
         self.shared.metrics.ingest_answers_dropped.increment(events.producer.dropped);
         events.producer.log_rest();
         match received {
@@ -194,14 +193,9 @@ impl Connection {
         }
     }
 
-    async fn receive(
-        &self,
-        events: &mut Events<'_>,
-        mut incoming: Incoming,
-        when_full: WhenFull,
-    ) -> Received {
+    async fn receive(&self, events: &mut Events<'_>, mut incoming: Incoming) -> Received {
         loop {
-            self.shared.gate.open(when_full).await;
+            self.shared.gate.open(self.shared.when_full(&self.listener)).await;
             let frame = match tokio::time::timeout(BODY_TIMEOUT, incoming.frame()).await {
                 Err(_) => return Received::TimedOut,
                 Ok(None) => break,
@@ -213,7 +207,7 @@ impl Connection {
                 }
             };
             let Ok(chunk) = frame.into_data() else { continue };
-            self.shared.gate.open(when_full).await;
+            self.shared.gate.open(self.shared.when_full(&self.listener)).await;
             self.under_way.set(self.under_way.get().map(|bytes| bytes + chunk.len()));
             events.take(&chunk);
             tokio::task::yield_now().await;
@@ -250,11 +244,11 @@ impl Events<'_> {
 
     fn read(&mut self, bytes: usize, cut: impl FnOnce(&mut Body, &mut dyn FnMut(Piece<'_>))) {
         let shared = &self.connection.shared;
-        let when_full = shared.settings.listeners[self.connection.listener].when_full;
+        let when_full = shared.when_full(&self.connection.listener);
         self.is_shedding |= when_full == WhenFull::Shed && shared.gate.is_full();
-        let max = shared.settings.max_event_size;
+        let max = shared.settings().max_event_size;
         let mut intake = shared.intake.borrow_mut();
-        let mut reading = intake.begin(self.connection.listener, when_full, bytes);
+        let mut reading = intake.begin(self.connection.listener.index(), when_full, bytes);
         reading.shed_all(self.is_shedding);
         let producer = &mut self.producer;
         cut(&mut self.body, &mut |piece| match piece {

@@ -34,6 +34,11 @@ impl Splitter {
         Splitter { carry: Vec::new(), line: 1, skipping: false, max }
     }
 
+    /// Sets how long a line may be, from the current one on.
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     /// Hands out the lines that end in this read, with their numbers, and keeps the rest. Allocates for a line that is
     /// spread over reads only, and holds no more than one line may have.
     pub(super) fn feed(&mut self, read: &[u8], mut sink: impl FnMut(u64, Line<'_>)) {

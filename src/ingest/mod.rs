@@ -8,6 +8,7 @@
 mod access;
 mod answers;
 mod body;
+mod control;
 #[cfg(test)]
 mod gathered;
 mod http;
@@ -23,15 +24,14 @@ mod tests;
 mod thread;
 mod values;
 
-pub use access::OriginRule;
+pub use control::{Control, Planned};
 pub use shared::Drained;
 
-use crate::config::{IngestAddr, IngestConfig, ListenAddr};
-use crate::listen::{BindError, BoundAddr, Listener, Pipe};
+use crate::config::{Config, IngestAddr, IngestListenConfig, ListenAddr};
+use crate::listen::{BindError, BoundAddr, Handle, Listener, Pipe};
 use crate::metrics::Metrics;
 use crate::room::Rooms;
 use crate::shutdown::Shutdown;
-use shared::{Permits, Settings};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,11 +39,12 @@ use tokio::sync::oneshot;
 
 /// Every ingest listener, bound.
 pub struct Ingest {
-    config: IngestConfig,
+    config: Arc<Config>,
     sources: Vec<Source>,
 }
 
-/// Where producers come from, in the order of the configuration.
+/// Where producers come from.
+#[derive(Debug)]
 enum Source {
     Listener(Listener),
     Pipe(Pipe),
@@ -60,10 +61,6 @@ pub struct Wiring {
     pub shutdown: Shutdown,
     /// How long after that producers may go on.
     pub patience: Duration,
-    /// Which web pages may post events.
-    pub origin_rule: OriginRule,
-    /// Host names, without port and in any case, that requests may come to beside loopback and the listener's address.
-    pub hosts: Vec<String>,
 }
 
 /// Ingest at work. Must be joined.
@@ -76,51 +73,59 @@ pub struct Running {
 impl Ingest {
     /// Binds every listener of the configuration, or says everything that cannot be bound. Needs no runtime; nothing is
     /// accepted yet, but connections wait from now on.
-    pub fn bind(config: &IngestConfig) -> Result<Ingest, Vec<BindError>> {
+    pub fn bind(config: &Arc<Config>) -> Result<Ingest, Vec<BindError>> {
         let mut errors = Vec::new();
         let mut sources = Vec::new();
-        for (index, listener) in config.listen.iter().enumerate() {
-            let key = format!("ingest.listen[{index}]");
-            let source = match &listener.addr {
-                IngestAddr::Tcp(addr) => Listener::bind(&key, &ListenAddr::Tcp(*addr)).map(Source::Listener),
-                IngestAddr::Unix(addr) => {
-                    Listener::bind(&key, &ListenAddr::Unix(addr.clone())).map(Source::Listener)
-                }
-                IngestAddr::Fifo(addr) => Pipe::bind(&key, addr).map(Source::Pipe),
-                IngestAddr::Stdin => Ok(Source::Stdin),
-            };
-            match source {
+        for (index, listener) in config.ingest.listen.iter().enumerate() {
+            match Source::bind(&format!("ingest.listen[{index}]"), listener, &[]) {
                 Ok(source) => sources.push(source),
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(Ingest { config: config.clone(), sources }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Ingest { config: Arc::clone(config), sources }) } else { Err(errors) }
     }
 
     /// Where producers write, by the listeners' places in the configuration; none for standard input.
     pub fn addrs(&self) -> Vec<Option<BoundAddr>> {
-        let addr = |source: &Source| match source {
+        self.sources.iter().map(Source::addr).collect()
+    }
+
+    /// Starts the threads, as many as the configuration says, and returns them and the way to change what they listen on.
+    /// Fails if the system gives no thread or poll instance.
+    pub fn spawn(self, wiring: &Wiring) -> io::Result<(Running, Control)> {
+        Control::start(&self.config, self.sources, wiring)
+    }
+}
+
+impl Source {
+    /// Binds; where a listener that is going has the port, beside it.
+    fn bind(key: &str, listener: &IngestListenConfig, going: &[&Handle]) -> Result<Source, BindError> {
+        match &listener.addr {
+            IngestAddr::Tcp(addr) => {
+                Listener::bind_beside(key, &ListenAddr::Tcp(*addr), going).map(Source::Listener)
+            }
+            IngestAddr::Unix(addr) => {
+                Listener::bind(key, &ListenAddr::Unix(addr.clone())).map(Source::Listener)
+            }
+            IngestAddr::Fifo(addr) => Pipe::bind(key, addr).map(Source::Pipe),
+            IngestAddr::Stdin => Ok(Source::Stdin),
+        }
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        match self {
+            // Without it nothing can be bound beside the listener, which is no reason not to listen.
+            Source::Listener(listener) => listener.handle().ok(),
+            Source::Pipe(_) | Source::Stdin => None,
+        }
+    }
+
+    fn addr(&self) -> Option<BoundAddr> {
+        match self {
             Source::Listener(listener) => Some(listener.addr()),
             Source::Pipe(pipe) => Some(BoundAddr::Unix(pipe.path().to_owned())),
             Source::Stdin => None,
-        };
-        self.sources.iter().map(addr).collect()
-    }
-
-    /// Starts the threads, as many as the configuration says. Fails if the system gives no thread or poll instance.
-    pub fn spawn(self, wiring: &Wiring) -> io::Result<Running> {
-        let settings = Arc::new(Settings {
-            listeners: self.config.listen.clone(),
-            max_event_size: self.config.max_event_size,
-            origin_rule: wiring.origin_rule.clone(),
-            hosts: wiring.hosts.clone(),
-        });
-        let permits = Permits::new(self.config.connections, wiring.metrics.clone());
-        let (stdin_tx, stdin_ended) = oneshot::channel();
-        let has_stdin = self.sources.iter().any(|source| matches!(source, Source::Stdin));
-        let threads =
-            thread::spawn(self.config.threads.max(1), self.sources, wiring, &settings, &permits, stdin_tx)?;
-        Ok(Running { threads, stdin_ended: has_stdin.then_some(stdin_ended) })
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Producers without a connection: a named pipe, standard input. They get no answers; refused lines are logged.
 
-use super::lines::Splitter;
+use super::lines::{Line, Splitter};
 use super::producer::Producer;
-use super::shared::Shared;
+use super::shared::{Shared, Slot};
 use crate::route::Beside;
+use crate::shutdown::Shutdown;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
@@ -25,19 +26,31 @@ const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// A stream of lines that comes through no connection.
 struct Piped {
     shared: Rc<Shared>,
-    listener: usize,
+    listener: Slot,
     splitter: Splitter,
     producer: Producer,
 }
 
-/// Reads a named pipe until the daemon stops, and then what is in it.
-pub(super) async fn read_fifo(shared: Rc<Shared>, receiver: Receiver, listener: usize, name: String) {
+/// Reads a named pipe until the daemon stops or the pipe is no longer configured, and then what is in it.
+pub(super) async fn read_fifo(
+    shared: Rc<Shared>,
+    receiver: Receiver,
+    listener: Slot,
+    name: String,
+    removed: Shutdown,
+) {
     let mut piped = Piped::new(&shared, listener, name);
-    let when_full = shared.settings.listeners[listener].when_full;
-    let mut begun = pin!(shared.stop.begun());
+    let mut begun = pin!(async {
+        let mut removed = removed.clone();
+        tokio::select! {
+            () = shared.stop.begun() => {}
+            () = removed.begun() => {}
+        }
+    });
     let mut cut = pin!(shared.stop.cut());
     loop {
-        let stopping = shared.stop.has_begun();
+        let stopping = shared.stop.has_begun() || removed.has_begun();
+        let when_full = shared.when_full(&piped.listener);
         tokio::select! {
             biased;
             () = &mut cut => return piped.cut_off(),
@@ -84,9 +97,8 @@ fn has_input(descriptor: &impl AsFd) -> bool {
 }
 
 /// Reads standard input to its end, or until the daemon stops and nothing more is in it.
-pub(super) async fn read_stdin(shared: Rc<Shared>, mut input: Input, listener: usize) {
+pub(super) async fn read_stdin(shared: Rc<Shared>, mut input: Input, listener: Slot) {
     let mut piped = Piped::new(&shared, listener, "stdin".to_owned());
-    let when_full = shared.settings.listeners[listener].when_full;
     let mut begun = pin!(shared.stop.begun());
     let mut cut = pin!(shared.stop.cut());
     loop {
@@ -96,6 +108,7 @@ pub(super) async fn read_stdin(shared: Rc<Shared>, mut input: Input, listener: u
             () = &mut begun, if input.wake.is_some() => input.wake = None,
             chunk = input.chunks.recv() => {
                 let Some(chunk) = chunk else { break };
+                let when_full = shared.when_full(&piped.listener);
                 tokio::select! {
                     biased;
                     () = &mut cut => return piped.cut_off(),
@@ -176,8 +189,8 @@ fn read_to_end(
 }
 
 impl Piped {
-    fn new(shared: &Rc<Shared>, listener: usize, name: String) -> Piped {
-        let splitter = Splitter::new(shared.settings.max_event_size);
+    fn new(shared: &Rc<Shared>, listener: Slot, name: String) -> Piped {
+        let splitter = Splitter::new(shared.settings().max_event_size);
         Piped {
             shared: shared.clone(),
             listener,
@@ -187,24 +200,23 @@ impl Piped {
     }
 
     fn take(&mut self, read: &[u8]) {
-        let config = &self.shared.settings.listeners[self.listener];
-        let max = self.shared.settings.max_event_size;
-        let mut intake = self.shared.intake.borrow_mut();
-        let mut reading = intake.begin(self.listener, config.when_full, read.len());
-        let producer = &mut self.producer;
-        self.splitter.feed(read, |number, line| producer.take_line(&mut reading, number, line, max));
-        reading.commit();
+        self.process(read.len(), |splitter, sink| splitter.feed(read, sink));
     }
 
     fn end(&mut self) {
-        let config = &self.shared.settings.listeners[self.listener];
-        let max = self.shared.settings.max_event_size;
-        let mut intake = self.shared.intake.borrow_mut();
-        let mut reading = intake.begin(self.listener, config.when_full, 0);
-        let producer = &mut self.producer;
-        self.splitter.finish(|number, line| producer.take_line(&mut reading, number, line, max));
-        reading.commit();
+        self.process(0, |splitter, sink| splitter.finish(sink));
         self.producer.log_rest();
+    }
+
+    fn process(&mut self, bytes: usize, cut: impl FnOnce(&mut Splitter, &mut dyn FnMut(u64, Line<'_>))) {
+        let shared = self.shared.clone();
+        let max = shared.settings().max_event_size;
+        let mut intake = shared.intake.borrow_mut();
+        let mut reading = intake.begin(self.listener.index(), shared.when_full(&self.listener), bytes);
+        let producer = &mut self.producer;
+        self.splitter.set_max(max);
+        cut(&mut self.splitter, &mut |number, line| producer.take_line(&mut reading, number, line, max));
+        reading.commit();
     }
 
     fn cut_off(&mut self) {

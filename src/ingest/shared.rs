@@ -1,10 +1,10 @@
 //! What the producers of one thread share.
 
-use super::access::OriginRule;
 use super::intake::{Gate, Intake};
-use crate::config::IngestListenConfig;
+use crate::config::{IngestListenConfig, OriginPattern, WhenFull};
 use crate::metrics::Metrics;
 use crate::shutdown::Shutdown;
+use arc_swap::{ArcSwap, Guard};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,21 +15,21 @@ use tokio::time::Instant;
 /// for many, and well within a core's second-level cache.
 const READ_BYTES: usize = 64 * 1024;
 
-/// What does not change while the daemon runs.
+/// What of the configuration in force concerns producers, beside routes. Replaced as a whole by a reload.
 pub(super) struct Settings {
-    /// The listeners, by their place in the configuration.
+    /// The listeners, by their slots.
     pub(super) listeners: Vec<IngestListenConfig>,
     /// Longest event in bytes.
     pub(super) max_event_size: usize,
     /// Which web pages may post events.
-    pub(super) origin_rule: OriginRule,
+    pub(super) origins: Vec<OriginPattern>,
     /// Names beside loopback that requests may come to.
     pub(super) hosts: Vec<String>,
 }
 
 /// What the tasks of one thread share. No borrow of a cell is held across an await.
 pub(super) struct Shared {
-    pub(super) settings: Arc<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
     pub(super) intake: RefCell<Intake>,
     /// What every read goes into; a producer keeps only the rest of its last line.
     pub(super) buffer: RefCell<Box<[u8]>>,
@@ -58,10 +58,31 @@ pub(super) struct Stop {
     deadline: Cell<Option<Instant>>,
 }
 
+/// A listener's place among the settings and routes of every generation. Held by whoever reads what came through it: its
+/// slot is given to another listener only when nobody holds it any more.
+#[derive(Clone, Debug)]
+pub(super) struct Slot(Arc<usize>);
+
+impl Slot {
+    pub(super) fn new(index: usize) -> Slot {
+        Slot(Arc::new(index))
+    }
+
+    pub(super) fn index(&self) -> usize {
+        *self.0
+    }
+
+    /// Whether somebody else holds it.
+    pub(super) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
 /// Counts producers connected, over all threads.
 pub(super) struct Permits {
     connected: AtomicUsize,
-    most: usize,
+    /// `ingest.connections`.
+    most: AtomicUsize,
     metrics: Arc<Metrics>,
 }
 
@@ -73,7 +94,7 @@ pub(super) struct Permit {
 
 impl Shared {
     pub(super) fn new(
-        settings: Arc<Settings>,
+        settings: Arc<ArcSwap<Settings>>,
         intake: Intake,
         gate: Gate,
         metrics: Arc<Metrics>,
@@ -88,6 +109,16 @@ impl Shared {
             stop,
             drained: Cell::default(),
         }
+    }
+
+    /// The settings in force. Not to be held across a wait.
+    pub(super) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// What a listener in a slot does while the backlog is full.
+    pub(super) fn when_full(&self, listener: &Slot) -> WhenFull {
+        self.settings().listeners[listener.index()].when_full
     }
 
     /// Counts a producer that is cut off, and what it had begun.
@@ -137,12 +168,17 @@ impl Stop {
 
 impl Permits {
     pub(super) fn new(most: usize, metrics: Arc<Metrics>) -> Arc<Permits> {
-        Arc::new(Permits { connected: AtomicUsize::new(0), most, metrics })
+        Arc::new(Permits { connected: AtomicUsize::new(0), most: AtomicUsize::new(most), metrics })
+    }
+
+    /// Sets how many there may be. Those beyond stay.
+    pub(super) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// Takes a place, for a thread whose producers `load` counts. None, and counted, when all are taken.
     pub(super) fn admit(self: &Arc<Self>, load: &Arc<AtomicUsize>) -> Option<Permit> {
-        if self.connected.fetch_add(1, Ordering::Relaxed) >= self.most {
+        if self.connected.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
             self.connected.fetch_sub(1, Ordering::Relaxed);
             self.metrics.producers_refused.increment(1);
             return None;

@@ -5,11 +5,11 @@
 
 use super::answers::Answers;
 use super::http;
-use super::lines::Splitter;
+use super::lines::{Line, Splitter};
 use super::opening::{self, Kind};
 use super::producer::Producer;
-use super::shared::{Permit, Shared};
-use crate::config::{Ack, IngestListenConfig};
+use super::shared::{Permit, Shared, Slot};
+use crate::config::Ack;
 use crate::listen::Stream;
 use crate::route::Beside;
 use std::io::{self, ErrorKind};
@@ -22,15 +22,16 @@ use tokio::io::Interest;
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
 
 /// Serves a connection to its end.
-pub(super) async fn serve(shared: Rc<Shared>, stream: Stream, listener: usize, permit: Permit) {
+pub(super) async fn serve(shared: Rc<Shared>, stream: Stream, listener: Slot, permit: Permit) {
     let name = match stream.peer() {
         Some(peer) => peer.to_string(),
         None => "unix".to_owned(),
     };
-    let ack = shared.settings.listeners[listener].ack;
+    let ack = shared.settings().listeners[listener.index()].ack;
+    let max_event_size = shared.settings().max_event_size;
     let raw = Raw {
         opening: Some(Vec::new()),
-        splitter: Splitter::new(shared.settings.max_event_size),
+        splitter: Splitter::new(max_event_size),
         answers: Answers::new(ack, stream.peer().is_some()),
         producer: Producer::new(name, Beside::default(), ack != Ack::None),
         half_closed: false,
@@ -49,7 +50,7 @@ pub(super) async fn serve(shared: Rc<Shared>, stream: Stream, listener: usize, p
 struct Raw {
     shared: Rc<Shared>,
     stream: Stream,
-    listener: usize,
+    listener: Slot,
     /// What has arrived while it is not known whether it is HTTP.
     opening: Option<Vec<u8>>,
     splitter: Splitter,
@@ -72,7 +73,6 @@ impl Raw {
     /// Reads to the end. Returns the connection if it is HTTP.
     async fn run(mut self) -> Option<http::Opened> {
         let shared = self.shared.clone();
-        let when_full = self.config().when_full;
         let mut begun = pin!(shared.stop.begun());
         let mut cut = pin!(shared.stop.cut());
         loop {
@@ -96,7 +96,7 @@ impl Raw {
             tokio::select! {
                 biased;
                 () = &mut cut => return self.cut_off(),
-                () = shared.gate.open(when_full) => {}
+                () = shared.gate.open(shared.when_full(&self.listener)) => {}
             }
             // From here to the commit nothing waits: what is read is published.
             match self.read() {
@@ -124,10 +124,6 @@ impl Raw {
         }
         self.close();
         None
-    }
-
-    fn config(&self) -> &IngestListenConfig {
-        &self.shared.settings.listeners[self.listener]
     }
 
     fn read(&mut self) -> Next {
@@ -162,14 +158,7 @@ impl Raw {
 
     /// Processes one read.
     fn take(&mut self, read: &[u8]) {
-        let shared = self.shared.clone();
-        let mut intake = shared.intake.borrow_mut();
-        let mut reading = intake.begin(self.listener, self.config().when_full, read.len());
-        let max = shared.settings.max_event_size;
-        let producer = &mut self.producer;
-        self.splitter.feed(read, |number, line| producer.take_line(&mut reading, number, line, max));
-        reading.commit();
-        self.tell();
+        self.process(read.len(), |splitter, sink| splitter.feed(read, sink));
     }
 
     /// The producer has ended its stream, maybe within a line.
@@ -177,15 +166,20 @@ impl Raw {
         if let Some(seen) = self.opening.take() {
             self.take(&seen);
         }
+        self.process(0, |splitter, sink| splitter.finish(sink));
+        self.answers.end(self.producer.totals);
+    }
+
+    fn process(&mut self, bytes: usize, cut: impl FnOnce(&mut Splitter, &mut dyn FnMut(u64, Line<'_>))) {
         let shared = self.shared.clone();
+        let max = shared.settings().max_event_size;
         let mut intake = shared.intake.borrow_mut();
-        let mut reading = intake.begin(self.listener, self.config().when_full, 0);
-        let max = shared.settings.max_event_size;
+        let mut reading = intake.begin(self.listener.index(), shared.when_full(&self.listener), bytes);
         let producer = &mut self.producer;
-        self.splitter.finish(|number, line| producer.take_line(&mut reading, number, line, max));
+        self.splitter.set_max(max);
+        cut(&mut self.splitter, &mut |number, line| producer.take_line(&mut reading, number, line, max));
         reading.commit();
         self.tell();
-        self.answers.end(self.producer.totals);
     }
 
     /// Hands the errors of a read on.

@@ -5,12 +5,13 @@ mod http;
 use super::gathered::{Gathered, listener};
 use super::intake::{Gate, Intake};
 use super::pipe::{self, Input};
-use super::shared::{Drained, Permits, Settings, Shared, Stop};
+use super::shared::{Drained, Permits, Settings, Shared, Slot, Stop};
 use super::thread;
-use crate::config::{Ack, IngestAddr, ListenAddr, UnixAddr, WhenFull};
+use crate::config::{Ack, IngestAddr, ListenAddr, OriginPattern, UnixAddr, WhenFull};
 use crate::listen::{BoundAddr, Listener, Pipe};
 use crate::metrics::Metrics;
 use crate::shutdown::{self, Trigger};
+use arc_swap::ArcSwap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -45,6 +46,8 @@ struct Bench {
     metrics: Arc<Metrics>,
     shared: Rc<Shared>,
     serving: JoinHandle<()>,
+    /// Dropped with the bench, which ends accepting.
+    _removed: Trigger,
     _folder: tempfile::TempDir,
 }
 
@@ -63,13 +66,13 @@ fn shared(setup: &Setup, addr: IngestAddr, list: &Arc<Gathered>) -> (Trigger, Rc
     let settings = Settings {
         listeners: vec![listener(addr, setup.ack, setup.when_full)],
         max_event_size: MAX_EVENT_SIZE,
-        origin_rule: Arc::new(|origin| origin == "http://localhost:3000"),
+        origins: vec![OriginPattern::Local],
         hosts: vec!["events.example.org".to_owned()],
     };
     let intake = Intake::gathering(list.clone(), metrics.clone());
     let stop = Stop::new(shutdown, setup.patience);
     let gate = Gate::Gathered(list.clone());
-    (trigger, Rc::new(Shared::new(Arc::new(settings), intake, gate, metrics, stop)))
+    (trigger, Rc::new(Shared::new(Arc::new(ArcSwap::from_pointee(settings)), intake, gate, metrics, stop)))
 }
 
 impl Bench {
@@ -88,10 +91,12 @@ impl Bench {
         let (door, arrivals) = thread::door();
         let permits = Permits::new(CONNECTIONS, metrics.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn_local(thread::accept(shared.clone(), listener, 0, vec![door], permits));
+        let (removed, removal) = shutdown::pair();
+        let slot = Slot::new(0);
+        tasks.spawn_local(thread::accept(shared.clone(), listener, slot, removal, vec![door], permits));
         let served = shared.clone();
         let serving = tokio::task::spawn_local(async move { thread::serve(&served, arrivals, tasks).await });
-        Bench { list, addr, trigger, metrics, shared, serving, _folder: folder }
+        Bench { list, addr, trigger, metrics, shared, serving, _removed: removed, _folder: folder }
     }
 
     async fn tcp(&self) -> TcpStream {
@@ -153,8 +158,12 @@ fn an_idle_producer_costs_little() {
         let (stream, _peer) = UnixStream::pair().unwrap();
         let permits = Permits::new(1, bench.metrics.clone());
         let permit = permits.admit(&Arc::default()).unwrap();
-        let serving =
-            super::stream::serve(bench.shared.clone(), crate::listen::Stream::Unix(stream), 0, permit);
+        let serving = super::stream::serve(
+            bench.shared.clone(),
+            crate::listen::Stream::Unix(stream),
+            Slot::new(0),
+            permit,
+        );
         let bytes = std::mem::size_of_val(&serving);
         assert!(bytes <= 2048, "{bytes}");
     });
@@ -167,7 +176,9 @@ fn a_connection_is_handed_to_the_thread_with_the_fewest_producers() {
         let BoundAddr::Tcp(addr) = listener.addr() else { panic!("{}", listener.addr()) };
         let ((here, mut arrivals), (there, arrivals_there)) = (thread::door(), thread::door());
         let permits = Permits::new(CONNECTIONS, bench.metrics.clone());
-        let accepting = thread::accept(bench.shared.clone(), listener, 0, vec![here, there], permits);
+        let (_removed, removal) = shutdown::pair();
+        let (served, slot) = (bench.shared.clone(), Slot::new(0));
+        let accepting = thread::accept(served, listener, slot, removal, vec![here, there], permits);
         let accepting = tokio::task::spawn_local(accepting);
         let list = bench.list.clone();
         let other = std::thread::spawn(move || {
@@ -378,8 +389,15 @@ fn a_pipe_survives_its_writers_and_is_emptied_at_the_end() {
         let list = Gathered::new();
         let (trigger, shared) = shared(&TCP, IngestAddr::Fifo(addr.clone()), &list);
         let receiver = pipe.receiver().unwrap();
-        let reading =
-            tokio::task::spawn_local(pipe::read_fifo(shared.clone(), receiver, 0, "pipe".to_owned()));
+        let (_removed, removal) = shutdown::pair();
+        let slot = Slot::new(0);
+        let reading = tokio::task::spawn_local(pipe::read_fifo(
+            shared.clone(),
+            receiver,
+            slot,
+            "pipe".to_owned(),
+            removal,
+        ));
         for count in 1..=3 {
             write(&format!("nonsense\n{{\"type\":\"e{count}\"}}\n"));
             list.reaches(count).await;
@@ -401,7 +419,7 @@ fn standard_input_is_read_to_its_end_or_to_the_daemons() {
             let list = Gathered::new();
             let (trigger, shared) = shared(&TCP, IngestAddr::Stdin, &list);
             let input = Input::spawn(std::fs::File::from(std::os::fd::OwnedFd::from(reader))).unwrap();
-            let reading = tokio::task::spawn_local(pipe::read_stdin(shared, input, 0));
+            let reading = tokio::task::spawn_local(pipe::read_stdin(shared, input, Slot::new(0)));
             writer.write_all(b"{\"type\":\"e1\"}\n").unwrap();
             list.reaches(1).await;
             writer.write_all(b"{\"type\":\"e2\"}").unwrap();

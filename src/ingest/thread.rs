@@ -2,9 +2,11 @@
 
 use super::intake::{Gate, Intake};
 use super::pipe::{self, Input};
-use super::shared::{Drained, Permit, Permits, Settings, Shared, Stop};
+use super::shared::{Drained, Permit, Permits, Settings, Shared, Slot, Stop};
 use super::{Source, Wiring, stream};
 use crate::listen::{Listener, Loose, Stream};
+use crate::shutdown::Shutdown;
+use arc_swap::ArcSwap;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -21,7 +23,7 @@ const WAITING_CONNECTIONS: usize = 64;
 /// A connection on its way to its thread.
 pub(super) struct Arrival {
     stream: Arriving,
-    listener: usize,
+    listener: Slot,
     permit: Permit,
 }
 
@@ -40,36 +42,49 @@ pub(super) struct Door {
     load: Arc<AtomicUsize>,
 }
 
-/// What the first thread does beside.
-struct Sources {
-    list: Vec<Source>,
+/// A place to read from that is new.
+pub(super) struct NewSource {
+    pub(super) source: Source,
+    pub(super) slot: Slot,
+    /// Begins when the configuration no longer has it: what is connected stays, and nothing new comes.
+    pub(super) removed: Shutdown,
+}
+
+/// What the first thread does beside: it accepts.
+struct Accepting {
+    sources: mpsc::Receiver<NewSource>,
     doors: Vec<Door>,
     permits: Arc<Permits>,
-    stdin_ended: oneshot::Sender<()>,
+    stdin_ended: Option<oneshot::Sender<()>>,
+}
+
+/// What the threads are started with.
+pub(super) struct Start<'a> {
+    pub(super) count: usize,
+    pub(super) sources: mpsc::Receiver<NewSource>,
+    pub(super) wiring: &'a Wiring,
+    pub(super) settings: &'a Arc<ArcSwap<Settings>>,
+    pub(super) permits: &'a Arc<Permits>,
+    pub(super) stdin_ended: oneshot::Sender<()>,
 }
 
 /// Starts the threads; the first accepts.
-pub(super) fn spawn(
-    count: usize,
-    sources: Vec<Source>,
-    wiring: &Wiring,
-    settings: &Arc<Settings>,
-    permits: &Arc<Permits>,
-    stdin_ended: oneshot::Sender<()>,
-) -> io::Result<Vec<JoinHandle<Drained>>> {
+pub(super) fn spawn(start: Start<'_>) -> io::Result<Vec<JoinHandle<Drained>>> {
+    let Start { count, sources, wiring, settings, permits, stdin_ended } = start;
     let (doors, arrivals): (Vec<Door>, Vec<_>) = (0..count).map(|_| door()).unzip();
-    let mut sources = Some(Sources { list: sources, doors, permits: permits.clone(), stdin_ended });
+    let stdin_ended = Some(stdin_ended);
+    let mut accepting = Some(Accepting { sources, doors, permits: permits.clone(), stdin_ended });
     let mut threads = Vec::with_capacity(count);
     for (index, arrivals) in arrivals.into_iter().enumerate() {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let sources = sources.take();
+        let accepting = accepting.take();
         let (rooms, metrics) = (wiring.rooms.clone(), wiring.metrics.clone());
         let (shutdown, patience, settings) = (wiring.shutdown.clone(), wiring.patience, settings.clone());
         let thread = std::thread::Builder::new().name(format!("ingest-{index}")).spawn(move || {
             let intake = Intake::new(rooms.clone(), metrics.clone());
             let stop = Stop::new(shutdown, patience);
             let shared = Shared::new(settings, intake, Gate::new(rooms), metrics, stop);
-            run(&runtime, &Rc::new(shared), arrivals, sources)
+            run(&runtime, &Rc::new(shared), arrivals, accepting)
         })?;
         threads.push(thread);
     }
@@ -86,13 +101,12 @@ fn run(
     runtime: &Runtime,
     shared: &Rc<Shared>,
     arrivals: mpsc::Receiver<Arrival>,
-    sources: Option<Sources>,
+    accepting: Option<Accepting>,
 ) -> Drained {
-    let tasks = JoinSet::new();
     LocalSet::new().block_on(runtime, async {
-        let mut tasks = tasks;
-        if let Some(sources) = sources {
-            sources.start(shared, &mut tasks);
+        let mut tasks = JoinSet::new();
+        if let Some(accepting) = accepting {
+            tasks.spawn_local(accepting.run(shared.clone()));
         }
         serve(shared, arrivals, tasks).await;
     });
@@ -136,42 +150,52 @@ impl Arrival {
     }
 }
 
-impl Sources {
-    /// Starts to accept and to read. The listeners belong to their tasks, and go with them when the daemon stops.
-    fn start(self, shared: &Rc<Shared>, tasks: &mut JoinSet<()>) {
-        let mut stdin_ended = Some(self.stdin_ended);
-        for (index, source) in self.list.into_iter().enumerate() {
-            let shared = shared.clone();
-            match source {
-                Source::Listener(listener) => {
-                    tasks.spawn_local(accept(
-                        shared,
-                        listener,
-                        index,
-                        self.doors.clone(),
-                        self.permits.clone(),
-                    ));
-                }
-                Source::Pipe(pipe) => {
-                    let name = pipe.path().display().to_string();
-                    match pipe.receiver() {
-                        Ok(receiver) => {
-                            tasks.spawn_local(pipe::read_fifo(shared, receiver, index, name));
-                        }
-                        Err(error) => tracing::error!(pipe = %name, %error, "cannot read from the pipe"),
+impl Accepting {
+    /// Reads from every source that comes, until the daemon stops. The listeners belong to their tasks, and go with them
+    /// when the daemon stops or they are removed. No thread ends before this does: it has a door to each.
+    async fn run(mut self, shared: Rc<Shared>) {
+        let mut tasks = JoinSet::new();
+        let mut begun = std::pin::pin!(shared.stop.begun());
+        loop {
+            tokio::select! {
+                biased;
+                // First what is there, so that nothing that was bound is forgotten.
+                Some(new) = self.sources.recv() => self.start(&shared, new, &mut tasks),
+                () = &mut begun => break,
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            }
+        }
+        drop(self);
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn start(&mut self, shared: &Rc<Shared>, new: NewSource, tasks: &mut JoinSet<()>) {
+        let NewSource { source, slot, removed } = new;
+        let shared = shared.clone();
+        match source {
+            Source::Listener(listener) => {
+                let (doors, permits) = (self.doors.clone(), self.permits.clone());
+                tasks.spawn_local(accept(shared, listener, slot, removed, doors, permits));
+            }
+            Source::Pipe(pipe) => {
+                let name = pipe.path().display().to_string();
+                match pipe.receiver() {
+                    Ok(receiver) => {
+                        tasks.spawn_local(pipe::read_fifo(shared, receiver, slot, name, removed));
                     }
+                    Err(error) => tracing::error!(pipe = %name, %error, "cannot read from the pipe"),
                 }
-                Source::Stdin => {
-                    let ended = stdin_ended.take();
-                    tasks.spawn_local(async move {
-                        match stdin() {
-                            Ok(input) => pipe::read_stdin(shared, input, index).await,
-                            Err(error) => tracing::error!(%error, "cannot read from standard input"),
-                        }
-                        // Nobody may be waiting for it.
-                        let _ = ended.map(|ended| ended.send(()));
-                    });
-                }
+            }
+            Source::Stdin => {
+                let ended = self.stdin_ended.take();
+                tasks.spawn_local(async move {
+                    match stdin() {
+                        Ok(input) => pipe::read_stdin(shared, input, slot).await,
+                        Err(error) => tracing::error!(%error, "cannot read from standard input"),
+                    }
+                    // Nobody may be waiting for it.
+                    let _ = ended.map(|ended| ended.send(()));
+                });
             }
         }
     }
@@ -183,19 +207,22 @@ fn stdin() -> io::Result<Input> {
     Input::spawn(std::fs::File::from(descriptor))
 }
 
-/// Accepts until the daemon stops; then the listener is closed, and its file removed.
+/// Accepts until the daemon stops or the listener is removed; then it is closed, and its file removed.
 pub(super) async fn accept(
     shared: Rc<Shared>,
     listener: Listener,
-    index: usize,
+    slot: Slot,
+    mut removed: Shutdown,
     doors: Vec<Door>,
     permits: Arc<Permits>,
 ) {
     let mut begun = std::pin::pin!(shared.stop.begun());
+    let mut removed = std::pin::pin!(removed.begun());
     loop {
         let stream = tokio::select! {
             biased;
             () = &mut begun => return,
+            () = &mut removed => return,
             stream = listener.accept(&shared.metrics.accept_errors) => stream,
         };
         let (place, door) = doors
@@ -204,7 +231,7 @@ pub(super) async fn accept(
             .min_by_key(|(_, door)| door.load.load(Ordering::Relaxed))
             .expect("there is at least one thread");
         let Some(permit) = permits.admit(&door.load) else {
-            tracing::debug!(listener = index, "producer refused: ingest.connections is reached");
+            tracing::debug!(listener = %listener.addr(), "producer refused: ingest.connections is reached");
             continue;
         };
         // The first thread is this one.
@@ -212,7 +239,7 @@ pub(super) async fn accept(
             if place == 0 { Ok(Arriving::Here(stream)) } else { stream.loosen().map(Arriving::Loose) };
         match stream {
             // A thread ends only after this task, so that the send does not fail.
-            Ok(stream) => drop(door.tx.send(Arrival { stream, listener: index, permit }).await),
+            Ok(stream) => drop(door.tx.send(Arrival { stream, listener: slot.clone(), permit }).await),
             Err(error) => tracing::debug!(%error, "producer's connection failed"),
         }
     }

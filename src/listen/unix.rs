@@ -185,6 +185,34 @@ impl Drop for SocketFile {
     }
 }
 
+/// Other rights for a socket or pipe that is there: ready to be given.
+#[derive(Debug)]
+pub struct Rights {
+    addr: UnixAddr,
+    group: Option<Gid>,
+}
+
+impl Rights {
+    /// Looks the group up.
+    pub fn new(key: &str, addr: &UnixAddr) -> Result<Rights, BindError> {
+        match addr.group.as_deref().map(group_id).transpose() {
+            Ok(group) => Ok(Rights { addr: addr.clone(), group }),
+            Err((reason, hint)) => {
+                let message = format!("cannot change {}: {reason}", addr.path.display());
+                Err(BindError { key: key.to_owned(), message, hint })
+            }
+        }
+    }
+
+    /// Gives them. A failure is logged: the file stays as it was.
+    pub fn give(&self) {
+        let UnixAddr { path, mode, group } = &self.addr;
+        if let Err((reason, _)) = own(path, *mode, self.group, group.as_deref()) {
+            tracing::error!(path = %path.display(), reason, "mode and group cannot be changed");
+        }
+    }
+}
+
 impl Pipe {
     /// Makes the pipe if it is missing, and opens it. Needs no runtime. A file that is no pipe is left alone. The file
     /// stays when the pipe is dropped: writers may be waiting at it for the next start.

@@ -1,37 +1,40 @@
 //! One configuration in force, as rooms, ingest and shards see it.
 
-use crate::config::{Config, LimitsConfig, RoomConfig};
+use crate::config::{Config, IngestListenConfig, LimitsConfig, RoomConfig};
 use crate::pattern::{Segment, Template};
 use crate::route::Routes;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// An immutable configuration. A read takes one for all its lines.
+/// An immutable configuration, compiled. A read takes one for all its lines.
 pub struct Generation {
+    /// The configuration that it was made from.
+    pub config: Arc<Config>,
     /// Rooms and templates, in the configuration's order.
     pub rooms: Vec<Arc<RoomConfig>>,
-    /// The routes of each ingest listener, in the configuration's order.
+    /// The routes of each ingest listener, by its slot.
     pub routes: Vec<Arc<Routes>>,
     /// Bounds.
     pub limits: LimitsConfig,
+    /// Rises from generation to generation.
+    pub(super) serial: u64,
     /// Static rooms' places in `rooms`.
     statics: HashMap<String, usize>,
 }
 
 impl Generation {
-    /// Compiles a checked configuration.
-    pub fn new(config: &Config) -> Generation {
+    /// Compiles a checked configuration. `listeners` are those of ingest by their slots: the configuration's own, and
+    /// such as are gone from it while producers are still connected.
+    pub fn new(config: Arc<Config>, listeners: &[IngestListenConfig]) -> Generation {
         let statics = config.rooms.iter().enumerate().filter(|(_, room)| room.name.is_static());
+        let compile = |listener| Arc::new(Routes::compile(&config, listener));
         Generation {
             statics: statics.map(|(index, room)| (room.name.source().to_owned(), index)).collect(),
             rooms: config.rooms.iter().cloned().map(Arc::new).collect(),
-            routes: config
-                .ingest
-                .listen
-                .iter()
-                .map(|listener| Arc::new(Routes::compile(config, listener)))
-                .collect(),
+            routes: listeners.iter().map(compile).collect(),
             limits: config.limits.clone(),
+            serial: 0,
+            config,
         }
     }
 
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_was_meant_is_guessed() {
-        let generation = Generation::new(&Config::default());
+        let generation = Generation::new(Arc::default(), &[]);
         for (name, meant) in [
             ("agnet_states", Some("agent_states")),
             ("agnet:7", Some("agent:7")),

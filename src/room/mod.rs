@@ -9,6 +9,7 @@ mod clock;
 mod generation;
 mod log;
 mod publisher;
+mod reconfigure;
 mod remembered;
 // The module's main type has its name.
 #[allow(clippy::module_inception)]

@@ -6,6 +6,7 @@
 use super::generation::Generation;
 use super::room::{Closed, Room, Staged, Tokens};
 use super::rooms::{Rooms, now_ms};
+use crate::config::RoomConfig;
 use crate::event::Event;
 use crate::route::{Destination, Routes, Scratch};
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -16,7 +17,9 @@ use std::time::Instant;
 /// An ingest thread's way to the rooms. Not shared between threads.
 pub struct Publisher {
     rooms: Arc<Rooms>,
-    generation: Arc<Generation>,
+    /// Held from the beginning of a read to its commit, and not beyond: who waits for the end of a generation's reads waits
+    /// until nobody holds it.
+    generation: Option<Arc<Generation>>,
     /// Rooms that the read has reached so far, and what goes there. Those after `used` are spare, for their vectors.
     slots: Vec<Slot>,
     used: usize,
@@ -41,7 +44,7 @@ impl Publisher {
     /// A publisher to these rooms.
     pub fn new(rooms: Arc<Rooms>) -> Publisher {
         Publisher {
-            generation: rooms.generation(),
+            generation: None,
             rooms,
             slots: Vec::new(),
             used: 0,
@@ -55,10 +58,12 @@ impl Publisher {
     /// Takes the generation in force for one read of a listener, by its place in `ingest.listen`, and returns its
     /// routes. Call [`stage`](Self::stage) for each event, then [`commit`](Self::commit).
     pub fn begin(&mut self, listener: usize) -> Arc<Routes> {
-        self.generation = self.rooms.generation();
+        let generation = self.rooms.generation();
         self.statics.clear();
-        self.statics.resize(self.generation.rooms.len(), NONE);
-        Arc::clone(&self.generation.routes[listener])
+        self.statics.resize(generation.rooms.len(), NONE);
+        let routes = Arc::clone(&generation.routes[listener]);
+        self.generation = Some(generation);
+        routes
     }
 
     /// The next daemon-wide event number.
@@ -88,13 +93,15 @@ impl Publisher {
 
     /// Publishes what was staged, room by room, and wakes the shards that have subscriptions there.
     pub fn commit(&mut self) {
+        let Some(generation) = self.generation.take() else { return };
         let (now, now_ms) = (Instant::now(), now_ms());
         let mut events = 0;
         for slot in 0..self.used {
             events += self.slots[slot].staged.len() as u64;
-            self.publish(slot, now, now_ms);
+            self.publish(&generation, slot, now, now_ms);
             self.slots[slot].room = None;
         }
+        drop(generation);
         self.used = 0;
         self.by_name.clear();
         self.rooms.metrics.room_events.increment(events);
@@ -117,12 +124,12 @@ impl Publisher {
         &self.rooms
     }
 
-    fn publish(&mut self, slot: usize, now: Instant, now_ms: u64) {
+    fn publish(&mut self, generation: &Generation, slot: usize, now: Instant, now_ms: u64) {
         let Slot { room, index, staged } = &mut self.slots[slot];
-        let keys = self.generation.limits.keys;
         loop {
             let target = room.as_ref().expect("a slot in use has a room");
-            let result = target.publish(staged, keys, now, now_ms, &self.rooms.totals, &mut self.tokens);
+            let result =
+                target.publish(staged, generation, (now, now_ms), &self.rooms.totals, &mut self.tokens);
             match result {
                 Ok(published) => {
                     self.rooms.metrics.room_replaced.increment(published.replaced);
@@ -131,10 +138,9 @@ impl Publisher {
                     }
                     return;
                 }
-                // The room was reclaimed since it was looked up: it is made anew.
+                // The room was given up since it was looked up: it is made anew.
                 Err(Closed) => {
-                    let Some(reopened) = self.rooms.open(target.name(), self.generation.rooms.get(*index))
-                    else {
+                    let Some(reopened) = self.rooms.open(target.name(), generation.rooms.get(*index)) else {
                         self.rooms.metrics.room_refused.increment(staged.len() as u64);
                         staged.clear();
                         return;
@@ -146,12 +152,12 @@ impl Publisher {
     }
 
     fn slot(&mut self, destination: &Destination, text: &str) -> Option<usize> {
-        let config = &self.generation.rooms[destination.room];
         if destination.name.is_empty() {
             let slot = self.statics[destination.room];
             if slot != NONE {
                 return Some(slot as usize);
             }
+            let config = self.config(destination);
             let room = self.rooms.open(config.name.source(), Some(config))?;
             let slot = self.use_slot(room, destination.room);
             self.statics[destination.room] = slot as u32;
@@ -164,13 +170,18 @@ impl Publisher {
         if let Some(slot) = self.by_name.find(hash, |slot| named(*slot) == name) {
             return Some(*slot as usize);
         }
-        let room = self.rooms.open(name, Some(config))?;
+        let room = self.rooms.open(name, Some(self.config(destination)))?;
         let slot = self.use_slot(room, destination.room);
         let (slots, hasher) = (&self.slots, &self.hasher);
         self.by_name.insert_unique(hash, slot as u32, |slot| {
             hasher.hash_one(slots[*slot as usize].room.as_ref().map_or("", |room| room.name()))
         });
         Some(slot)
+    }
+
+    /// The room, or template, of the read's generation that a destination is made by.
+    fn config(&self, destination: &Destination) -> &Arc<RoomConfig> {
+        &self.generation.as_ref().expect("a read has begun").rooms[destination.room]
     }
 
     fn use_slot(&mut self, room: Arc<Room>, index: usize) -> usize {

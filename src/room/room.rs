@@ -1,6 +1,7 @@
 //! One room: its log, its buffer, and the shards that read it, behind one short lock.
 
 use super::buffer::Buffer;
+use super::generation::Generation;
 use super::log::{Log, ReadLimit};
 use super::totals::Totals;
 use crate::config::RoomConfig;
@@ -20,14 +21,22 @@ pub struct Room {
 }
 
 struct State {
-    policy: Arc<RoomConfig>,
+    policy: Policy,
     epoch: Epoch,
     /// Offset that the log goes on after, while there is none.
     head: u64,
     body: Option<Box<Body>>,
     seats: SmallVec<[Seat; 1]>,
-    /// Closed rooms are out of the registry; whoever still holds one looks the name up again.
+    /// Closed rooms are out of the registry; whoever still publishes to one looks the name up again.
     closed: bool,
+    /// Closed because the configuration no longer has the name: readers get what is in it, and leave.
+    removed: bool,
+}
+
+/// What a generation of the configuration says of a room.
+pub(super) struct Policy {
+    pub(super) config: Arc<RoomConfig>,
+    pub(super) serial: u64,
 }
 
 /// What a room has once something was published.
@@ -91,8 +100,9 @@ pub struct Published {
 
 impl Room {
     /// An interest. Its log will go on after `head` in `epoch`.
-    pub(super) fn new(name: &str, policy: Arc<RoomConfig>, epoch: Epoch, head: u64) -> Room {
-        let state = State { policy, epoch, head, body: None, seats: SmallVec::new(), closed: false };
+    pub(super) fn new(name: &str, policy: Policy, epoch: Epoch, head: u64) -> Room {
+        let seats = SmallVec::new();
+        let state = State { policy, epoch, head, body: None, seats, closed: false, removed: false };
         Room { name: name.into(), holds_events: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
@@ -103,7 +113,7 @@ impl Room {
 
     /// What the configuration says of it.
     pub fn policy(&self) -> Arc<RoomConfig> {
-        Arc::clone(&self.lock().policy)
+        Arc::clone(&self.lock().policy.config)
     }
 
     /// Whether something was ever published; false for an interest.
@@ -129,25 +139,27 @@ impl Room {
     pub(super) fn publish(
         &self,
         staged: &mut Vec<Staged>,
-        keys: usize,
-        now: Instant,
-        now_ms: u64,
+        generation: &Generation,
+        (now, now_ms): (Instant, u64),
         totals: &Totals,
         tokens: &mut Tokens,
     ) -> Result<Published, Closed> {
         let mut guard = self.live()?;
         let state = &mut *guard;
+        // During a reload a read of the new generation may come before the room was told of it.
+        if generation.serial > state.policy.serial
+            && let Some(config) = generation.policy(&self.name)
+        {
+            state.adopt(Policy { config: Arc::clone(config), serial: generation.serial }, totals);
+        }
+        let is_of_this_generation = generation.serial == state.policy.serial;
         let body = state.body.as_mut().expect("a publisher opens a room before it publishes there");
         let mut published = Published::default();
         let head = body.log.head();
         let mut change = totals.change(&body.log, &body.buffer);
-        match &state.policy.buffer {
-            None => {
-                for item in staged.drain(..) {
-                    body.log.append(item.event, Batch::Single);
-                }
-            }
-            Some(config) => {
+        match &state.policy.config.buffer {
+            Some(config) if is_of_this_generation => {
+                let keys = generation.limits.keys;
                 for item in staged.drain(..) {
                     let pushed = body.buffer.push(config, keys, item.event, &item.group, &item.key, now);
                     published.replaced += u64::from(pushed.replaced);
@@ -160,13 +172,64 @@ impl Room {
                     published.flush_at = Some(opened + config.flush_interval);
                 }
             }
+            _ => {
+                // A read that another generation routed has not the keys and groups of this one's buffer.
+                if body.buffer.opened_at().is_some() {
+                    body.flush();
+                }
+                for item in staged.drain(..) {
+                    body.log.append(item.event, Batch::Single);
+                }
+            }
         }
-        body.log.trim(&state.policy.history, now_ms, passed(&state.seats));
+        body.log.trim(&state.policy.config.history, now_ms, passed(&state.seats));
         change.apply(&body.log, &body.buffer);
         if body.log.head() > head {
             tell(&mut state.seats, tokens);
         }
         Ok(published)
+    }
+
+    /// Follows another generation: a buffer that is not what it was is flushed, and history is trimmed at once.
+    pub(super) fn reconfigure(&self, policy: Policy, now_ms: u64, totals: &Totals, tokens: &mut Tokens) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if policy.serial <= state.policy.serial {
+            return;
+        }
+        let head = state.body.as_ref().map(|body| body.log.head());
+        state.adopt(policy, totals);
+        if let Some(body) = &mut state.body {
+            let mut change = totals.change(&body.log, &body.buffer);
+            body.log.trim(&state.policy.config.history, now_ms, passed(&state.seats));
+            change.apply(&body.log, &body.buffer);
+        }
+        if state.body.as_ref().map(|body| body.log.head()) > head {
+            tell(&mut state.seats, tokens);
+        }
+    }
+
+    /// Closes the room for good, since the configuration no longer has its name. What its buffer holds is flushed, and
+    /// readers are told, so that they come and see.
+    pub(super) fn close(&self, totals: &Totals, tokens: &mut Tokens) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        (state.closed, state.removed) = (true, true);
+        if let Some(body) = &mut state.body {
+            let mut change = totals.change(&body.log, &body.buffer);
+            body.flush();
+            change.apply(&body.log, &body.buffer);
+        }
+        // Told even if they have been: this is news, and the shard may have read the room already.
+        tokens.extend(state.seats.iter().map(|seat| (seat.shard, seat.token)));
+        if state.seats.is_empty() {
+            state.empty(totals);
+        }
+    }
+
+    /// Whether the configuration no longer has the room.
+    pub fn is_removed(&self) -> bool {
+        self.lock().removed
     }
 
     /// Flushes the buffer if its time has come. Returns when to come back, if anything is left to flush later.
@@ -182,8 +245,12 @@ impl Room {
         let state = &mut *guard;
         let body = state.body.as_mut()?;
         body.on_clock = false;
-        let interval =
-            state.policy.buffer.as_ref().map_or(std::time::Duration::ZERO, |config| config.flush_interval);
+        let interval = state
+            .policy
+            .config
+            .buffer
+            .as_ref()
+            .map_or(std::time::Duration::ZERO, |config| config.flush_interval);
         let due = body.buffer.opened_at()? + interval;
         if due > now && !force {
             body.on_clock = true;
@@ -191,7 +258,7 @@ impl Room {
         }
         let mut change = totals.change(&body.log, &body.buffer);
         body.flush();
-        body.log.trim(&state.policy.history, now_ms, passed(&state.seats));
+        body.log.trim(&state.policy.config.history, now_ms, passed(&state.seats));
         change.apply(&body.log, &body.buffer);
         tell(&mut state.seats, tokens);
         None
@@ -217,6 +284,9 @@ impl Room {
         let state = &mut *guard;
         state.seats.retain(|seat| seat.shard != shard);
         state.release(totals);
+        if state.removed && state.seats.is_empty() {
+            state.empty(totals);
+        }
         state.seats.is_empty()
     }
 
@@ -277,7 +347,7 @@ impl Room {
         let state = &mut *guard;
         if let Some(body) = &mut state.body {
             let mut change = totals.change(&body.log, &body.buffer);
-            body.log.trim(&state.policy.history, now_ms, passed(&state.seats));
+            body.log.trim(&state.policy.config.history, now_ms, passed(&state.seats));
             change.apply(&body.log, &body.buffer);
         }
         let empty =
@@ -302,8 +372,8 @@ impl Room {
         if let Some(body) = &mut state.body {
             let mut change = totals.change(&body.log, &body.buffer);
             let limit = crate::config::HistoryConfig {
-                bytes: bytes.min(state.policy.history.bytes),
-                ..state.policy.history
+                bytes: bytes.min(state.policy.config.history.bytes),
+                ..state.policy.config.history
             };
             body.log.trim(&limit, now_ms, passed(&state.seats));
             change.apply(&body.log, &body.buffer);
@@ -345,6 +415,29 @@ impl State {
     /// of what came before.
     fn first_after(&self, after: u64) -> u64 {
         after.max(self.head) + 1
+    }
+
+    /// Takes another generation's policy over. A buffer that is not what it was is flushed.
+    fn adopt(&mut self, policy: Policy, totals: &Totals) {
+        let (old, new) = (&self.policy.config, &policy.config);
+        let same = old.buffer == new.buffer && old.key == new.key && old.urgent == new.urgent;
+        if let (false, Some(body)) = (same, &mut self.body) {
+            let mut change = totals.change(&body.log, &body.buffer);
+            body.flush();
+            change.apply(&body.log, &body.buffer);
+        }
+        self.policy = policy;
+    }
+
+    /// Lets everything go: nobody reads the room, and nobody can find it.
+    fn empty(&mut self, totals: &Totals) {
+        if let Some(mut body) = self.body.take() {
+            let mut change = totals.change(&body.log, &body.buffer);
+            self.head = body.log.head();
+            body.log = Log::new(self.head);
+            body.buffer = Buffer::default();
+            change.apply(&body.log, &body.buffer);
+        }
     }
 
     fn release(&mut self, totals: &Totals) {

@@ -4,7 +4,7 @@ use super::bell::Bell;
 use super::clock::Clock;
 use super::generation::Generation;
 use super::remembered::Remembered;
-use super::room::{Closed, Room, Tail, Tokens};
+use super::room::{Closed, Policy, Room, Tail, Tokens};
 use super::totals::Totals;
 use crate::config::{Config, RoomConfig};
 use crate::metrics::Metrics;
@@ -39,13 +39,13 @@ pub struct Rooms {
 
 impl Rooms {
     /// The rooms of a configuration: its static rooms, open from the start. `bells` has one bell for each shard.
-    pub fn new(config: &Config, bells: Vec<Arc<Bell>>, metrics: Arc<Metrics>) -> Arc<Rooms> {
+    pub fn new(config: &Arc<Config>, bells: Vec<Arc<Bell>>, metrics: Arc<Metrics>) -> Arc<Rooms> {
         // An epoch is the time the daemon started and a count, so that it never comes again after a restart.
         let started_ms = now_ms();
         let rooms = Arc::new(Rooms {
             tables: std::array::from_fn(|_| Mutex::new(HashTable::new())),
             hasher: DefaultHashBuilder::default(),
-            generation: ArcSwap::from_pointee(Generation::new(config)),
+            generation: ArcSwap::from_pointee(Generation::new(Arc::clone(config), &config.ingest.listen)),
             remembered: Mutex::new(Remembered::default()),
             bells,
             totals: Totals::default(),
@@ -56,11 +56,24 @@ impl Rooms {
             next_epoch: AtomicU64::new(started_ms << 20),
         });
         rooms.totals.set_backlog_limit(config.ingest.backlog);
-        for room in config.rooms.iter().filter(|room| room.name.is_static()) {
-            // The check of a configuration makes sure that its static rooms fit `limits.rooms`.
-            let _ = rooms.open(room.name.source(), None);
-        }
+        rooms.open_statics();
         rooms
+    }
+
+    /// Opens the static rooms of the generation in force.
+    pub(super) fn open_statics(&self) {
+        let generation = self.generation();
+        for room in generation.rooms.iter().filter(|room| room.name.is_static()) {
+            // The check of a configuration makes sure that its static rooms fit `limits.rooms`; after a reload templates'
+            // rooms may have taken the places, and then a static one opens as soon as there is one.
+            let _ = self.open(room.name.source(), Some(room));
+        }
+    }
+
+    /// Puts a generation in force for every read, subscription and sweep that begins from now on. Returns the one before.
+    pub(super) fn set_generation(&self, mut generation: Generation) -> Arc<Generation> {
+        generation.serial = self.generation.load().serial + 1;
+        self.generation.swap(Arc::new(generation))
     }
 
     /// The configuration in force.
@@ -195,10 +208,27 @@ impl Rooms {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).take(name);
         let (epoch, head) =
             remembered.unwrap_or_else(|| (Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed)), 0));
-        let room = Arc::new(Room::new(name, Arc::clone(policy), epoch, head));
+        let policy = Policy { config: Arc::clone(policy), serial: generation.serial };
+        let room = Arc::new(Room::new(name, policy, epoch, head));
         table.insert_unique(hash, Arc::clone(&room), |room| self.hasher.hash_one(room.name()));
         self.names.fetch_add(1, Ordering::Relaxed);
         Some(room)
+    }
+
+    /// Takes a room whose name the configuration no longer has out of the registry. Its readers keep it until they have
+    /// had what is in it.
+    pub(super) fn remove(&self, room: &Arc<Room>, tokens: &mut Tokens) {
+        let hash = self.hasher.hash_one(room.name());
+        let mut table = self.table(part_of(hash));
+        if let Ok(entry) = table.find_entry(hash, |other| Arc::ptr_eq(other, room)) {
+            entry.remove();
+            self.names.fetch_sub(1, Ordering::Relaxed);
+            if room.holds_events() {
+                self.totals.rooms.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        // Under the table's lock nobody can find the room while it closes.
+        room.close(&self.totals, tokens);
     }
 
     fn drop_if_unused(&self, room: &Arc<Room>) {

@@ -10,10 +10,12 @@ mod json;
 mod rejection;
 mod rooms;
 mod routes;
+mod self_test;
 
 pub use beside::{Beside, parse_with};
 pub use rejection::{Rejection, RejectionCode};
 pub use routes::Routes;
+pub use self_test::failed_tests;
 
 use crate::event::Event;
 use crate::pattern::Value;

@@ -45,7 +45,7 @@ impl Shard {
         self.parts.metrics.clients_opened.increment(1);
         let client = key as u32;
         let mut out = Vec::with_capacity(256);
-        push_welcome(&mut out, &format!("{number:x}"), self.parts.server.heartbeat.as_millis() as u64);
+        push_welcome(&mut out, &format!("{number:x}"), self.heartbeat.as_millis() as u64);
         if !rooms.is_empty() {
             let rooms =
                 rooms.into_iter().map(|room| Ok(SubscribeRoom { room, from: From::Now, condition: None }));
@@ -334,7 +334,7 @@ impl Shard {
     pub(super) fn heartbeat(&mut self, step: usize) {
         let capacity = self.clients.capacity();
         let elapsed_ms = self.elapsed_ms();
-        let heartbeat_ms = self.parts.server.heartbeat.as_millis() as u64;
+        let heartbeat_ms = self.heartbeat.as_millis() as u64;
         for key in (step..capacity).step_by(BEATS) {
             let Some(state) = self.clients.get_mut(key) else { continue };
             if state.closing {

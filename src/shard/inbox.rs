@@ -9,6 +9,8 @@ use std::time::Instant;
 pub(super) enum Message {
     /// Serve this client. Their number is bounded by `limits.clients`.
     Adopt(Box<NewClient>),
+    /// Follow the generation that is in force now.
+    Reconfigure,
     /// Deliver what there is, then close every client and end, at the latest at this time.
     Drain(Instant),
 }

@@ -13,6 +13,7 @@ mod inbox;
 mod membership;
 mod new_client;
 mod pass;
+mod reconfigure;
 // The module's main type has its name.
 #[allow(clippy::module_inception)]
 mod shard;

@@ -9,7 +9,7 @@ use super::drain::Drain;
 use super::inbox::{Inbox, Message};
 use super::stats::Stats;
 use super::view::{Active, Seat, View};
-use crate::config::{ClientLimits, ServerConfig};
+use crate::config::ClientLimits;
 use crate::event::Entry;
 use crate::metrics::Metrics;
 use crate::room::{Bell, Rooms};
@@ -47,7 +47,6 @@ pub(super) struct Parts {
     pub(super) numbers: Arc<std::sync::atomic::AtomicU64>,
     /// Filtered views, over all shards.
     pub(super) filtered_views: Arc<AtomicUsize>,
-    pub(super) server: ServerConfig,
 }
 
 /// A shard's state. Owned by its thread; nobody else sees it.
@@ -83,8 +82,14 @@ pub(super) struct Shard {
     pub(super) stats: Stats,
     pub(super) started: Instant,
     pub(super) now: Instant,
-    next_beat: Instant,
+    /// `server.heartbeat`.
+    pub(super) heartbeat: Duration,
+    pub(super) next_beat: Instant,
     beat: usize,
+    /// The next client whose socket gets the limits in force, while there are some to go.
+    pub(super) refitting: Option<usize>,
+    /// Seats of rooms that the configuration no longer has, and until when those who are behind there are waited for.
+    pub(super) removed: Vec<(u32, Instant)>,
     pub(super) drain: Option<Drain>,
     pub(super) stopped: bool,
     /// How far the shard's clock is ahead of the real one; only a simulation moves it.
@@ -99,9 +104,12 @@ pub(super) const BEATS: usize = 64;
 impl Shard {
     pub(super) fn new(parts: Parts) -> Shard {
         let now = Instant::now();
-        let places = parts.rooms.generation().limits.clients.min(RESERVED);
+        let generation = parts.rooms.generation();
+        let places = generation.limits.clients.min(RESERVED);
+        let heartbeat = generation.config.server.heartbeat;
         Shard {
-            next_beat: now + parts.server.heartbeat / BEATS as u32,
+            next_beat: now + heartbeat / BEATS as u32,
+            heartbeat,
             parts,
             // Reserved, so that they never move: a move leaves the old place resident for a while. Memory that was
             // never written to costs nothing but addresses.
@@ -127,6 +135,8 @@ impl Shard {
             started: now,
             now,
             beat: 0,
+            refitting: None,
+            removed: Vec::new(),
             drain: None,
             stopped: false,
             ahead: Duration::ZERO,
@@ -166,13 +176,19 @@ impl Shard {
 
     /// How long the poll may wait: not at all while there is work.
     fn sleep_for(&mut self) -> Duration {
-        let busy = !self.ready.is_empty() || !self.catching.is_empty() || !self.unread.is_empty();
+        let busy = !self.ready.is_empty()
+            || !self.catching.is_empty()
+            || !self.unread.is_empty()
+            || self.refitting.is_some();
         if busy || !self.parts.bell.prepare_sleep() || !self.parts.inbox.is_empty() {
             self.parts.bell.awake();
             return Duration::ZERO;
         }
         let until_beat = self.next_beat.saturating_duration_since(Instant::now());
-        let nothing_pressing = self.held.is_empty() && self.drain.is_none() && self.closing.is_empty();
+        let nothing_pressing = self.held.is_empty()
+            && self.drain.is_none()
+            && self.closing.is_empty()
+            && self.removed.is_empty();
         // Rounded up by the kernel to a millisecond.
         if nothing_pressing { until_beat } else { until_beat.min(HELD_WAIT) }
     }
@@ -203,6 +219,7 @@ impl Shard {
         for message in self.parts.inbox.take() {
             match message {
                 Message::Adopt(client) => self.adopt(*client),
+                Message::Reconfigure => self.reconfigure(),
                 Message::Drain(deadline) => self.drain = Some(Drain::new(deadline)),
             }
         }
@@ -213,8 +230,11 @@ impl Shard {
         self.parts.bell.take(&mut grown);
         for seat in grown.drain(..) {
             // A token may be older than the seat that has the place now: nothing is new there then.
-            let Some(seat) = self.seats.get(seat as usize) else { continue };
-            for view in seat.views.clone() {
+            let Some(state) = self.seats.get(seat as usize) else { continue };
+            if state.room.is_removed() {
+                self.begin_removal(seat);
+            }
+            for view in self.seats[seat as usize].views.clone() {
                 self.views[view as usize].grown = true;
                 self.make_ready(view);
             }
@@ -233,7 +253,7 @@ impl Shard {
 
     fn keep_time(&mut self) {
         if self.now >= self.next_beat {
-            self.next_beat = self.now + self.parts.server.heartbeat / BEATS as u32;
+            self.next_beat = self.now + self.heartbeat / BEATS as u32;
             self.beat = (self.beat + 1) % BEATS;
             self.heartbeat(self.beat);
         }
@@ -243,6 +263,8 @@ impl Shard {
             }
         }
         self.end_closing();
+        self.refit_some();
+        self.go_on_removing();
         self.go_on_draining();
     }
 

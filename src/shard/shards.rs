@@ -3,7 +3,6 @@
 use super::inbox::{Inbox, Message};
 use super::new_client::NewClient;
 use super::shard::{Parts, Shard, WAKE};
-use crate::config::ServerConfig;
 use crate::metrics::Metrics;
 use crate::room::{Bell, Rooms};
 use std::io;
@@ -48,12 +47,7 @@ impl ShardPolls {
     }
 
     /// What each shard needs, now that there are rooms.
-    pub(super) fn into_parts(
-        self,
-        rooms: &Arc<Rooms>,
-        server: &ServerConfig,
-        metrics: &Arc<Metrics>,
-    ) -> Vec<Parts> {
+    pub(super) fn into_parts(self, rooms: &Arc<Rooms>, metrics: &Arc<Metrics>) -> Vec<Parts> {
         let (numbers, filtered_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let parts = |(index, (poll, bell)): (usize, (mio::Poll, Arc<Bell>))| Parts {
             index: index as u16,
@@ -65,7 +59,6 @@ impl ShardPolls {
             population: Arc::new(AtomicUsize::new(0)),
             numbers: Arc::clone(&numbers),
             filtered_views: Arc::clone(&filtered_views),
-            server: server.clone(),
         };
         self.polls.into_iter().enumerate().map(parts).collect()
     }
@@ -81,11 +74,10 @@ impl Shards {
     pub fn spawn(
         polls: ShardPolls,
         rooms: &Arc<Rooms>,
-        server: &ServerConfig,
         metrics: &Arc<Metrics>,
     ) -> io::Result<(Arc<Shards>, ShardThreads)> {
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
-        for parts in polls.into_parts(rooms, server, metrics) {
+        for parts in polls.into_parts(rooms, metrics) {
             handles
                 .push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
             let thread = std::thread::Builder::new().name(format!("shard-{}", parts.index));
@@ -101,6 +93,13 @@ impl Shards {
         // Counted at once, for those who come before the shard has taken this one over.
         handle.population.fetch_add(1, Ordering::Relaxed);
         handle.inbox.put(Message::Adopt(Box::new(client)));
+    }
+
+    /// Has every shard follow the generation that the rooms have now, for clients that are connected as well.
+    pub fn reconfigure(&self) {
+        for handle in &self.handles {
+            handle.inbox.put(Message::Reconfigure);
+        }
     }
 
     /// Has every shard deliver what there is, close its clients and end, at the latest at `deadline`.

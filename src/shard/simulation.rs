@@ -119,8 +119,8 @@ impl Simulation {
         let config = config();
         let metrics = Arc::new(Metrics::new());
         let polls = ShardPolls::new(1).unwrap();
-        let rooms = Rooms::new(&config, polls.bells(), Arc::clone(&metrics));
-        let parts = polls.into_parts(&rooms, &config.server, &metrics).remove(0);
+        let rooms = Rooms::new(&Arc::new(config.clone()), polls.bells(), Arc::clone(&metrics));
+        let parts = polls.into_parts(&rooms, &metrics).remove(0);
         Simulation {
             random: Random(seed | 1),
             publisher: Publisher::new(Arc::clone(&rooms)),

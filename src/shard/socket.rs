@@ -24,20 +24,28 @@ pub(super) enum Sent {
 impl Socket {
     /// Takes a socket over and sets what a client's socket needs.
     pub(super) fn new(socket: ClientSocket, limits: &ClientLimits) -> io::Result<Socket> {
-        match socket {
+        let socket = match socket {
             ClientSocket::Tcp(stream) => {
-                let options = SockRef::from(&stream);
-                options.set_tcp_nodelay(true)?;
+                SockRef::from(&stream).set_tcp_nodelay(true)?;
+                Socket::Tcp(mio::net::TcpStream::from_std(stream))
+            }
+            ClientSocket::Unix(stream) => Socket::Unix(mio::net::UnixStream::from_std(stream)),
+        };
+        socket.fit(limits)?;
+        Ok(socket)
+    }
+
+    /// Sets the limits that the kernel holds for us.
+    pub(super) fn fit(&self, limits: &ClientLimits) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => {
+                let options = SockRef::from(stream);
                 // Without this bound the kernel's buffer becomes the queue that a shard does not have: a client that
                 // stopped reading would not count as blocked for megabytes.
                 options.set_tcp_notsent_lowat(limits.unsent.min(u32::MAX as usize) as u32)?;
-                options.set_tcp_user_timeout(Some(limits.user_timeout))?;
-                Ok(Socket::Tcp(mio::net::TcpStream::from_std(stream)))
+                options.set_tcp_user_timeout(Some(limits.user_timeout))
             }
-            ClientSocket::Unix(stream) => {
-                SockRef::from(&stream).set_send_buffer_size(limits.unsent)?;
-                Ok(Socket::Unix(mio::net::UnixStream::from_std(stream)))
-            }
+            Socket::Unix(stream) => SockRef::from(stream).set_send_buffer_size(limits.unsent),
         }
     }
 

@@ -33,6 +33,8 @@ pub enum GapReason {
     EpochChanged,
     /// The client was too slow.
     SlowClient,
+    /// The configuration no longer has the room.
+    RoomClosed,
 }
 
 impl GapReason {
@@ -42,6 +44,7 @@ impl GapReason {
             GapReason::HistoryExpired => "history_expired",
             GapReason::EpochChanged => "epoch_changed",
             GapReason::SlowClient => "slow_client",
+            GapReason::RoomClosed => "room_closed",
         }
     }
 }

@@ -118,6 +118,29 @@ impl Server {
         self.lines.try_iter().collect::<Vec<_>>().join("\n")
     }
 
+    /// Its configuration's file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("broadcast.toml")
+    }
+
+    /// Asks for a reload over the API; with `?dry_run=true`, maybe.
+    pub fn reload(&self, query: &str) -> (u16, Value) {
+        let addr = &self.admin[0];
+        let request = format!(
+            "POST /api/v1/config/reload{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let (status, text) = http(addr, request.as_bytes());
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Puts another configuration in force.
+    pub fn reconfigure(&self, config: &str) -> Value {
+        std::fs::write(self.config(), config).unwrap();
+        let (status, answer) = self.reload("");
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
     /// Waits for a line of the log that contains a text.
     pub fn logged(&self, text: &str) -> String {
         let until = Instant::now() + DEADLINE;

@@ -16,6 +16,7 @@ mod listeners;
 mod protocol;
 mod raw;
 mod real_input;
+mod reload;
 mod resume;
 mod shipped;
 mod shutdown;

@@ -3,10 +3,9 @@
 
 use crate::harness::{binary, repository};
 use broadcastd::cli::args::InitFor;
-use broadcastd::cli::check::failed_tests;
 use broadcastd::config::{Config, Dirs, Input, Loaded};
 use broadcastd::metrics::Metrics;
-use broadcastd::route::RejectionCode;
+use broadcastd::route::{RejectionCode, failed_tests};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

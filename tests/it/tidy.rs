@@ -4,7 +4,7 @@ use crate::harness::repository;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor: each imports only from floors below, from its own folder, or from what is named beside it.
-const FLOORS: [(&str, u8, &[&str]); 19] = [
+const FLOORS: [(&str, u8, &[&str]); 21] = [
     ("error", 0, &[]),
     ("memory", 0, &[]),
     ("shutdown", 0, &[]),
@@ -17,10 +17,12 @@ const FLOORS: [(&str, u8, &[&str]); 19] = [
     ("limits", 1, &["metrics"]),
     ("listen", 1, &[]),
     ("origin", 1, &[]),
+    ("reload", 1, &["listen"]),
+    ("watch", 1, &[]),
     ("view", 2, &[]),
     ("room", 3, &[]),
     ("shard", 4, &[]),
-    ("handshake", 5, &[]),
+    ("handshake", 5, &["http"]),
     ("http", 5, &[]),
     ("ingest", 5, &[]),
     ("daemon", 6, &[]),

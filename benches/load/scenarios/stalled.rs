@@ -29,14 +29,21 @@ pub(crate) fn run(
     bursts: bool,
     emit: &mut dyn FnMut(Row),
 ) -> Outcome<()> {
-    let mut alone: Option<(Option<f64>, Option<f64>)> = None;
-    for stalled in options.stalled.clone().unwrap_or_else(|| vec![0, 1, 100, 900]) {
+    for stalled in options.stalled.clone().unwrap_or_else(|| vec![1, 100, 900]) {
+        let stalled = stalled.min(plan.clients);
+        // The same readers without anybody else: what a pass costs by itself is shared by as many.
+        let mut alone =
+            Row::new(name, format!("{}-{}-alone", variant(options, plan), plan.clients - stalled));
+        one(options, &Plan { clients: plan.clients - stalled, ..plan.clone() }, 0, bursts, &mut alone)?;
         let mut row = Row::new(name, format!("{}-{stalled}", variant(options, plan)));
-        one(options, plan, stalled.min(plan.clients), bursts, &mut row)?;
-        let figures = (row.get("p99_ms"), row.get("cpu_us_per_delivery"));
-        let first = *alone.get_or_insert(figures);
-        row.put("p99_ratio_to_first", figures.0.zip(first.0).map(|(now, first)| now / first));
-        row.put("cpu_ratio_to_first", figures.1.zip(first.1).map(|(now, first)| now / first));
+        one(options, plan, stalled, bursts, &mut row)?;
+        for (ratio, figure) in
+            [("p99_ratio_to_alone", "p99_ms"), ("cpu_ratio_to_alone", "cpu_us_per_delivery")]
+        {
+            let figures = row.get(figure).zip(alone.get(figure));
+            row.put(ratio, figures.map(|(beside, alone)| beside / alone));
+        }
+        emit(alone);
         emit(row);
     }
     Ok(())

@@ -2,25 +2,42 @@
 //!
 //! [`Daemon::bind`] and then [`Daemon::run`] is all that a test or an embedding program needs.
 
-use crate::config::{Ack, Config, Dirs, IngestAddr, IngestListenConfig, WhenFull};
-use crate::handshake::{Front, FrontConfig, FrontState};
+mod live;
+mod reloader;
+
+pub use reloader::Origin;
+
+use crate::config::{Ack, Config, Dirs, IngestAddr, IngestListenConfig, Loaded, WhenFull};
+use crate::handshake::{Control, Front, FrontConfig, FrontState, NewListener};
 use crate::http::{Pages, State};
 use crate::ingest::{Drained, Ingest, Running, Wiring};
 use crate::limits::ClientCounter;
 use crate::listen::{BindError, BoundAddr, Listener};
 use crate::metrics::Metrics;
-use crate::origin;
+use crate::reload::{self, Handle};
 use crate::room::Rooms;
 use crate::shard::{ShardPolls, ShardThreads, Shards};
 use crate::shutdown::{Shutdown, Trigger, pair};
+use crate::watch::Watcher;
+use live::Live;
+use reloader::Reloader;
 use std::io;
-use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Everything bound, nothing running.
 pub struct Daemon {
-    config: Config,
+    /// As it was read.
+    read: Config,
+    /// With standard input, if that is a producer.
+    config: Arc<Config>,
+    stdin: bool,
+    /// The file that it was read from, and what was in it.
+    text: reloader::Text,
+    origin: Origin,
+    reload: (Handle, Receiver<reload::Request>),
     clients: Vec<Listener>,
     admins: Vec<Listener>,
     ingest: Ingest,
@@ -47,12 +64,16 @@ pub struct Ended {
 }
 
 impl Daemon {
-    /// Binds every listener, or says everything that cannot be bound. `stdin` adds standard input as a producer.
-    pub fn bind(mut config: Config, dirs: &Dirs, stdin: bool) -> Result<Daemon, Vec<BindError>> {
+    /// Binds every listener of a configuration that came from `origin`, or says everything that cannot be bound. `stdin`
+    /// adds standard input as a producer.
+    pub fn bind(loaded: Loaded, origin: Origin, stdin: bool) -> Result<Daemon, Vec<BindError>> {
+        let Loaded { config: read, path, text, dirs, .. } = loaded;
+        let mut config = read.clone();
         if stdin {
-            config.ingest.listen.push(stdin_listener());
+            add_stdin(&mut config);
         }
-        let mut errors = prepare(&config, dirs);
+        let config = Arc::new(config);
+        let mut errors = prepare(&config, &dirs);
         let mut bind = |section: &str, addrs: &[crate::config::ListenAddr]| {
             let mut listeners = Vec::new();
             for (index, addr) in addrs.iter().enumerate() {
@@ -65,14 +86,23 @@ impl Daemon {
         };
         let clients = bind("server", &config.server.listen);
         let admins = bind("admin", &config.admin.listen);
-        match Ingest::bind(&config.ingest) {
-            Ok(ingest) if errors.is_empty() => Ok(Daemon { config, clients, admins, ingest }),
+        match Ingest::bind(&config) {
+            Ok(ingest) if errors.is_empty() => {
+                let reload = reload::pair();
+                let text = (path, text);
+                Ok(Daemon { read, config, stdin, text, origin, reload, clients, admins, ingest })
+            }
             Ok(_) => Err(errors),
             Err(more) => {
                 errors.extend(more);
                 Err(errors)
             }
         }
+    }
+
+    /// The way to reload its configuration.
+    pub fn reload_handle(&self) -> Handle {
+        self.reload.0.clone()
     }
 
     /// Where it listens.
@@ -89,11 +119,10 @@ impl Daemon {
     /// their end for half of that time, buffers are flushed, clients get what there is and are closed.
     /// Blocks; starts threads of its own and waits for each of them.
     pub fn run(self, mut shutdown: Shutdown) -> io::Result<Ended> {
-        let drain_timeout = self.config.server.drain_timeout;
         let parts = Parts::start(self)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(shutdown.begun());
-        Ok(parts.stop(drain_timeout))
+        Ok(parts.stop())
     }
 }
 
@@ -102,66 +131,88 @@ struct Parts {
     shards: Arc<Shards>,
     shard_threads: ShardThreads,
     rooms: Arc<Rooms>,
-    clock: JoinHandle<()>,
-    fronts: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     /// Ends accepting clients and producers.
     accepting: Trigger,
     ingest: Running,
     /// Ends the operators' listener, last.
     admin: Trigger,
+    /// What a reload changes. Taken away when stopping begins.
+    live: Arc<Mutex<Option<Live>>>,
+    reload: Handle,
 }
 
 impl Parts {
     fn start(daemon: Daemon) -> io::Result<Parts> {
-        let Daemon { config, clients, admins, ingest } = daemon;
+        let Daemon { read, config, stdin, text, origin, reload, clients, admins, ingest } = daemon;
+        let (reload, requests) = reload;
         let metrics = Arc::new(Metrics::new());
+        reloader::note_start(&metrics, &read);
         let polls = ShardPolls::new(config.server.shards)?;
         let rooms = Rooms::new(&config, polls.bells(), Arc::clone(&metrics));
-        let (shards, shard_threads) = Shards::spawn(polls, &rooms, &config.server, &metrics)?;
+        let (shards, shard_threads) = Shards::spawn(polls, &rooms, &metrics)?;
         let clock_rooms = Arc::clone(&rooms);
-        let clock =
-            std::thread::Builder::new().name("clock".to_owned()).spawn(move || clock_rooms.run_clock())?;
+        let mut threads = vec![spawn("clock", move || clock_rooms.run_clock())?];
         let (accepting, accepting_ends) = pair();
         let (admin, admin_ends) = pair();
         let counter = ClientCounter::new();
         let front_config = FrontConfig { server: config.server.clone(), limits: config.limits.clone() };
-        let state = FrontState::new(front_config, Arc::clone(&counter), Arc::clone(&metrics));
-        let page_state = Arc::new(State {
+        let front = FrontState::new(front_config, Arc::clone(&counter), Arc::clone(&metrics));
+        let state = Arc::new(State {
             started: Instant::now(),
             metrics: Arc::clone(&metrics),
             clients: counter,
             shutdown: accepting_ends.clone(),
-            rooms: config.rooms.iter().map(|room| room.name.source().to_owned()).collect(),
-        });
-        let for_clients = Pages::for_clients(Arc::clone(&page_state), &config.server.expose);
-        let for_admins = Pages::for_admins(page_state);
-        let fronts = vec![
-            spawn_front("front", clients, &state, for_clients, &shards, accepting_ends.clone())?,
-            spawn_front("admin", admins, &state, for_admins, &shards, admin_ends)?,
-        ];
-        let patterns = config.server.allowed_origins.clone();
-        let hosts = config.ingest.hosts.clone();
-        let ingest = ingest.spawn(&Wiring {
             rooms: Arc::clone(&rooms),
-            metrics,
+            reload: reload.clone(),
+        });
+        let (clients, new_clients) = Control::start(&config.server.listen, clients)?;
+        let (admins, new_admins) = Control::start(&config.admin.listen, admins)?;
+        let for_clients = Pages::for_clients(Arc::clone(&state));
+        let for_admins = Pages::for_admins(state);
+        let ends = accepting_ends.clone();
+        threads.push(spawn_front("front", new_clients, &front, for_clients, &shards, ends)?);
+        threads.push(spawn_front("admin", new_admins, &front, for_admins, &shards, admin_ends)?);
+        let (ingest, producers) = ingest.spawn(&Wiring {
+            rooms: Arc::clone(&rooms),
+            metrics: Arc::clone(&metrics),
             shutdown: accepting_ends,
             patience: config.server.drain_timeout / 2,
-            origin_rule: Arc::new(move |page: &str| origin::is_allowed(page, &patterns)),
-            hosts,
         })?;
-        Ok(Parts { shards, shard_threads, rooms, clock, fronts, accepting, ingest, admin })
+        let live = Live {
+            config: read,
+            dirs: origin.dirs.clone(),
+            stdin,
+            rooms: Arc::clone(&rooms),
+            shards: Arc::clone(&shards),
+            front,
+            clients,
+            admins,
+            ingest: producers,
+        };
+        let live = Arc::new(Mutex::new(Some(live)));
+        let watcher = text.0.as_deref().and_then(|path| watch(path, reload.clone()));
+        let reloader = Reloader { origin, live: Arc::clone(&live), metrics, watcher, seen: text };
+        threads.push(spawn("reload", move || reloader.run(&requests))?);
+        Ok(Parts { shards, shard_threads, rooms, threads, accepting, ingest, admin, live, reload })
     }
 
-    fn stop(self, drain_timeout: Duration) -> Ended {
+    /// The time that stopping may take is the one of the configuration in force.
+    fn stop(self) -> Ended {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let drain_timeout = self.rooms.generation().config.server.drain_timeout;
         let deadline = Instant::now() + drain_timeout;
         self.accepting.fire();
+        // With its holds of the listeners' sockets.
+        drop(live);
+        self.reload.stop();
         let ingest = self.ingest.join();
         self.rooms.flush_all();
         self.shards.drain(deadline);
         let clients_unfinished = self.shard_threads.join();
         self.rooms.stop_clock();
         self.admin.fire();
-        for thread in self.fronts.into_iter().chain([self.clock]) {
+        for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread has panicked");
             }
@@ -170,32 +221,51 @@ impl Parts {
     }
 }
 
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// Watches the configuration's file. Without a watch it is looked at from time to time.
+fn watch(path: &std::path::Path, reload: Handle) -> Option<Watcher> {
+    Watcher::start(path, move |settled| reload.changed(settled))
+        .inspect_err(
+            |error| tracing::warn!(%error, "the configuration cannot be watched: reload with SIGHUP"),
+        )
+        .ok()
+}
+
 /// A thread for handshakes and pages: one for clients, and one for operators, who get answers under overload as well.
 fn spawn_front(
     name: &str,
-    listeners: Vec<Listener>,
+    mut listeners: tokio::sync::mpsc::Receiver<NewListener>,
     state: &Arc<FrontState>,
     pages: Pages,
     shards: &Arc<Shards>,
-    shutdown: Shutdown,
+    mut shutdown: Shutdown,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let shards = Arc::clone(shards);
-    let front = Front::new(
-        Arc::clone(state),
-        move |parts: &hyper::http::request::Parts| pages.respond(parts),
-        move |client| shards.adopt(client),
-    );
+    let (state, shards) = (Arc::clone(state), Arc::clone(shards));
     let serve = async move {
-        let served = listeners.iter().map(|listener| front.run(listener, shutdown.clone()));
-        let mut tasks: Vec<_> = served.map(Box::pin).collect();
-        std::future::poll_fn(|context| {
-            tasks.retain_mut(|task| task.as_mut().poll(context).is_pending());
-            if tasks.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        })
-        .await;
+        let mut running = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                Some(new) = listeners.recv() => {
+                    let (pages, shards) = (pages.clone(), Arc::clone(&shards));
+                    let front = Front::new(
+                        Arc::clone(&state),
+                        move |asked| pages.respond(asked),
+                        move |client| shards.adopt(client),
+                    );
+                    running.spawn(front.run(new, shutdown.clone()));
+                }
+                () = shutdown.begun() => break,
+                Some(_) = running.join_next(), if !running.is_empty() => {}
+            }
+        }
+        while running.join_next().await.is_some() {}
     };
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(serve))
+    spawn(name, move || runtime.block_on(serve))
 }
 
 /// Makes the runtime directory if a socket lies there.
@@ -221,12 +291,13 @@ fn prepare(config: &Config, dirs: &Dirs) -> Vec<BindError> {
     }
 }
 
-fn stdin_listener() -> IngestListenConfig {
-    IngestListenConfig {
+/// Adds standard input to the producers.
+fn add_stdin(config: &mut Config) {
+    config.ingest.listen.push(IngestListenConfig {
         addr: IngestAddr::Stdin,
         ack: Ack::None,
         when_full: WhenFull::Wait,
         type_field: "type".to_owned(),
         add_timestamp: true,
-    }
+    });
 }

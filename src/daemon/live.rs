@@ -1,0 +1,72 @@
+//! What a reload changes, and in which order.
+
+use super::{add_stdin, prepare};
+use crate::config::{Config, Dirs};
+use crate::handshake::{self, FrontConfig, FrontState};
+use crate::ingest;
+use crate::listen::BindError;
+use crate::room::{Generation, Rooms};
+use crate::shard::Shards;
+use std::sync::Arc;
+
+/// The parts of a running daemon that follow the configuration.
+pub(super) struct Live {
+    /// As it was read; standard input is not in it.
+    pub(super) config: Config,
+    pub(super) dirs: Dirs,
+    pub(super) stdin: bool,
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) shards: Arc<Shards>,
+    pub(super) front: Arc<FrontState>,
+    pub(super) clients: handshake::Control,
+    pub(super) admins: handshake::Control,
+    pub(super) ingest: ingest::Control,
+}
+
+/// A change that is ready to be made: what is new is bound.
+pub(super) struct Planned {
+    read: Config,
+    config: Arc<Config>,
+    clients: handshake::Planned,
+    admins: handshake::Planned,
+    ingest: ingest::Planned,
+}
+
+impl Live {
+    /// Binds what another configuration has anew, or says everything that cannot be bound. Nothing has changed yet: what
+    /// was bound is closed again with the plan.
+    pub(super) fn plan(&self, read: Config) -> Result<Planned, Vec<BindError>> {
+        let mut config = read.clone();
+        if self.stdin {
+            add_stdin(&mut config);
+        }
+        let mut errors = prepare(&config, &self.dirs);
+        let clients = self.clients.plan("server", &config.server.listen);
+        let admins = self.admins.plan("admin", &config.admin.listen);
+        let ingest = self.ingest.plan(&config);
+        match (clients, admins, ingest) {
+            (Ok(clients), Ok(admins), Ok(ingest)) if errors.is_empty() => {
+                Ok(Planned { read, config: Arc::new(config), clients, admins, ingest })
+            }
+            (clients, admins, ingest) => {
+                errors.extend(clients.err().into_iter().flatten());
+                errors.extend(admins.err().into_iter().flatten());
+                errors.extend(ingest.err().into_iter().flatten());
+                Err(errors)
+            }
+        }
+    }
+
+    /// Makes a planned change. Rooms first, since what comes through a new listener is routed by them; limits and listeners
+    /// after.
+    pub(super) fn apply(&mut self, planned: Planned) {
+        let Planned { read, config, clients, admins, ingest } = planned;
+        self.rooms.reconfigure(Generation::new(Arc::clone(&config), &ingest.slots));
+        self.ingest.apply(&config, ingest);
+        self.front.set_config(FrontConfig { server: config.server.clone(), limits: config.limits.clone() });
+        self.clients.apply(clients);
+        self.admins.apply(admins);
+        self.shards.reconfigure();
+        self.config = read;
+    }
+}

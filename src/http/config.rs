@@ -1,0 +1,66 @@
+//! The configuration over HTTP: what is in force, and reloading it.
+
+use super::{Answer, json as answer, problem};
+use crate::config::Config;
+use crate::reload::{Diff, Handle, Outcome, Refusal, hash};
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use serde_json::{Value, json};
+
+/// The effective value of every key.
+pub(super) fn effective(config: &Config) -> Answer {
+    let lines = config.effective().into_iter().map(|(key, value)| (key, Value::String(value)));
+    let keys: serde_json::Map<String, Value> = lines.collect();
+    answer(StatusCode::OK, &json!({ "hash": hash(config), "keys": keys }))
+}
+
+/// Reloads, or says with `?dry_run=true` what a reload would do.
+pub(super) async fn reload(handle: Handle, parts: Parts) -> Answer {
+    let dry_run = match parts.uri.query().unwrap_or_default() {
+        "" | "dry_run=false" => false,
+        "dry_run" | "dry_run=true" => true,
+        _ => {
+            let hint = Some("the one parameter is dry_run=true");
+            return problem::answer(StatusCode::BAD_REQUEST, "the query is not understood", hint);
+        }
+    };
+    match handle.reload(dry_run).await {
+        None => problem::answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the daemon is stopping, or busy reloading",
+            None,
+        ),
+        Some(Outcome::Unchanged) => answer(StatusCode::OK, &json!({ "outcome": "unchanged", "changes": [] })),
+        Some(Outcome::Applied(diff)) => answer(StatusCode::OK, &of_diff("applied", &diff)),
+        Some(Outcome::WouldApply(diff)) => answer(StatusCode::OK, &of_diff("would_apply", &diff)),
+        Some(Outcome::Refused(refusal)) => refused(&refusal),
+    }
+}
+
+fn of_diff(outcome: &str, diff: &Diff) -> Value {
+    let changes: Vec<Value> = diff
+        .changes
+        .iter()
+        .map(|change| json!({ "key": change.key, "old": change.old, "new": change.new }))
+        .collect();
+    json!({
+        "outcome": outcome,
+        "summary": diff.summary(),
+        "rooms_added": diff.rooms_added,
+        "rooms_removed": diff.rooms_removed,
+        "changes": changes,
+    })
+}
+
+fn refused(refusal: &Refusal) -> Answer {
+    let count = refusal.problems.len();
+    let s = if count == 1 { "" } else { "s" };
+    let detail = format!("the configuration has {count} problem{s}; the one in force stays");
+    let problems: Vec<Value> = refusal
+        .problems
+        .iter()
+        .map(|problem| json!({ "message": problem.message, "place": problem.place, "hint": problem.hint }))
+        .collect();
+    let more = json!({ "outcome": "refused", "report": refusal.report, "problems": problems });
+    problem::with(StatusCode::UNPROCESSABLE_ENTITY, &detail, more)
+}

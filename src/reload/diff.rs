@@ -1,0 +1,184 @@
+//! What is different between two configurations, key by key.
+
+use crate::config::Config;
+use std::collections::BTreeMap;
+
+/// Changes that a summary shows; more are counted.
+const SHOWN: usize = 8;
+
+/// The differences.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Rooms and templates that are new.
+    pub rooms_added: Vec<String>,
+    /// Rooms and templates that are gone.
+    pub rooms_removed: Vec<String>,
+    /// Keys whose values differ, those of rooms that are new or gone left out.
+    pub changes: Vec<Change>,
+}
+
+/// A key whose value differs, as TOML.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub key: String,
+    /// What it was; none when it was not there.
+    pub old: Option<String>,
+    /// What it is; none when it is not there.
+    pub new: Option<String>,
+}
+
+impl Diff {
+    /// Compares.
+    pub fn between(old: &Config, new: &Config) -> Diff {
+        let names = |config: &Config| -> Vec<String> {
+            config.rooms.iter().map(|room| room.name.source().to_owned()).collect()
+        };
+        let (old_rooms, new_rooms) = (names(old), names(new));
+        let without = |list: &[String], other: &[String]| -> Vec<String> {
+            list.iter().filter(|name| !other.contains(name)).cloned().collect()
+        };
+        let (old_keys, new_keys) = (keys(old, &new_rooms), keys(new, &old_rooms));
+        let mut all: Vec<&String> = old_keys.keys().chain(new_keys.keys()).collect();
+        all.sort_unstable();
+        all.dedup();
+        let changes = all
+            .into_iter()
+            .map(|key| Change {
+                key: key.clone(),
+                old: old_keys.get(key).cloned(),
+                new: new_keys.get(key).cloned(),
+            })
+            .filter(|change| change.old != change.new)
+            .collect();
+        let rooms_added = without(&new_rooms, &old_rooms);
+        Diff { rooms_added, rooms_removed: without(&old_rooms, &new_rooms), changes }
+    }
+
+    /// Whether nothing is different.
+    pub fn is_empty(&self) -> bool {
+        *self == Diff::default()
+    }
+
+    /// The differences in one line: `rooms +2 −1 · rooms.agent_states.history.events 1000→5000`.
+    pub fn summary(&self) -> String {
+        let mut parts = Vec::new();
+        let (added, removed) = (self.rooms_added.len(), self.rooms_removed.len());
+        match (added, removed) {
+            (0, 0) => {}
+            (added, 0) => parts.push(format!("rooms +{added}")),
+            (0, removed) => parts.push(format!("rooms −{removed}")),
+            (added, removed) => parts.push(format!("rooms +{added} −{removed}")),
+        }
+        let value = |value: &Option<String>| {
+            value.as_ref().map_or_else(|| "absent".to_owned(), |value| value.trim_matches('"').to_owned())
+        };
+        let shown = self.changes.iter().take(SHOWN);
+        parts.extend(
+            shown.map(|change| format!("{} {}→{}", change.key, value(&change.old), value(&change.new))),
+        );
+        if self.changes.len() > SHOWN {
+            parts.push(format!("{} more", self.changes.len() - SHOWN));
+        }
+        parts.join(" · ")
+    }
+}
+
+/// Every key and value, tables taken apart; of rooms only those that `rooms` has as well.
+fn keys(config: &Config, rooms: &[String]) -> BTreeMap<String, String> {
+    let mut keys = BTreeMap::new();
+    let room_keys: Vec<String> = config
+        .rooms
+        .iter()
+        .map(|room| room.name.source())
+        .filter(|name| !rooms.iter().any(|other| other == name))
+        .map(room_prefix)
+        .collect();
+    for (key, value) in config.effective() {
+        if room_keys.iter().any(|prefix| key.starts_with(prefix)) {
+            continue;
+        }
+        match format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v")) {
+            Some(value) => take_apart(key, &value, &mut keys),
+            None => {
+                keys.insert(key, value);
+            }
+        }
+    }
+    keys
+}
+
+fn room_prefix(name: &str) -> String {
+    format!("{}.", crate::config::join("rooms", name))
+}
+
+fn take_apart(key: String, value: &toml::Value, keys: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (name, value) in table {
+                take_apart(format!("{key}.{name}"), value, keys);
+            }
+        }
+        other => {
+            keys.insert(key, other.to_string());
+        }
+    }
+}
+
+/// A number for what a configuration means, the same for every configuration that means the same: FNV-1a over its effective
+/// keys, cut to 48 bits so that a metric holds it exactly.
+pub fn hash(config: &Config) -> String {
+    format!("{:012x}", hash_number(config))
+}
+
+/// The same as a number.
+pub fn hash_number(config: &Config) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let lines = config.effective().into_iter().flat_map(|(key, value)| [key, "=".into(), value, "\n".into()]);
+    for byte in lines.flat_map(String::into_bytes) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    }
+    hash & 0xffff_ffff_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Dirs, Input};
+
+    fn config(text: &str) -> Config {
+        let dirs = Dirs { runtime: "/run/broadcastd".into(), state: "/state".into() };
+        let input = Input { file: None, set: Vec::new(), environment: &|_| None, dirs };
+        input.load_text(None, text.to_owned()).unwrap().config
+    }
+
+    fn summary(old: &str, new: &str) -> String {
+        Diff::between(&config(old), &config(new)).summary()
+    }
+
+    #[test]
+    fn differences_are_told_in_a_line() {
+        let a = "[rooms.a]\ntypes = [\"*\"]\n";
+        let b = "[rooms.\"b:{x}\"]\ntypes = [\"*\"]\n";
+        assert_eq!(summary(a, a), "");
+        assert_eq!(summary(a, &format!("{a}{b}")), "rooms +1");
+        assert_eq!(summary(a, b), "rooms +1 −1");
+        assert_eq!(
+            summary(
+                a,
+                &format!("{a}history = {{ events = 5 }}\n[limits]\nclients = 7\nclients_per_ip = 3\n")
+            ),
+            "limits.clients 100000→7 · limits.clients_per_ip absent→3 · rooms.a.history.events 1000→5"
+        );
+        let heartbeat = "[server]\nheartbeat = \"5s\"\n";
+        assert_eq!(summary("", heartbeat), "server.heartbeat 25s→5s");
+        assert_eq!(summary("", "[room_defaults]\nhistory = { events = 7 }\n").matches("1000→7").count(), 8);
+    }
+
+    #[test]
+    fn a_hash_is_of_what_a_configuration_means() {
+        assert_eq!(hash(&config("[limits]\nclients = 100_000\n")), hash(&config("# nothing")));
+        assert_ne!(hash(&config("[limits]\nclients = 1\n")), hash(&config("")));
+        assert_eq!(hash(&config("")).len(), 12);
+    }
+}
