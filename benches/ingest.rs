@@ -7,7 +7,7 @@
 
 use broadcastd::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
-    Invalid, LimitsConfig, Rate, RoomConfig, ServerConfig, SlowClient, Unrouted, WhenFull,
+    Invalid, LimitsConfig, Rate, RoomConfig, ServerConfig, SlowClient, SourcesConfig, Unrouted, WhenFull,
 };
 use broadcastd::event::{Event, Filter};
 use broadcastd::metrics::Metrics;
@@ -198,6 +198,7 @@ fn config() -> Config {
             threads: 1,
             auth_none: false,
         },
+        sources: SourcesConfig::default(),
         limits: LimitsConfig {
             clients: 100_000,
             rooms: 20_000,

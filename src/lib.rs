@@ -21,6 +21,9 @@ pub mod view;
 
 pub mod shard;
 
+// What the daemon publishes itself.
+pub mod sources;
+
 // The way in for clients and operators.
 pub mod handshake;
 pub mod http;
@@ -31,6 +34,7 @@ pub mod cli;
 pub mod daemon;
 
 // What they share.
+pub mod alert;
 pub mod config;
 pub mod error;
 pub mod limits;

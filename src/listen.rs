@@ -9,6 +9,7 @@ pub use stream::Stream;
 pub use unix::{Pipe, Rights};
 
 use crate::config::ListenAddr;
+use crate::metrics::Watched;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -114,7 +115,7 @@ impl Listener {
     /// The next connection. Errors are counted in `errors` and waited out with a growing pause (a lack of descriptors
     /// must not spin), so that this always returns a connection in the end. Must be called within a runtime whose
     /// thread stays the same. Cancel-safe.
-    pub async fn accept(&self, errors: &metrics::Counter) -> Stream {
+    pub async fn accept(&self, errors: &Watched) -> Stream {
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.try_accept().await {

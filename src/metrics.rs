@@ -7,6 +7,8 @@ use crate::route::RejectionCode;
 use crate::wire::GapReason;
 use metrics::{Counter, Gauge, counter, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Why a handshake was refused; label of `broadcastd_handshakes_refused_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,30 @@ pub enum HandshakeRefusal {
     Timeout,
 }
 
+/// A counter that the daemon looks at itself: those of the `metrics` crate can only be added to.
+#[derive(Clone)]
+pub struct Watched {
+    counter: Counter,
+    total: Arc<AtomicU64>,
+}
+
+impl Watched {
+    fn new(counter: Counter) -> Watched {
+        Watched { counter, total: Arc::default() }
+    }
+
+    /// Adds.
+    pub fn increment(&self, count: u64) {
+        self.counter.increment(count);
+        self.total.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// The sum so far.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
 /// Handles of every series.
 pub struct Metrics {
     handle: PrometheusHandle,
@@ -33,7 +59,7 @@ pub struct Metrics {
     /// Bytes read from producers.
     pub ingest_bytes: Counter,
     /// Lines refused, in the order of [`RejectionCode::ALL`].
-    pub ingest_rejected: Vec<Counter>,
+    pub ingest_rejected: Vec<Watched>,
     /// Events taken although a field is not what its type says (`invalid`).
     pub ingest_invalid: Counter,
     /// Valid events that no room took (`unrouted = "count"`).
@@ -45,13 +71,13 @@ pub struct Metrics {
     /// Producers connected.
     pub producers: Gauge,
     /// Producers refused at `ingest.connections`.
-    pub producers_refused: Counter,
+    pub producers_refused: Watched,
     /// Accept calls that failed.
-    pub accept_errors: Counter,
+    pub accept_errors: Watched,
     /// Events that rooms took, counted once per room.
     pub room_events: Counter,
     /// Events kept out of a room that did not exist yet by `limits.rooms`, counted once per room.
-    pub room_refused: Counter,
+    pub room_refused: Watched,
     /// Events replaced in a buffer by a newer one of the same key.
     pub room_replaced: Counter,
     /// Rooms that hold events.
@@ -68,6 +94,10 @@ pub struct Metrics {
     pub clients_opened: Counter,
     /// Clients whose socket is full.
     pub clients_blocked: Gauge,
+    /// The same, to be looked at.
+    pub blocked_now: AtomicI64,
+    /// Clients connected, to be looked at.
+    pub clients_level: AtomicI64,
     /// Subscriptions behind their view's cursor.
     pub subscriptions_catching_up: Gauge,
     /// Bytes kept for blocked clients: the rests of cut frames, and answers.
@@ -92,7 +122,13 @@ pub struct Metrics {
     gap_events: [Counter; 4],
     closed: Vec<(u16, Counter)>,
     closed_other: Counter,
-    refused: [Counter; 6],
+    refused: [Watched; 6],
+    /// Events that the daemon published itself: alerts, metrics of the machine.
+    pub own_events: Counter,
+    /// Events of its own that no room took.
+    pub own_unrouted: Counter,
+    /// Alerts that were not published because they came too fast.
+    pub alerts_suppressed: Counter,
     /// `broadcastd_config_reloads_total`, by outcome: applied, unchanged, refused
     reloads: [Counter; 3],
     /// `broadcastd_config_last_reload_successful`: 1, or 0 while the newest configuration is refused.
@@ -135,17 +171,17 @@ impl Metrics {
             ingest_bytes: counter!("broadcastd_ingest_bytes_total"),
             ingest_rejected: RejectionCode::ALL
                 .iter()
-                .map(|code| reason("broadcastd_ingest_rejected_total", code.as_str()))
+                .map(|code| Watched::new(reason("broadcastd_ingest_rejected_total", code.as_str())))
                 .collect(),
             ingest_invalid: counter!("broadcastd_ingest_invalid_total"),
             ingest_unrouted: counter!("broadcastd_ingest_unrouted_total"),
             ingest_names_too_long: counter!("broadcastd_ingest_names_too_long_total"),
             ingest_answers_dropped: counter!("broadcastd_ingest_answers_dropped_total"),
             producers: gauge!("broadcastd_producers"),
-            producers_refused: counter!("broadcastd_producers_refused_total"),
-            accept_errors: counter!("broadcastd_accept_errors_total"),
+            producers_refused: Watched::new(counter!("broadcastd_producers_refused_total")),
+            accept_errors: Watched::new(counter!("broadcastd_accept_errors_total")),
             room_events: counter!("broadcastd_room_events_total"),
-            room_refused: counter!("broadcastd_room_refused_total"),
+            room_refused: Watched::new(counter!("broadcastd_room_refused_total")),
             room_replaced: counter!("broadcastd_room_replaced_total"),
             rooms: gauge!("broadcastd_rooms"),
             interests: gauge!("broadcastd_interests"),
@@ -154,6 +190,8 @@ impl Metrics {
             clients: gauge!("broadcastd_clients"),
             clients_opened: counter!("broadcastd_clients_opened_total"),
             clients_blocked: gauge!("broadcastd_clients_blocked"),
+            blocked_now: AtomicI64::new(0),
+            clients_level: AtomicI64::new(0),
             subscriptions_catching_up: gauge!("broadcastd_subscriptions_catching_up"),
             pinned_bytes: gauge!("broadcastd_pinned_bytes"),
             chunk_bytes: gauge!("broadcastd_chunk_bytes"),
@@ -171,7 +209,10 @@ impl Metrics {
                 .map(|code| (*code, counter!("broadcastd_clients_closed_total", "code" => code.to_string())))
                 .collect(),
             closed_other: counter!("broadcastd_clients_closed_total", "code" => "other"),
-            refused: refusals.map(|name| reason("broadcastd_handshakes_refused_total", name)),
+            refused: refusals.map(|name| Watched::new(reason("broadcastd_handshakes_refused_total", name))),
+            own_events: counter!("broadcastd_own_events_total"),
+            own_unrouted: counter!("broadcastd_own_unrouted_total"),
+            alerts_suppressed: counter!("broadcastd_alerts_suppressed_total"),
             reloads: ["applied", "unchanged", "refused"]
                 .map(|outcome| counter!("broadcastd_config_reloads_total", "outcome" => outcome)),
             reload_ok: gauge!("broadcastd_config_last_reload_successful"),
@@ -187,7 +228,7 @@ impl Metrics {
     }
 
     /// The counter of lines refused for one reason.
-    pub fn rejected(&self, code: RejectionCode) -> &Counter {
+    pub fn rejected(&self, code: RejectionCode) -> &Watched {
         &self.ingest_rejected[code as usize]
     }
 
@@ -215,6 +256,16 @@ impl Metrics {
     pub fn reloaded(&self, result: ReloadResult) {
         self.reloads[result as usize].increment(1);
         self.reload_ok.set(if result == ReloadResult::Refused { 0.0 } else { 1.0 });
+    }
+
+    /// Clients connected, to be looked at.
+    pub fn clients_now(&self) -> u64 {
+        self.clients_level.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Handshakes refused so far for one reason.
+    pub fn refused_so_far(&self, refusal: HandshakeRefusal) -> u64 {
+        self.refused[refusal as usize].total()
     }
 
     /// Counts a refused handshake.

@@ -4,7 +4,7 @@ use super::address::show_origin;
 use super::reader::join;
 use super::{
     Ack, BufferConfig, Config, Expose, FieldKind, IngestAddr, IngestListenConfig, Invalid, ListenAddr,
-    RoomConfig, SlowClient, Unrouted, WhenFull, show_duration, show_rate, show_size,
+    ProcessConfig, RoomConfig, SlowClient, Unrouted, WhenFull, show_duration, show_rate, show_size,
 };
 use crate::pattern::Path;
 
@@ -15,6 +15,7 @@ impl Config {
     /// Every key, in the order of the reference, with its value as TOML. Defaults of rooms are shown in each room.
     pub fn effective(&self) -> Vec<Line> {
         let mut lines = self.listening();
+        lines.extend(self.own());
         let limits = &self.limits;
         let client = &limits.client;
         lines.extend([
@@ -40,6 +41,18 @@ impl Config {
             lines.push(line(&format!("{path}.optional"), fields(&kind.optional)));
         }
         lines
+    }
+
+    fn own(&self) -> Vec<Line> {
+        let (alerts, system) = (&self.sources.alerts, &self.sources.system);
+        let every = system.every.map_or_else(|| "off".to_owned(), show_duration);
+        vec![
+            line("sources.alerts.enabled", alerts.enabled),
+            line("sources.alerts.clients", alerts.clients),
+            line("sources.alerts.repeat", quote(&show_duration(alerts.repeat))),
+            line("sources.system.every", quote(&every)),
+            line("sources.system.processes", list(system.processes.iter().map(process))),
+        ]
     }
 
     fn listening(&self) -> Vec<Line> {
@@ -87,6 +100,14 @@ impl Config {
         ]);
         lines.extend(ingest.auth_none.then(|| line("ingest.auth", quote("none"))));
         lines
+    }
+}
+
+fn process(process: &ProcessConfig) -> String {
+    match process {
+        ProcessConfig::Name(name) => format!("{{ name = {} }}", quote(name)),
+        ProcessConfig::Unit(unit) => format!("{{ unit = {} }}", quote(unit)),
+        ProcessConfig::PidFile(path) => format!("{{ pid_file = {} }}", quote(&path.display().to_string())),
     }
 }
 

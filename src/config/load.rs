@@ -5,7 +5,7 @@ use super::node::{self, Place, Table, overlay};
 use super::problem::{Problem, Problems, Source};
 use super::reader::{Item, Reader, Section};
 use super::sections::Listened;
-use super::{Config, Invalid, Unrouted, rooms, sections};
+use super::{Config, Invalid, Unrouted, rooms, sections, sources};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -106,6 +106,9 @@ impl Input<'_> {
         }
         if let Some(section) = section(reader, &mut top, "limits") {
             sections::limits(reader, section, &mut config.limits);
+        }
+        if let Some(section) = section(reader, &mut top, "sources") {
+            sources::sources(reader, section, &mut config.sources, &self.dirs);
         }
         let defaults =
             section(reader, &mut top, "room_defaults").map(|section| rooms::room_defaults(reader, section));

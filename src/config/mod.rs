@@ -13,6 +13,7 @@ mod problem;
 mod reader;
 mod rooms;
 mod sections;
+mod sources;
 mod units;
 
 pub use dirs::Dirs;
@@ -35,6 +36,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What producers write to.
     pub ingest: IngestConfig,
+    /// What the daemon publishes itself.
+    pub sources: SourcesConfig,
     /// Bounds.
     pub limits: LimitsConfig,
     /// Rooms and room templates, in the file's order.
@@ -43,6 +46,58 @@ pub struct Config {
     pub types: Vec<TypeConfig>,
     /// `[[test]]` blocks.
     pub tests: Vec<TestConfig>,
+}
+
+/// `[sources]`: the daemon as a producer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SourcesConfig {
+    /// `[sources.alerts]`.
+    pub alerts: AlertsConfig,
+    /// `[sources.system]`.
+    pub system: SystemConfig,
+}
+
+/// `[sources.alerts]`: what the daemon says of itself, as `system_alert`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertsConfig {
+    /// Whether it says anything.
+    pub enabled: bool,
+    /// Whether it tells of every client that comes and goes.
+    pub clients: bool,
+    /// An alert that still holds is said again after this time, and not before.
+    pub repeat: Duration,
+}
+
+/// `[sources.system]`: the machine and chosen processes, as `performance_metric`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SystemConfig {
+    /// Between two looks; none when off.
+    pub every: Option<Duration>,
+    /// Processes that are looked at beside the machine.
+    pub processes: Vec<ProcessConfig>,
+}
+
+/// Processes of one name in the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessConfig {
+    /// Every process of this name (`comm`).
+    Name(String),
+    /// Every process of a systemd unit.
+    Unit(String),
+    /// The process whose number is in this file, and those it has started.
+    PidFile(PathBuf),
+}
+
+impl Default for AlertsConfig {
+    fn default() -> AlertsConfig {
+        AlertsConfig { enabled: true, clients: false, repeat: Duration::from_secs(60) }
+    }
+}
+
+impl Default for SystemConfig {
+    fn default() -> SystemConfig {
+        SystemConfig { every: Some(Duration::from_secs(5)), processes: Vec::new() }
+    }
 }
 
 /// `[server]`.

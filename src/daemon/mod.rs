@@ -7,6 +7,7 @@ mod reloader;
 
 pub use reloader::Origin;
 
+use crate::alert::Alerts;
 use crate::config::{Ack, Config, Dirs, IngestAddr, IngestListenConfig, Loaded, WhenFull};
 use crate::handshake::{Control, Front, FrontConfig, FrontState, NewListener};
 use crate::http::{Pages, State};
@@ -18,6 +19,7 @@ use crate::reload::{self, Handle};
 use crate::room::Rooms;
 use crate::shard::{ShardPolls, ShardThreads, Shards};
 use crate::shutdown::{Shutdown, Trigger, pair};
+use crate::sources;
 use crate::watch::Watcher;
 use live::Live;
 use reloader::Reloader;
@@ -140,6 +142,7 @@ struct Parts {
     /// What a reload changes. Taken away when stopping begins.
     live: Arc<Mutex<Option<Live>>>,
     reload: Handle,
+    alerts: Alerts,
 }
 
 impl Parts {
@@ -150,9 +153,11 @@ impl Parts {
         reloader::note_start(&metrics, &read);
         let polls = ShardPolls::new(config.server.shards)?;
         let rooms = Rooms::new(&config, polls.bells(), Arc::clone(&metrics));
-        let (shards, shard_threads) = Shards::spawn(polls, &rooms, &metrics)?;
+        let (alerts, said) = sources::alerts(&metrics);
+        let (shards, shard_threads) = Shards::spawn(polls, &rooms, &metrics, &alerts)?;
         let clock_rooms = Arc::clone(&rooms);
         let mut threads = vec![spawn("clock", move || clock_rooms.run_clock())?];
+        threads.push(sources::spawn(Arc::clone(&rooms), Arc::clone(&metrics), said)?);
         let (accepting, accepting_ends) = pair();
         let (admin, admin_ends) = pair();
         let counter = ClientCounter::new();
@@ -192,9 +197,16 @@ impl Parts {
         };
         let live = Arc::new(Mutex::new(Some(live)));
         let watcher = text.0.as_deref().and_then(|path| watch(path, reload.clone()));
-        let reloader = Reloader { origin, live: Arc::clone(&live), metrics, watcher, seen: text };
+        let reloader = Reloader {
+            origin,
+            live: Arc::clone(&live),
+            metrics,
+            alerts: alerts.clone(),
+            watcher,
+            seen: text,
+        };
         threads.push(spawn("reload", move || reloader.run(&requests))?);
-        Ok(Parts { shards, shard_threads, rooms, threads, accepting, ingest, admin, live, reload })
+        Ok(Parts { shards, shard_threads, rooms, threads, accepting, ingest, admin, live, reload, alerts })
     }
 
     /// The time that stopping may take is the one of the configuration in force.
@@ -206,6 +218,7 @@ impl Parts {
         // With its holds of the listeners' sockets.
         drop(live);
         self.reload.stop();
+        self.alerts.stop();
         let ingest = self.ingest.join();
         self.rooms.flush_all();
         self.shards.drain(deadline);

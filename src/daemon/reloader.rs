@@ -1,12 +1,14 @@
 //! The thread that reloads: requests come one after the other, and changes of the file are waited for until they settle.
 
 use super::live::Live;
+use crate::alert::{Alert, Alerts, Severity};
 use crate::config::{Config, Dirs, Input, Loaded, Problems};
 use crate::metrics::{Metrics, ReloadResult};
 use crate::reload::{Cause, Change, Diff, Fault, Outcome, Refusal, Request, hash_number};
 use crate::room::now_ms;
 use crate::route::failed_tests;
 use crate::watch::Watcher;
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +42,7 @@ pub(super) struct Reloader {
     /// None once the daemon stops.
     pub(super) live: Arc<Mutex<Option<Live>>>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) alerts: Alerts,
     pub(super) watcher: Option<Watcher>,
     /// The text that was looked at last, whatever came of it.
     pub(super) seen: Text,
@@ -194,7 +197,19 @@ impl Reloader {
         match outcome {
             Outcome::Applied(diff) => {
                 self.metrics.reloaded(ReloadResult::Applied);
-                tracing::info!(cause, took_ms, changes = %diff.summary(), "configuration reloaded");
+                let summary = diff.summary();
+                tracing::info!(cause, took_ms, changes = %summary, "configuration reloaded");
+                self.alerts.say(Alert {
+                    code: "config_reloaded",
+                    severity: Severity::Info,
+                    message: format!("configuration reloaded: {summary}"),
+                    details: json!({
+                        "cause": cause,
+                        "summary": summary,
+                        "rooms_added": diff.rooms_added,
+                        "rooms_removed": diff.rooms_removed,
+                    }),
+                });
             }
             Outcome::Unchanged => {
                 self.metrics.reloaded(ReloadResult::Unchanged);
@@ -202,7 +217,15 @@ impl Reloader {
             }
             Outcome::Refused(refusal) => {
                 self.metrics.reloaded(ReloadResult::Refused);
+                let problems: Vec<&str> =
+                    refusal.problems.iter().map(|fault| fault.message.as_str()).collect();
                 tracing::error!(cause, problems = %refusal.line(), "configuration refused: the one in force stays");
+                self.alerts.say(Alert {
+                    code: "config_refused",
+                    severity: Severity::Error,
+                    message: "a configuration was refused: the one before stays in force".to_owned(),
+                    details: json!({ "cause": cause, "problems": problems }),
+                });
             }
             Outcome::WouldApply(_) => {}
         }

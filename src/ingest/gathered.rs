@@ -2,7 +2,7 @@
 
 use crate::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
-    Invalid, LimitsConfig, Rate, RoomConfig, ServerConfig, SlowClient, Unrouted, WhenFull,
+    Invalid, LimitsConfig, Rate, RoomConfig, ServerConfig, SlowClient, SourcesConfig, Unrouted, WhenFull,
 };
 use crate::event::Event;
 use crate::pattern::{Template, TypePattern};
@@ -134,6 +134,7 @@ pub(super) fn config() -> Config {
             threads: 1,
             auth_none: false,
         },
+        sources: SourcesConfig::default(),
         limits: LimitsConfig {
             clients: 1,
             rooms: 1,

@@ -174,10 +174,11 @@ impl Reading<'_> {
             (&metrics.ingest_unrouted, self.unrouted),
             (&metrics.ingest_names_too_long, self.names_too_long),
         ];
-        let rejected =
-            RejectionCode::ALL.iter().map(|code| (metrics.rejected(*code), self.rejected[*code as usize]));
-        for (counter, count) in counts.into_iter().chain(rejected).filter(|(_, count)| *count > 0) {
+        for (counter, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             counter.increment(count);
+        }
+        for code in RejectionCode::ALL.iter().filter(|code| self.rejected[**code as usize] > 0) {
+            metrics.rejected(*code).increment(self.rejected[*code as usize]);
         }
     }
 }

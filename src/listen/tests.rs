@@ -145,7 +145,7 @@ fn a_pipe_is_made_kept_and_used_again() {
 async fn connections_of_both_kinds_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.sock");
-    let errors = metrics::Counter::noop();
+    let errors = crate::metrics::Metrics::new().accept_errors;
     let tcp = Listener::bind("a", &ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
     let BoundAddr::Tcp(addr) = tcp.addr() else { panic!("{:?}", tcp.addr()) };
     let client = std::net::TcpStream::connect(addr).unwrap();

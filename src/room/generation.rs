@@ -1,6 +1,8 @@
 //! One configuration in force, as rooms, ingest and shards see it.
 
-use crate::config::{Config, IngestListenConfig, LimitsConfig, RoomConfig};
+use crate::config::{
+    Ack, Config, IngestAddr, IngestListenConfig, Invalid, LimitsConfig, RoomConfig, Unrouted, WhenFull,
+};
 use crate::pattern::{Segment, Template};
 use crate::route::Routes;
 use std::collections::HashMap;
@@ -14,6 +16,8 @@ pub struct Generation {
     pub rooms: Vec<Arc<RoomConfig>>,
     /// The routes of each ingest listener, by its slot.
     pub routes: Vec<Arc<Routes>>,
+    /// The routes of what the daemon publishes itself: what no room takes is counted and never an error.
+    pub own_routes: Arc<Routes>,
     /// Bounds.
     pub limits: LimitsConfig,
     /// Rises from generation to generation.
@@ -32,6 +36,7 @@ impl Generation {
             statics: statics.map(|(index, room)| (room.name.source().to_owned(), index)).collect(),
             rooms: config.rooms.iter().cloned().map(Arc::new).collect(),
             routes: listeners.iter().map(compile).collect(),
+            own_routes: Arc::new(own_routes(&config)),
             limits: config.limits.clone(),
             serial: 0,
             config,
@@ -62,6 +67,19 @@ impl Generation {
         let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
         (best.0 > 0.7).then_some(best.1)
     }
+}
+
+fn own_routes(config: &Config) -> Routes {
+    let mut config = config.clone();
+    (config.ingest.unrouted, config.ingest.invalid) = (Unrouted::Count, Invalid::Warn);
+    let listener = IngestListenConfig {
+        addr: IngestAddr::Stdin,
+        ack: Ack::None,
+        when_full: WhenFull::Shed,
+        type_field: "type".to_owned(),
+        add_timestamp: true,
+    };
+    Routes::compile(&config, &listener)
 }
 
 /// How like a room a name is, from 0 to 1, and the name that was meant if it is this room.

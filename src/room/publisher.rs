@@ -58,10 +58,19 @@ impl Publisher {
     /// Takes the generation in force for one read of a listener, by its place in `ingest.listen`, and returns its
     /// routes. Call [`stage`](Self::stage) for each event, then [`commit`](Self::commit).
     pub fn begin(&mut self, listener: usize) -> Arc<Routes> {
+        self.begin_with(|generation| &generation.routes[listener])
+    }
+
+    /// The same for what the daemon publishes itself.
+    pub fn begin_own(&mut self) -> Arc<Routes> {
+        self.begin_with(|generation| &generation.own_routes)
+    }
+
+    fn begin_with(&mut self, routes: impl FnOnce(&Generation) -> &Arc<Routes>) -> Arc<Routes> {
         let generation = self.rooms.generation();
         self.statics.clear();
         self.statics.resize(generation.rooms.len(), NONE);
-        let routes = Arc::clone(&generation.routes[listener]);
+        let routes = Arc::clone(routes(&generation));
         self.generation = Some(generation);
         routes
     }

@@ -4,11 +4,13 @@ use super::client::{Client, UNSENT_BYTES};
 use super::new_client::NewClient;
 use super::shard::{BEATS, Shard};
 use super::socket::{Sent, Socket};
+use crate::alert::{Alert, Severity};
 use crate::wire::{
     ClientMessage, ErrorCode, From, Incoming, MessageError, SubscribeRoom, frame, parse_message,
     push_closing, push_error, push_pong, push_position, push_welcome,
 };
 use mio::Token;
+use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -43,6 +45,7 @@ impl Shard {
         self.count_clients();
         self.stats.levels.clients += 1;
         self.parts.metrics.clients_opened.increment(1);
+        self.tell_of_client("client_connected", number, None);
         let client = key as u32;
         let mut out = Vec::with_capacity(256);
         push_welcome(&mut out, &format!("{number:x}"), self.heartbeat.as_millis() as u64);
@@ -303,10 +306,26 @@ impl Shard {
         if !state.closing {
             self.parts.metrics.closed(code);
         }
+        self.tell_of_client("client_gone", state.number, (!state.closing).then_some(code));
         self.stats.levels.pinned_bytes -= state.pinned_bytes() as i64;
         self.stats.levels.blocked -= i64::from(state.blocked);
         self.stats.levels.clients -= 1;
         self.count_clients();
+    }
+
+    /// Tells of a client that came or went, if that is wanted.
+    fn tell_of_client(&self, event: &'static str, number: u64, close_code: Option<u16>) {
+        if !self.tells_clients {
+            return;
+        }
+        let what = if event == "client_connected" { "has connected" } else { "is gone" };
+        let mut details =
+            json!({ "client": format!("{number:x}"), "clients": self.parts.metrics.clients_now() });
+        if let Some(close_code) = close_code {
+            details["close_code"] = close_code.into();
+        }
+        let message = format!("client {number:x} {what}");
+        self.parts.alerts.client(Alert { code: event, severity: Severity::Info, message, details });
     }
 
     fn leave_rooms(&mut self, client: u32) {

@@ -22,6 +22,7 @@ impl Shard {
             self.heartbeat = heartbeat;
             self.next_beat = self.now + heartbeat / BEATS as u32;
         }
+        self.tells_clients = generation.config.sources.alerts.clients;
         self.refitting = Some(0);
     }
 

@@ -9,6 +9,7 @@ use super::drain::Drain;
 use super::inbox::{Inbox, Message};
 use super::stats::Stats;
 use super::view::{Active, Seat, View};
+use crate::alert::Alerts;
 use crate::config::ClientLimits;
 use crate::event::Entry;
 use crate::metrics::Metrics;
@@ -41,6 +42,7 @@ pub(super) struct Parts {
     pub(super) inbox: Arc<Inbox>,
     pub(super) rooms: Arc<Rooms>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) alerts: Alerts,
     /// Clients of this shard, for those who choose one.
     pub(super) population: Arc<AtomicUsize>,
     /// Numbers clients, over all shards.
@@ -84,6 +86,8 @@ pub(super) struct Shard {
     pub(super) now: Instant,
     /// `server.heartbeat`.
     pub(super) heartbeat: Duration,
+    /// `sources.alerts.clients`.
+    pub(super) tells_clients: bool,
     pub(super) next_beat: Instant,
     beat: usize,
     /// The next client whose socket gets the limits in force, while there are some to go.
@@ -110,6 +114,7 @@ impl Shard {
         Shard {
             next_beat: now + heartbeat / BEATS as u32,
             heartbeat,
+            tells_clients: generation.config.sources.alerts.clients,
             parts,
             // Reserved, so that they never move: a move leaves the old place resident for a while. Memory that was
             // never written to costs nothing but addresses.

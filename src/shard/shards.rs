@@ -3,6 +3,7 @@
 use super::inbox::{Inbox, Message};
 use super::new_client::NewClient;
 use super::shard::{Parts, Shard, WAKE};
+use crate::alert::Alerts;
 use crate::metrics::Metrics;
 use crate::room::{Bell, Rooms};
 use std::io;
@@ -47,7 +48,12 @@ impl ShardPolls {
     }
 
     /// What each shard needs, now that there are rooms.
-    pub(super) fn into_parts(self, rooms: &Arc<Rooms>, metrics: &Arc<Metrics>) -> Vec<Parts> {
+    pub(super) fn into_parts(
+        self,
+        rooms: &Arc<Rooms>,
+        metrics: &Arc<Metrics>,
+        alerts: &Alerts,
+    ) -> Vec<Parts> {
         let (numbers, filtered_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let parts = |(index, (poll, bell)): (usize, (mio::Poll, Arc<Bell>))| Parts {
             index: index as u16,
@@ -56,6 +62,7 @@ impl ShardPolls {
             bell,
             rooms: Arc::clone(rooms),
             metrics: Arc::clone(metrics),
+            alerts: alerts.clone(),
             population: Arc::new(AtomicUsize::new(0)),
             numbers: Arc::clone(&numbers),
             filtered_views: Arc::clone(&filtered_views),
@@ -75,9 +82,10 @@ impl Shards {
         polls: ShardPolls,
         rooms: &Arc<Rooms>,
         metrics: &Arc<Metrics>,
+        alerts: &Alerts,
     ) -> io::Result<(Arc<Shards>, ShardThreads)> {
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
-        for parts in polls.into_parts(rooms, metrics) {
+        for parts in polls.into_parts(rooms, metrics, alerts) {
             handles
                 .push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
             let thread = std::thread::Builder::new().name(format!("shard-{}", parts.index));

@@ -120,7 +120,9 @@ impl Simulation {
         let metrics = Arc::new(Metrics::new());
         let polls = ShardPolls::new(1).unwrap();
         let rooms = Rooms::new(&Arc::new(config.clone()), polls.bells(), Arc::clone(&metrics));
-        let parts = polls.into_parts(&rooms, &metrics).remove(0);
+        let parts = polls
+            .into_parts(&rooms, &metrics, &crate::alert::Alerts::new(metrics::Counter::noop()).0)
+            .remove(0);
         Simulation {
             random: Random(seed | 1),
             publisher: Publisher::new(Arc::clone(&rooms)),

@@ -1,6 +1,7 @@
 //! A shard's own figures: plain integers, added to the daemon's once a turn.
 
 use crate::metrics::Metrics;
+use std::sync::atomic::Ordering;
 
 /// What happened since the last turn, and what there is now.
 #[derive(Debug, Default)]
@@ -47,7 +48,9 @@ impl Stats {
         if self.levels != self.told {
             let (now, told) = (self.levels, self.told);
             metrics.clients.increment((now.clients - told.clients) as f64);
+            metrics.clients_level.fetch_add(now.clients - told.clients, Ordering::Relaxed);
             metrics.clients_blocked.increment((now.blocked - told.blocked) as f64);
+            metrics.blocked_now.fetch_add(now.blocked - told.blocked, Ordering::Relaxed);
             metrics.subscriptions_catching_up.increment((now.behind - told.behind) as f64);
             metrics.pinned_bytes.increment((now.pinned_bytes - told.pinned_bytes) as f64);
             metrics.chunk_bytes.increment((now.chunk_bytes - told.chunk_bytes) as f64);

@@ -5,6 +5,7 @@
 #![allow(clippy::float_cmp, clippy::format_collect)]
 
 mod admission;
+mod alerts;
 mod cli;
 mod config;
 mod fanout;

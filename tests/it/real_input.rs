@@ -110,6 +110,10 @@ async fn an_agent_at_work() {
             "server.listen=[\"127.0.0.1:0\"]",
             "--set",
             "admin.listen=[\"127.0.0.1:0\"]",
+            "--set",
+            "sources.system.every=off",
+            "--set",
+            "sources.alerts.enabled=false",
         ],
     );
     let agent = |to: &str| {

@@ -4,7 +4,7 @@ use crate::harness::repository;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor: each imports only from floors below, from its own folder, or from what is named beside it.
-const FLOORS: [(&str, u8, &[&str]); 21] = [
+const FLOORS: [(&str, u8, &[&str]); 23] = [
     ("error", 0, &[]),
     ("memory", 0, &[]),
     ("shutdown", 0, &[]),
@@ -15,10 +15,12 @@ const FLOORS: [(&str, u8, &[&str]); 21] = [
     ("wire", 1, &[]),
     ("metrics", 1, &["route", "wire"]),
     ("limits", 1, &["metrics"]),
-    ("listen", 1, &[]),
+    ("listen", 1, &["metrics"]),
     ("origin", 1, &[]),
     ("reload", 1, &["listen"]),
     ("watch", 1, &[]),
+    ("alert", 1, &[]),
+    ("sources", 5, &[]),
     ("view", 2, &[]),
     ("room", 3, &[]),
     ("shard", 4, &[]),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{
     Ack, AdminConfig, ClientLimits, HistoryConfig, IngestAddr, IngestConfig, LimitsConfig, Rate, RoomConfig,
-    ServerConfig, SlowClient, WhenFull,
+    ServerConfig, SlowClient, SourcesConfig, WhenFull,
 };
 use crate::pattern::{Condition, Template};
 use crate::route::RejectionCode;
@@ -58,6 +58,7 @@ pub(super) fn config(rooms: Vec<RoomConfig>) -> Config {
             threads: 1,
             auth_none: false,
         },
+        sources: SourcesConfig::default(),
         limits: LimitsConfig {
             clients: 1,
             rooms: 1,

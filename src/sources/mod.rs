@@ -1,0 +1,168 @@
+//! The daemon as a producer: what it says of itself, and metrics of the machine.
+//!
+//! One thread, never a shard's. Its events go the way of every event, through routes of their own: what no room takes is
+//! counted. Nothing that is counted here makes an alert, so that alerts cannot feed on themselves.
+
+mod judge;
+mod processes;
+mod system;
+
+use crate::alert::{Alert, Alerts, Said};
+use crate::config::Rate;
+use crate::limits::Bucket;
+use crate::metrics::Metrics;
+use crate::room::{Publisher, Rooms, now_ms};
+use crate::route::{Beside, Outcome, Scratch};
+use judge::{Judge, Look};
+use serde_json::{Value, json};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use system::System;
+
+/// Between two looks at the daemon's own figures.
+const LOOK: Duration = Duration::from_secs(1);
+/// Clients that come and go, told a second.
+const CLIENTS: Rate = Rate { per_second: 20.0, burst: 100 };
+/// Alerts published a second, whatever is said: a bound, and far above what an ordinary trouble makes.
+const ALERTS: Rate = Rate { per_second: 5.0, burst: 50 };
+
+/// The thread's state.
+struct Sources {
+    rooms: Arc<Rooms>,
+    metrics: Arc<Metrics>,
+    publisher: Publisher,
+    scratch: Scratch,
+    judge: Judge,
+    system: Option<System>,
+    alerts: Bucket,
+    clients: Bucket,
+    started: Instant,
+}
+
+/// Starts the thread, which ends when it is told to.
+pub fn spawn(rooms: Arc<Rooms>, metrics: Arc<Metrics>, said: Receiver<Said>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("sources".to_owned()).spawn(move || {
+        let sources = Sources {
+            publisher: Publisher::new(Arc::clone(&rooms)),
+            rooms,
+            metrics,
+            scratch: Scratch::default(),
+            judge: Judge::default(),
+            system: None,
+            alerts: Bucket::new(ALERTS, 0),
+            clients: Bucket::new(CLIENTS, 0),
+            started: Instant::now(),
+        };
+        sources.run(&said);
+    })
+}
+
+/// The way to say something, for a daemon with these figures.
+pub fn alerts(metrics: &Metrics) -> (Alerts, Receiver<Said>) {
+    Alerts::new(metrics.alerts_suppressed.clone())
+}
+
+impl Sources {
+    fn run(mut self, said: &Receiver<Said>) {
+        let mut next_look = Instant::now() + LOOK;
+        let mut next_system = Instant::now();
+        loop {
+            let until = next_look.min(next_system);
+            match said.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Said::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Said::Alert(alert)) => self.say(&alert, false),
+                Ok(Said::Client(alert)) => self.say(&alert, true),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = Instant::now();
+            if now >= next_look {
+                next_look = now + LOOK;
+                self.look(now);
+            }
+            if now >= next_system {
+                next_system = now + self.measure();
+            }
+        }
+    }
+
+    fn look(&mut self, now: Instant) {
+        let generation = self.rooms.generation();
+        let look = Look::at(&self.metrics, &self.rooms, &generation.config);
+        let repeat = generation.config.sources.alerts.repeat;
+        for alert in self.judge.look(now, repeat, &look) {
+            self.say(&alert, false);
+        }
+    }
+
+    /// Publishes the machine's metrics, if that is on. Returns when to come back.
+    fn measure(&mut self) -> Duration {
+        let generation = self.rooms.generation();
+        let config = &generation.config.sources.system;
+        let Some(every) = config.every else {
+            self.system = None;
+            return LOOK;
+        };
+        if self.system.is_none() {
+            match System::new() {
+                Ok(system) => self.system = Some(system),
+                Err(error) => tracing::warn!(%error, "the machine cannot be looked at"),
+            }
+        }
+        let events = self.system.as_mut().map(|system| system.measure(&config.processes));
+        self.publish(&events.unwrap_or_default());
+        every
+    }
+
+    fn say(&mut self, alert: &Alert, is_client: bool) {
+        if !self.rooms.generation().config.sources.alerts.enabled {
+            return;
+        }
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        let (bucket, rate) =
+            if is_client { (&mut self.clients, CLIENTS) } else { (&mut self.alerts, ALERTS) };
+        if !bucket.take(1, rate, now_ms) {
+            self.metrics.alerts_suppressed.increment(1);
+            return;
+        }
+        self.publish(&[event(alert)]);
+    }
+
+    fn publish(&mut self, events: &[Value]) {
+        if events.is_empty() {
+            return;
+        }
+        let routes = self.publisher.begin_own();
+        let beside = Beside::default();
+        for event in events {
+            let line = event.to_string();
+            let publisher = &self.publisher;
+            let number = || publisher.number();
+            match routes.read(&mut self.scratch, line.as_bytes(), &beside, now_ms(), number) {
+                Ok(Outcome::Event(event)) if self.publisher.stage(&event, &self.scratch) => {
+                    self.metrics.own_events.increment(1);
+                }
+                // Kept out by `limits.rooms`, not taken by any room, or not what `[types]` asks for.
+                Ok(_) | Err(_) => self.metrics.own_unrouted.increment(1),
+            }
+        }
+        self.publisher.commit();
+    }
+}
+
+/// An alert as an event.
+fn event(alert: &Alert) -> Value {
+    let mut details = alert.details.clone();
+    if let Value::Object(details) = &mut details {
+        details.insert("code".to_owned(), alert.code.into());
+    }
+    json!({
+        "type": "system_alert",
+        "severity": alert.severity.as_str(),
+        "component": "broadcastd",
+        "message": alert.message,
+        "details": details,
+    })
+}

@@ -1,0 +1,138 @@
+//! What the daemon publishes itself: alerts, and metrics of the machine.
+
+use crate::harness::{Client, Producer, Server};
+use serde_json::{Value, json};
+
+const ALERTS: &str = "[rooms.system_alerts]\ntypes = [\"system_alert\"]\n[rooms.all]\ntypes = [\"t\"]\n";
+
+fn config(more: &str) -> String {
+    format!("[sources.system]\nevery = \"off\"\n{more}{ALERTS}")
+}
+
+async fn listening(server: &Server, room: &str) -> Client {
+    let mut client = Client::connect(server).await;
+    client.subscribe(json!({ "room": room, "from": "start" })).await;
+    client
+}
+
+/// The next alert of a kind.
+async fn alert(client: &mut Client, code: &str) -> Value {
+    loop {
+        let event = client.events(1).await.remove(0).1;
+        assert_eq!((&event["type"], &event["component"]), (&json!("system_alert"), &json!("broadcastd")));
+        assert!(event["timestamp"].is_u64() && !event["message"].as_str().unwrap().is_empty(), "{event}");
+        if event["details"]["code"] == code {
+            return event;
+        }
+    }
+}
+
+#[tokio::test]
+async fn reloads_are_told_whatever_came_of_them() {
+    let server = Server::start(&config(""));
+    let mut client = listening(&server, "system_alerts").await;
+    server.reconfigure(&config("[limits]\nclients = 7\n"));
+    let told = alert(&mut client, "config_reloaded").await;
+    assert_eq!((&told["severity"], &told["details"]["cause"]), (&json!("info"), &json!("api")));
+    assert_eq!(told["details"]["summary"], "limits.clients 100000→7");
+    std::fs::write(server.config(), config("[limits]\nclients = 0\n")).unwrap();
+    assert_eq!(server.reload("").0, 422);
+    let told = alert(&mut client, "config_refused").await;
+    assert_eq!(told["severity"], "error");
+    assert!(told["details"]["problems"][0].as_str().unwrap().contains("limits.clients"), "{told}");
+}
+
+#[tokio::test]
+async fn refused_lines_and_reached_limits_are_told_once() {
+    let server = Server::start(&config("[limits]\nclients = 2\n[ingest]\nconnections = 1\n"));
+    let mut client = listening(&server, "system_alerts").await;
+    let producer = Producer::connect(&server.ingest[0]);
+    server.until_metric("broadcastd_producers", |producers| producers == 1.0);
+    assert_eq!(Producer::connect(&server.ingest[0]).read_to_end(), "");
+    let told = alert(&mut client, "limit_reached").await;
+    assert_eq!(
+        told["details"],
+        json!({ "code": "limit_reached", "limit": "ingest.connections", "refused": 1 })
+    );
+    drop(producer);
+    server.until_metric("broadcastd_producers", |producers| producers == 0.0);
+    // Its own events are none of a producer's: they are not refused, whatever producers send.
+    server.pipe(&"bad\n".repeat(500));
+    let told = alert(&mut client, "lines_refused").await;
+    assert_eq!(told["severity"], "warning");
+    assert_eq!(told["details"]["reasons"], json!({ "bad_json": 500 }));
+    server.pipe(&"bad\n".repeat(500));
+    let _second = Client::connect(&server).await;
+    let url = format!("ws://{}/ws", server.clients[0]);
+    tokio_tungstenite::connect_async(&url).await.unwrap_err();
+    let event = client.events(1).await.remove(0).1;
+    assert_eq!(event["details"]["limit"], "limits.clients", "lines were told a moment ago: {event}");
+    assert_eq!(server.metric("broadcastd_own_events_total"), 3.0);
+    assert_eq!(server.metric("broadcastd_alerts_suppressed_total"), 0.0);
+}
+
+#[tokio::test]
+async fn clients_are_told_of_if_wanted_and_never_in_a_storm() {
+    let server = Server::start(&config("[sources.alerts]\nclients = true\n"));
+    let mut client = listening(&server, "system_alerts").await;
+    let own = alert(&mut client, "client_connected").await["details"]["client"].clone();
+    let other = Client::connect(&server).await;
+    let number = alert(&mut client, "client_connected").await["details"]["client"].clone();
+    assert_ne!(own, number);
+    drop(other);
+    let gone = alert(&mut client, "client_gone").await;
+    assert_eq!((&gone["details"]["client"], &gone["details"]["close_code"]), (&number, &json!(1006)));
+    let mut clients = Vec::new();
+    for _ in 0..300 {
+        clients.push(Client::connect(&server).await);
+    }
+    drop(clients);
+    server.until_metric("broadcastd_clients", |clients| clients == 1.0);
+    let told = server.metric("broadcastd_own_events_total");
+    let suppressed = server.until_metric("broadcastd_alerts_suppressed_total", |suppressed| suppressed > 0.0);
+    assert!(told + suppressed <= 603.0 && told < 400.0, "{told} told, {suppressed} not");
+    server.reconfigure(&config("[sources.alerts]\nenabled = false\n"));
+    assert_eq!(server.post("{\"type\":\"t\"}").0, 200, "and everything goes on");
+}
+
+#[tokio::test]
+async fn what_no_room_takes_is_counted() {
+    let server = Server::start("[sources.system]\nevery = \"1s\"\n[rooms.all]\ntypes = [\"t\"]\n");
+    server.until_metric("broadcastd_own_unrouted_total", |unrouted| unrouted >= 6.0);
+    assert_eq!(server.metric("broadcastd_ingest_rejected_total"), 0.0);
+    assert_eq!(server.metric("broadcastd_ingest_unrouted_total"), 0.0);
+}
+
+#[tokio::test]
+async fn the_machine_and_chosen_processes_are_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let pid_file = folder.path().join("backend.pid");
+    std::fs::write(&pid_file, std::process::id().to_string()).unwrap();
+    let metrics = |more: &str| {
+        format!("[sources.system]\nevery = \"1s\"\n{more}[rooms.metrics]\ntypes = [\"performance_metric\"]\n")
+    };
+    let server = Server::start(&metrics("processes = [{ name = \"broadcastd\" }]\n"));
+    let mut client = listening(&server, "metrics").await;
+    let mut names: Vec<String> = Vec::new();
+    while !names.contains(&"process.cpu".to_owned()) {
+        let event = client.events(1).await.remove(0).1;
+        names.push(event["metricName"].as_str().unwrap().to_owned());
+        if event["metricName"] == "process.count" {
+            assert_eq!(event["metadata"]["process"], "broadcastd");
+            assert!(event["value"].as_f64().unwrap() >= 1.0, "{event}");
+        }
+    }
+    for name in ["system.cpu", "system.memory", "system.load", "process.memory"] {
+        assert!(names.iter().any(|known| known == name), "{name} is not among {names:?}");
+    }
+    // Hot: another process, by its file.
+    server.reconfigure(&metrics(&format!("processes = [{{ pid_file = \"{}\" }}]\n", pid_file.display())));
+    loop {
+        let event = client.events(1).await.remove(0).1;
+        if event["metadata"]["process"] == "backend" && event["metricName"] == "process.memory" {
+            assert!(event["value"].as_f64().unwrap() > 1e6, "{event}");
+            break;
+        }
+    }
+    server.reconfigure(&metrics("").replace("\"1s\"", "\"off\""));
+}
