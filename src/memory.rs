@@ -16,3 +16,24 @@ pub fn give_back() {
         libmimalloc_sys::mi_collect(true);
     }
 }
+
+/// Bytes that the allocator has of the system: what is in use and what it keeps. 0 where another allocator is in use.
+pub fn committed() -> u64 {
+    let mut committed = 0_usize;
+    let nothing = std::ptr::null_mut();
+    // SAFETY: every pointer is null, which the function leaves alone, or to a live variable of the right type.
+    #[expect(unsafe_code, reason = "the allocator's crate has no safe form of it")]
+    unsafe {
+        libmimalloc_sys::mi_process_info(
+            nothing,
+            nothing,
+            nothing,
+            nothing,
+            nothing,
+            &raw mut committed,
+            nothing,
+            nothing,
+        );
+    }
+    committed as u64
+}

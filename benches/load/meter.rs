@@ -81,8 +81,8 @@ impl Meter {
             .put("gaps", (tally.gaps - self.tally.gaps) as f64)
             .put("resident_mib", mebibytes(memory.resident))
             .put("peak_mib", mebibytes(memory.peak));
-        let waited = scrape.grown(&self.scrape, "broadcastd_lock_wait_nanoseconds_total");
-        row.put("lock_wait_ms", waited.map(|nanoseconds| nanoseconds / 1e6));
+        let waited = scrape.grown(&self.scrape, "broadcastd_shard_lock_wait_seconds_total");
+        row.put("lock_wait_ms", waited.map(|seconds| seconds * 1e3));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! Knows nothing of sockets: a front (src/handshake) asks it for what is not a WebSocket handshake.
 
 mod config;
+mod metrics;
 mod page;
 mod problem;
 
@@ -213,7 +214,7 @@ impl Pages {
             Path::PageStyle => page::style(),
             Path::PageRooms => self.page_rooms(),
             Path::Health => self.health(),
-            Path::Metrics => text("text/plain; version=0.0.4; charset=utf-8", self.state.metrics.render()),
+            Path::Metrics => metrics::answer(&self.state.metrics, &self.state.rooms),
             Path::Config => config::effective(&self.state.rooms.generation().config),
             Path::Reload => unreachable!("is answered by itself"),
         }

@@ -5,6 +5,7 @@ use super::thread::{NewSource, Start};
 use super::{Running, Source, Wiring, thread};
 use crate::config::{Config, IngestAddr, IngestListenConfig};
 use crate::listen::{BindError, BoundAddr, Handle, Rights};
+use crate::metrics::Metrics;
 use crate::shutdown::{Trigger, pair};
 use arc_swap::ArcSwap;
 use std::io;
@@ -21,6 +22,7 @@ pub struct Control {
     slots: Vec<(Slot, IngestListenConfig)>,
     settings: Arc<ArcSwap<Settings>>,
     permits: Arc<Permits>,
+    metrics: Arc<Metrics>,
     sources: mpsc::Sender<NewSource>,
 }
 
@@ -63,7 +65,7 @@ impl Control {
         wiring: &Wiring,
     ) -> io::Result<(Running, Control)> {
         let configs = &config.ingest.listen;
-        let settings = Arc::new(ArcSwap::from_pointee(settings(config, configs.clone())));
+        let settings = Arc::new(ArcSwap::from_pointee(settings(config, configs.clone(), &wiring.metrics)));
         let permits = Permits::new(config.ingest.connections, wiring.metrics.clone());
         let (stdin_tx, stdin_ended) = oneshot::channel();
         let has_stdin = sources.iter().any(|source| matches!(source, Source::Stdin));
@@ -78,6 +80,7 @@ impl Control {
                 .collect(),
             settings: Arc::clone(&settings),
             permits: Arc::clone(&permits),
+            metrics: wiring.metrics.clone(),
             sources: tx,
         };
         for (slot, source) in sources.into_iter().enumerate() {
@@ -143,7 +146,7 @@ impl Control {
                 None => self.slots.push((Slot::new(slot), config.clone())),
             }
         }
-        self.settings.store(Arc::new(settings(config, planned.slots)));
+        self.settings.store(Arc::new(settings(config, planned.slots, &self.metrics)));
         self.permits.set_most(config.ingest.connections);
         let mut old = std::mem::take(&mut self.listeners);
         for Plan { slot, way } in planned.listeners {
@@ -212,8 +215,19 @@ fn rights(
     }
 }
 
-fn settings(config: &Config, listeners: Vec<IngestListenConfig>) -> Settings {
+/// What a listener is called in metrics.
+fn name(listener: &IngestListenConfig) -> String {
+    match &listener.addr {
+        IngestAddr::Tcp(addr) => format!("tcp:{addr}"),
+        IngestAddr::Unix(addr) => format!("unix:{}", addr.path.display()),
+        IngestAddr::Fifo(addr) => format!("fifo:{}", addr.path.display()),
+        IngestAddr::Stdin => "stdin".to_owned(),
+    }
+}
+
+fn settings(config: &Config, listeners: Vec<IngestListenConfig>, metrics: &Metrics) -> Settings {
     Settings {
+        figures: listeners.iter().map(|listener| metrics.listener(&name(listener))).collect(),
         listeners,
         max_event_size: config.ingest.max_event_size,
         origins: config.server.allowed_origins.clone(),

@@ -246,7 +246,8 @@ impl Events<'_> {
         let shared = &self.connection.shared;
         let when_full = shared.when_full(&self.connection.listener);
         self.is_shedding |= when_full == WhenFull::Shed && shared.gate.is_full();
-        let max = shared.settings().max_event_size;
+        let settings = shared.settings();
+        let max = settings.max_event_size;
         let mut intake = shared.intake.borrow_mut();
         let mut reading = intake.begin(self.connection.listener.index(), when_full, bytes);
         reading.shed_all(self.is_shedding);
@@ -262,7 +263,7 @@ impl Events<'_> {
                 producer.reject(&mut reading, place, b"", &rejection);
             }
         });
-        reading.commit();
+        reading.commit(&settings.figures[self.connection.listener.index()]);
     }
 }
 

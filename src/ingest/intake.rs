@@ -5,10 +5,11 @@
 use crate::config::{Rate, WhenFull};
 use crate::event::Event;
 use crate::limits::Bucket;
-use crate::metrics::Metrics;
+use crate::metrics::{ListenerFigures, Metrics};
 use crate::room::{Publisher, Rooms};
 use crate::route::{Beside, Outcome, Rejection, RejectionCode, Routes, Scratch, parse_with};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Where a thread's reads go. Owned by the thread.
@@ -160,7 +161,15 @@ impl Reading<'_> {
     }
 
     /// Publishes the read's events, and counts what happened.
-    pub(super) fn commit(self) {
+    pub(super) fn commit(self, listener: &ListenerFigures) {
+        let rejected = self.rejected.iter().sum::<u64>();
+        for (figure, count) in [
+            (&listener.events, self.events),
+            (&listener.rejected, rejected),
+            (&listener.bytes, self.bytes as u64),
+        ] {
+            figure.fetch_add(count, Ordering::Relaxed);
+        }
         match &mut self.intake.way {
             Way::Rooms(publisher) => publisher.commit(),
             #[cfg(test)]

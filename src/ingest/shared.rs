@@ -2,7 +2,7 @@
 
 use super::intake::{Gate, Intake};
 use crate::config::{IngestListenConfig, OriginPattern, WhenFull};
-use crate::metrics::Metrics;
+use crate::metrics::{ListenerFigures, Metrics};
 use crate::shutdown::Shutdown;
 use arc_swap::{ArcSwap, Guard};
 use std::cell::{Cell, RefCell};
@@ -19,6 +19,8 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct Settings {
     /// The listeners, by their slots.
     pub(super) listeners: Vec<IngestListenConfig>,
+    /// What each listener notes of what comes through it, by its slot.
+    pub(super) figures: Vec<Arc<ListenerFigures>>,
     /// Longest event in bytes.
     pub(super) max_event_size: usize,
     /// Which web pages may post events.

@@ -65,6 +65,7 @@ fn shared(setup: &Setup, addr: IngestAddr, list: &Arc<Gathered>) -> (Trigger, Rc
     let metrics = Arc::new(Metrics::new());
     let settings = Settings {
         listeners: vec![listener(addr, setup.ack, setup.when_full)],
+        figures: vec![metrics.listener("test")],
         max_event_size: MAX_EVENT_SIZE,
         origins: vec![OriginPattern::Local],
         hosts: vec!["events.example.org".to_owned()],

@@ -92,6 +92,11 @@ impl Buffer {
         self.opened_at
     }
 
+    /// Events it holds.
+    pub fn len(&self) -> usize {
+        self.events
+    }
+
     /// Bytes it holds.
     pub fn bytes(&self) -> u64 {
         self.bytes

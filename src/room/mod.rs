@@ -21,6 +21,6 @@ pub use bell::Bell;
 pub use generation::Generation;
 pub use log::ReadLimit;
 pub use publisher::Publisher;
-pub use room::{Room, Tail};
+pub use room::{Room, RoomFigures, Tail, Tally};
 pub use rooms::{Rooms, now_ms};
 pub use totals::Totals;

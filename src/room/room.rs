@@ -8,8 +8,8 @@ use crate::config::RoomConfig;
 use crate::event::{Batch, Entry, Event};
 use crate::wire::Epoch;
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Instant;
 
 /// A named log. Until the first event is published it is an *interest*: a name, an epoch and its subscribers.
@@ -17,6 +17,10 @@ pub struct Room {
     name: Box<str>,
     /// Set once, when the room stops being an interest; read without the lock on the way of every event.
     holds_events: AtomicBool,
+    /// Subscriptions, over all shards.
+    subscribers: AtomicU32,
+    /// What shards have done with it; none until they have done something.
+    tally: OnceLock<Box<Tally>>,
     state: Mutex<State>,
 }
 
@@ -45,6 +49,46 @@ struct Body {
     buffer: Buffer,
     /// Whether a flush of the buffer is on the clock.
     on_clock: bool,
+    /// Batches flushed.
+    batches: u64,
+}
+
+/// What shards have done with a room, added to once a pass or send.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Events sent, once for each client.
+    pub delivered: AtomicU64,
+    /// Events that a filter left out, once for each filter and shard.
+    pub skipped: AtomicU64,
+    /// Gaps told to clients.
+    pub gaps: AtomicU64,
+}
+
+/// A room at one moment, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomFigures {
+    /// Its name.
+    pub name: String,
+    /// This life of its log.
+    pub epoch: Epoch,
+    /// Offset of the newest event: how many got one.
+    pub head: u64,
+    /// Offset of the oldest event of history, or of the next one.
+    pub first: u64,
+    /// Bytes of history.
+    pub history_bytes: u64,
+    /// Events that wait in its buffer.
+    pub buffered: usize,
+    /// Batches that its buffer was flushed in.
+    pub batches: u64,
+    /// Subscriptions.
+    pub subscribers: u32,
+    /// Events sent, once for each client.
+    pub delivered: u64,
+    /// Events that a filter left out.
+    pub skipped: u64,
+    /// Gaps told to clients.
+    pub gaps: u64,
 }
 
 /// A shard that has subscriptions to the room.
@@ -103,7 +147,56 @@ impl Room {
     pub(super) fn new(name: &str, policy: Policy, epoch: Epoch, head: u64) -> Room {
         let seats = SmallVec::new();
         let state = State { policy, epoch, head, body: None, seats, closed: false, removed: false };
-        Room { name: name.into(), holds_events: AtomicBool::new(false), state: Mutex::new(state) }
+        Room {
+            name: name.into(),
+            holds_events: AtomicBool::new(false),
+            subscribers: AtomicU32::new(0),
+            tally: OnceLock::new(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Counts a subscription in.
+    pub fn joined(&self) {
+        self.subscribers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a subscription out.
+    pub fn left(&self) {
+        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Where shards count what they do.
+    pub fn tally(&self) -> &Tally {
+        self.tally.get_or_init(Box::default)
+    }
+
+    /// Subscriptions.
+    pub fn subscribers(&self) -> u32 {
+        self.subscribers.load(Ordering::Relaxed)
+    }
+
+    /// The room at this moment.
+    pub fn figures(&self) -> RoomFigures {
+        let of_tally = |count: fn(&Tally) -> &AtomicU64| {
+            self.tally.get().map_or(0, |tally| count(tally).load(Ordering::Relaxed))
+        };
+        let state = self.lock();
+        let Tail { epoch, head, first } = state.tail();
+        let body = state.body.as_deref();
+        RoomFigures {
+            name: self.name.to_string(),
+            epoch,
+            head,
+            first,
+            history_bytes: body.map_or(0, |body| body.log.history_bytes()),
+            buffered: body.map_or(0, |body| body.buffer.len()),
+            batches: body.map_or(0, |body| body.batches),
+            subscribers: self.subscribers(),
+            delivered: of_tally(|tally| &tally.delivered),
+            skipped: of_tally(|tally| &tally.skipped),
+            gaps: of_tally(|tally| &tally.gaps),
+        }
     }
 
     /// The room's name.
@@ -129,7 +222,7 @@ impl Room {
                 return Ok(false);
             }
             let log = Log::new(state.head);
-            state.body = Some(Box::new(Body { log, buffer: Buffer::default(), on_clock: false }));
+            state.body = Some(Box::new(Body { log, buffer: Buffer::default(), on_clock: false, batches: 0 }));
             self.holds_events.store(true, Ordering::Release);
         }
         Ok(true)
@@ -452,7 +545,11 @@ impl State {
 impl Body {
     fn flush(&mut self) {
         let log = &mut self.log;
-        self.buffer.flush(|event, batch| log.append(event, batch));
+        let batches = &mut self.batches;
+        self.buffer.flush(|event, batch| {
+            *batches += u64::from(batch == Batch::Last);
+            log.append(event, batch);
+        });
     }
 }
 

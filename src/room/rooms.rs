@@ -192,8 +192,8 @@ impl Rooms {
         }
     }
 
-    /// Every room in the registry.
-    pub(super) fn all(&self) -> Vec<Arc<Room>> {
+    /// Every room in the registry. Takes the locks of its parts one after the other; not for a shard's thread.
+    pub fn all(&self) -> Vec<Arc<Room>> {
         (0..TABLES).flat_map(|part| self.table(part).iter().cloned().collect::<Vec<_>>()).collect()
     }
 

@@ -14,6 +14,7 @@ use crate::view::{CHUNK_BYTES, Chunk, Encoder, FRAME_OVERHEAD, Place};
 use crate::wire::{GapReason, push_gap};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 /// Bytes of one send to a client who catches up.
 const CATCH_UP_BYTES: usize = 64 << 10;
@@ -286,6 +287,11 @@ impl Shard {
             subscription.untold = !is_told && (subscription.untold || subscription.position < mark.position);
             subscription.position = mark.position;
             self.stats.deliveries += u64::from(mark.events);
+            if is_told {
+                let tally = self.seats[self.views[subscription.view as usize].seat as usize].room.tally();
+                tally.delivered.fetch_add(u64::from(mark.events), Ordering::Relaxed);
+                tally.gaps.fetch_add(u64::from(mark.gap.is_some()), Ordering::Relaxed);
+            }
             if let Some((reason, missed)) = mark.gap {
                 self.parts.metrics.gap(reason, missed);
             }

@@ -1,6 +1,6 @@
 //! A client's life in a shard: taken over, read, answered, closed.
 
-use super::client::{Client, UNSENT_BYTES};
+use super::client::{Client, Subscription, UNSENT_BYTES};
 use super::new_client::NewClient;
 use super::shard::{BEATS, Shard};
 use super::socket::{Sent, Socket};
@@ -359,6 +359,11 @@ impl Shard {
             if state.closing {
                 continue;
             }
+            let behind = state.subscriptions.iter().filter(|subscription| !subscription.live);
+            let lacks = |subscription: &Subscription| {
+                self.views[subscription.view as usize].cursor.saturating_sub(subscription.position)
+            };
+            self.behind_events = behind.map(lacks).max().unwrap_or(0).max(self.behind_events);
             // A blocked client is not asked; that its socket drains is an answer as good.
             if state.blocked && elapsed_ms.saturating_sub(state.progress_ms) < heartbeat_ms {
                 state.silent_beats = 0;

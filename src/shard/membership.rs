@@ -26,6 +26,7 @@ impl Shard {
         });
         members.push(Member { client, subscription });
         self.stats.levels.behind += 1;
+        self.seats[self.views[view as usize].seat as usize].room.joined();
         subscription
     }
 
@@ -49,6 +50,7 @@ impl Shard {
             let members = &mut self.views[moved.view as usize].members;
             members[moved.member as usize].subscription = subscription;
         }
+        self.seats[self.views[view as usize].seat as usize].room.left();
         self.leave_view(view);
     }
 

@@ -6,10 +6,11 @@
 use super::shard::Shard;
 use super::socket::Sent;
 use super::view::{Active, Pass};
-use crate::room::ReadLimit;
+use crate::room::{ReadLimit, now_ms};
 use crate::view::{CHUNK_BYTES, Encoder, FRAME_OVERHEAD};
 use smallvec::SmallVec;
 use std::io::IoSlice;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Sends of one slice.
@@ -150,13 +151,20 @@ impl Shard {
         let events = chunk.events_in(frame..chunk.frames.len());
         let end = chunk.bytes.len();
         self.stats.levels.chunk_bytes += (end - start) as i64;
+        self.stats.pass_events += events;
+        if state.filtered.is_some() {
+            let left_out = self.entries.len() as u64 - events;
+            seat.room.tally().skipped.fetch_add(left_out, Ordering::Relaxed);
+        }
         if let (Some(filtered), Some(last)) = (&mut state.filtered, chunk.frames.last()) {
             filtered.told = filtered.told.max(last.last);
         }
         if let Some(filtered) = &mut state.filtered {
             filtered.skipped = skipped;
         }
-        active.pass = Some(Pass { frame, start, end, from: state.cursor, next: 0, events });
+        let accepted_at_ms = self.entries.first().map_or(0, |entry| entry.event.accepted_at_ms());
+        let from = state.cursor;
+        active.pass = Some(Pass { frame, start, end, from, next: 0, events, delivered: 0, accepted_at_ms });
         state.cursor = first + self.entries.len() as u64 - 1;
         self.entries.clear();
         self.passing += 1;
@@ -201,6 +209,7 @@ impl Shard {
         match client.socket.send(&chunk.bytes[pass.start..pass.end]) {
             Sent::Bytes(sent) if sent == pass.end - pass.start => {
                 self.stats.deliveries += pass.events;
+                pass.delivered += pass.events;
                 pass.next += 1;
             }
             Sent::Bytes(sent) => self.fall_behind(member.client, member.subscription, sent),
@@ -251,6 +260,7 @@ impl Shard {
         let in_turn = subscription.view == view;
         let pass = self.views[subscription.view as usize].pass_mut().expect("it was sent in a pass");
         self.stats.deliveries += pass.events;
+        pass.delivered += pass.events;
         if in_turn {
             pass.next += 1;
         } else {
@@ -275,7 +285,8 @@ impl Shard {
     fn fall_behind(&mut self, client: u32, subscription: u32, sent: usize) {
         self.stats.short_sends += 1;
         let state = &self.clients[client as usize].subscriptions[subscription as usize];
-        let active = self.views[state.view as usize].active.as_ref().expect("a view in a pass is active");
+        let view = state.view;
+        let active = self.views[view as usize].active.as_ref().expect("a view in a pass is active");
         let pass = active.pass.as_ref().expect("the view is in a pass");
         let chunk = active.kept.last().expect("a pass has a chunk");
         let split = chunk.split(pass.frame, sent);
@@ -284,6 +295,9 @@ impl Shard {
         self.clients[client as usize].keep_unsent(rest);
         self.stats.levels.pinned_bytes += rest.len() as i64;
         self.stats.deliveries += split.events;
+        if let Some(pass) = self.views[view as usize].pass_mut() {
+            pass.delivered += split.events;
+        }
         self.leave_live(client, subscription, position);
         self.clients[client as usize].subscriptions[subscription as usize].slow = true;
         self.block(client);
@@ -304,7 +318,12 @@ impl Shard {
     fn end_pass(&mut self, view: u32) {
         let Some(state) = self.views.get_mut(view as usize) else { return };
         let Some(active) = &mut state.active else { return };
-        active.pass = None;
+        if let Some(pass) = active.pass.take().filter(|pass| pass.delivered > 0) {
+            let room = &self.seats[state.seat as usize].room;
+            room.tally().delivered.fetch_add(pass.delivered, Ordering::Relaxed);
+            let age_ms = now_ms().saturating_sub(pass.accepted_at_ms);
+            self.parts.metrics.event_age.record(age_ms as f64 / 1000.0);
+        }
         self.stats.passes += 1;
         self.passing -= 1;
         if state.waiting > 0 {

@@ -12,7 +12,7 @@ use super::view::{Active, Seat, View};
 use crate::alert::Alerts;
 use crate::config::ClientLimits;
 use crate::event::Entry;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ShardFigures};
 use crate::room::{Bell, Rooms};
 use crate::view::Pool;
 use crate::wire::FrameReader;
@@ -82,6 +82,10 @@ pub(super) struct Shard {
     pub(super) scratch: Vec<u8>,
     pub(super) marks: Vec<Mark>,
     pub(super) stats: Stats,
+    /// What others see of the shard.
+    pub(super) figures: Arc<ShardFigures>,
+    /// Events that the subscription furthest behind lacks, as far as this heartbeat has looked.
+    pub(super) behind_events: u64,
     pub(super) started: Instant,
     pub(super) now: Instant,
     /// `server.heartbeat`.
@@ -114,6 +118,7 @@ impl Shard {
         Shard {
             next_beat: now + heartbeat / BEATS as u32,
             heartbeat,
+            figures: parts.metrics.shard(),
             tells_clients: generation.config.sources.alerts.clients,
             parts,
             // Reserved, so that they never move: a move leaves the old place resident for a while. Memory that was
@@ -137,6 +142,7 @@ impl Shard {
             scratch: Vec::new(),
             marks: Vec::new(),
             stats: Stats::default(),
+            behind_events: 0,
             started: now,
             now,
             beat: 0,
@@ -177,6 +183,7 @@ impl Shard {
         self.slice();
         self.keep_time();
         self.stats.publish(&self.parts.metrics);
+        self.stats.turned((Instant::now() + self.ahead).duration_since(self.now), &self.figures);
     }
 
     /// How long the poll may wait: not at all while there is work.
@@ -260,6 +267,10 @@ impl Shard {
         if self.now >= self.next_beat {
             self.next_beat = self.now + self.heartbeat / BEATS as u32;
             self.beat = (self.beat + 1) % BEATS;
+            if self.beat == 0 {
+                let furthest = std::mem::take(&mut self.behind_events);
+                self.figures.behind_events.store(furthest, Ordering::Relaxed);
+            }
             self.heartbeat(self.beat);
         }
         for view in std::mem::take(&mut self.held) {

@@ -1,7 +1,8 @@
 //! A shard's own figures: plain integers, added to the daemon's once a turn.
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ShardFigures};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What happened since the last turn, and what there is now.
 #[derive(Debug, Default)]
@@ -12,6 +13,7 @@ pub(super) struct Stats {
     pub(super) passes: u64,
     pub(super) holds: u64,
     pub(super) lock_wait_ns: u64,
+    pub(super) pass_events: u64,
     pub(super) rate_limited: u64,
     /// Levels as they are now.
     pub(super) levels: Levels,
@@ -29,20 +31,29 @@ pub(super) struct Levels {
 }
 
 impl Stats {
+    /// Notes a turn that took so long.
+    pub(super) fn turned(&mut self, took: Duration, figures: &ShardFigures) {
+        let took_ns = took.as_nanos() as u64;
+        // Only the shard writes, but for the longest turn, which a reader sets back.
+        figures.turns.fetch_add(1, Ordering::Relaxed);
+        figures.busy_ns.fetch_add(took_ns, Ordering::Relaxed);
+        figures.longest_turn_ns.fetch_max(took_ns, Ordering::Relaxed);
+        if self.lock_wait_ns > 0 {
+            figures.lock_wait_ns.fetch_add(std::mem::take(&mut self.lock_wait_ns), Ordering::Relaxed);
+        }
+        if self.pass_events > 0 {
+            figures.pass_events.fetch_add(std::mem::take(&mut self.pass_events), Ordering::Relaxed);
+        }
+    }
+
     /// Adds everything to the daemon's figures.
     pub(super) fn publish(&mut self, metrics: &Metrics) {
-        if self.sends > 0
-            || self.passes > 0
-            || self.rate_limited > 0
-            || self.holds > 0
-            || self.lock_wait_ns > 0
-        {
+        if self.sends > 0 || self.passes > 0 || self.rate_limited > 0 || self.holds > 0 {
             metrics.deliveries.increment(std::mem::take(&mut self.deliveries));
             metrics.sends.increment(std::mem::take(&mut self.sends));
             metrics.short_sends.increment(std::mem::take(&mut self.short_sends));
             metrics.passes.increment(std::mem::take(&mut self.passes));
             metrics.holds.increment(std::mem::take(&mut self.holds));
-            metrics.lock_wait_nanoseconds.increment(std::mem::take(&mut self.lock_wait_ns));
             metrics.rate_limited.increment(std::mem::take(&mut self.rate_limited));
         }
         if self.levels != self.told {

@@ -71,6 +71,10 @@ pub(super) struct Pass {
     pub(super) next: u32,
     /// Events in its frames.
     pub(super) events: u64,
+    /// Events sent so far, once for each client.
+    pub(super) delivered: u64,
+    /// When the oldest of its events was accepted, in milliseconds since 1970.
+    pub(super) accepted_at_ms: u64,
 }
 
 /// The oldest chunk must go, and a client that goes on reading still needs it.

@@ -14,6 +14,7 @@ mod hostile;
 mod ingest;
 mod ingest_http;
 mod listeners;
+mod prometheus;
 mod protocol;
 mod raw;
 mod real_input;

@@ -3,12 +3,18 @@
 //! Series are fixed and of low cardinality. Hot paths add up in plain integers of their own and add those here once a
 //! read or a slice. Every instance has a recorder of its own, so that several daemons fit in one process.
 
+mod exposition;
+mod help;
+mod process;
+
+pub use exposition::Exposition;
+
 use crate::route::RejectionCode;
 use crate::wire::GapReason;
-use metrics::{Counter, Gauge, counter, gauge};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use std::sync::Arc;
+use metrics::{Counter, Gauge, Histogram, counter, describe_counter, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why a handshake was refused; label of `broadcastd_handshakes_refused_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,8 +122,12 @@ pub struct Metrics {
     pub passes: Counter,
     /// Passes put off because a client that goes on reading still needed the oldest chunk.
     pub holds: Counter,
-    /// Time shards spent waiting for rooms' locks, in nanoseconds.
-    pub lock_wait_nanoseconds: Counter,
+    /// `broadcastd_event_age_seconds`: from acceptance to the end of a pass, one sample for each pass.
+    pub event_age: Histogram,
+    /// What shards note of themselves, by their index.
+    shards: Mutex<Vec<Arc<ShardFigures>>>,
+    /// What ingest listeners note of themselves, by their slots.
+    listeners: Mutex<Vec<Arc<ListenerFigures>>>,
     gaps: [Counter; 4],
     gap_events: [Counter; 4],
     closed: Vec<(u16, Counter)>,
@@ -150,18 +160,58 @@ pub enum ReloadResult {
     Refused,
 }
 
+/// What a shard notes of itself, once a turn.
+#[derive(Debug, Default)]
+pub struct ShardFigures {
+    /// Time it did not wait.
+    pub busy_ns: AtomicU64,
+    /// Time it waited for rooms' locks.
+    pub lock_wait_ns: AtomicU64,
+    /// Longest turn since this was last read.
+    pub longest_turn_ns: AtomicU64,
+    /// Events that passes encoded.
+    pub pass_events: AtomicU64,
+    /// Events that the subscription furthest behind lacks.
+    pub behind_events: AtomicU64,
+    /// Turns of its loop, so that others can see that it turns.
+    pub turns: AtomicU64,
+}
+
+/// What a listener of ingest notes of what comes through it, once a read.
+#[derive(Debug, Default)]
+pub struct ListenerFigures {
+    name: String,
+    /// Events accepted.
+    pub events: AtomicU64,
+    /// Lines refused.
+    pub rejected: AtomicU64,
+    /// Bytes read.
+    pub bytes: AtomicU64,
+}
+
+/// Upper bounds of the event age's buckets, in seconds.
+const AGE_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
 /// Close codes that have a series of their own.
 const CLOSE_CODES: [u16; 12] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1013, 4001];
 
 impl Metrics {
     /// Makes a recorder and every series in it.
     pub fn new() -> Metrics {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let age = Matcher::Full("broadcastd_event_age_seconds".to_owned());
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(age, &AGE_BUCKETS)
+            .expect("there are buckets")
+            .build_recorder();
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || Metrics::register(handle))
     }
 
     fn register(handle: PrometheusHandle) -> Metrics {
+        for (name, help) in help::HELP {
+            // The exporter keeps descriptions by name alone, of whatever kind the series is.
+            describe_counter!(name, help);
+        }
         let reason = |name: &'static str, reason: &'static str| counter!(name, "reason" => reason);
         let gap_reasons = ["history_expired", "epoch_changed", "slow_client", "room_closed"];
         let refusals = ["bad_request", "origin", "clients", "clients_per_ip", "handshakes", "timeout"];
@@ -201,7 +251,9 @@ impl Metrics {
             short_sends: counter!("broadcastd_short_sends_total"),
             passes: counter!("broadcastd_passes_total"),
             holds: counter!("broadcastd_holds_total"),
-            lock_wait_nanoseconds: counter!("broadcastd_lock_wait_nanoseconds_total"),
+            event_age: histogram!("broadcastd_event_age_seconds"),
+            shards: Mutex::default(),
+            listeners: Mutex::default(),
             gaps: gap_reasons.map(|name| reason("broadcastd_gaps_total", name)),
             gap_events: gap_reasons.map(|name| reason("broadcastd_gap_events_total", name)),
             closed: CLOSE_CODES
@@ -221,10 +273,89 @@ impl Metrics {
         }
     }
 
-    /// The Prometheus text of every series. Not for a shard's thread.
+    /// The Prometheus text of every series but those of rooms. Not for a shard's thread.
     pub fn render(&self) -> String {
         self.handle.run_upkeep();
-        self.handle.render()
+        let mut out = Exposition::default();
+        self.render_shards(&mut out);
+        self.render_listeners(&mut out);
+        process::render(&mut out);
+        self.handle.render() + &out.into_text()
+    }
+
+    /// Where a shard notes what it does.
+    pub fn shard(&self) -> Arc<ShardFigures> {
+        let figures = Arc::new(ShardFigures::default());
+        self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&figures));
+        figures
+    }
+
+    /// Where a listener notes what comes through it. One at the same place goes on with the figures that it has.
+    pub fn listener(&self, name: &str) -> Arc<ListenerFigures> {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = listeners.iter().find(|known| known.name == name) {
+            return Arc::clone(known);
+        }
+        let figures = Arc::new(ListenerFigures { name: name.to_owned(), ..ListenerFigures::default() });
+        listeners.push(Arc::clone(&figures));
+        figures
+    }
+
+    fn render_shards(&self, out: &mut Exposition) {
+        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
+        let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&ShardFigures) -> f64| {
+            out.family(name, kind, help);
+            for (index, shard) in shards.iter().enumerate() {
+                out.sample(name, &[("shard", &index.to_string())], value(shard));
+            }
+        };
+        family("broadcastd_shard_busy_seconds_total", "counter", "Time a shard did not wait.", &|shard| {
+            seconds(shard.busy_ns.load(Ordering::Relaxed))
+        });
+        family(
+            "broadcastd_shard_lock_wait_seconds_total",
+            "counter",
+            "Time a shard waited for the locks of rooms.",
+            &|shard| seconds(shard.lock_wait_ns.load(Ordering::Relaxed)),
+        );
+        family(
+            "broadcastd_shard_longest_turn_seconds",
+            "gauge",
+            "Longest time that a shard did not look at its sockets, since the last scrape.",
+            &|shard| seconds(shard.longest_turn_ns.swap(0, Ordering::Relaxed)),
+        );
+        family(
+            "broadcastd_shard_pass_events_total",
+            "counter",
+            "Events that passes encoded; divided by passes, how many go out together.",
+            &|shard| shard.pass_events.load(Ordering::Relaxed) as f64,
+        );
+        family(
+            "broadcastd_shard_behind_events",
+            "gauge",
+            "Events that the subscription furthest behind lacks, looked at once a heartbeat.",
+            &|shard| shard.behind_events.load(Ordering::Relaxed) as f64,
+        );
+    }
+
+    fn render_listeners(&self, out: &mut Exposition) {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(&ListenerFigures) -> u64| {
+            out.family(name, kind, help);
+            for listener in listeners.iter() {
+                out.sample(name, &[("listener", &listener.name)], value(listener));
+            }
+        };
+        family("broadcastd_listener_events_total", "counter", "Events accepted, by listener.", &|listener| {
+            listener.events.load(Ordering::Relaxed)
+        });
+        family("broadcastd_listener_rejected_total", "counter", "Lines refused, by listener.", &|listener| {
+            listener.rejected.load(Ordering::Relaxed)
+        });
+        family("broadcastd_listener_bytes_total", "counter", "Bytes read, by listener.", &|listener| {
+            listener.bytes.load(Ordering::Relaxed)
+        });
     }
 
     /// The counter of lines refused for one reason.

@@ -1,0 +1,162 @@
+//! What operators see: the exposition as Prometheus' own tools read it, and what the series say.
+
+use crate::harness::{Client, DEADLINE, ROOMS, Server, repository};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+fn metrics(server: &Server) -> String {
+    let (status, text) = Server::get(&server.admin[0], "/metrics");
+    assert_eq!(status, 200);
+    text
+}
+
+/// Runs promtool with an input; it must be content.
+fn promtool(arguments: &[&str], input: &str) {
+    let mut command = Command::new("promtool");
+    command.args(arguments).current_dir(repository("examples/prometheus"));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "promtool {arguments:?}: {said}");
+}
+
+#[tokio::test]
+async fn promtool_has_nothing_to_say() {
+    let server = Server::start(ROOMS);
+    let mut client = Client::connect(&server).await;
+    client.subscribe("all").await;
+    // In JSON: a backslash and a quote.
+    server.publish(r#"a\\b\"c"#, 1, 3);
+    client.events(3).await;
+    server.until_metric("broadcastd_event_age_seconds_count", |count| count >= 1.0);
+    let text = metrics(&server);
+    assert!(text.contains("room=\"agent:a\\\\b\\\"c\""), "{text}");
+    promtool(&["check", "metrics"], &text);
+    for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = family.split(' ').next().unwrap();
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
+    }
+    promtool(&["check", "config", "prometheus.yml"], "");
+    promtool(&["test", "rules", "alerts.test.yml"], "");
+}
+
+#[tokio::test]
+async fn rules_and_board_name_series_that_there_are() {
+    let server = Server::start(ROOMS);
+    let mut client = Client::connect(&server).await;
+    client.subscribe("all").await;
+    server.publish("a", 1, 1);
+    client.events(1).await;
+    server.until_metric("broadcastd_event_age_seconds_count", |count| count >= 1.0);
+    let text = metrics(&server);
+    let documented = std::fs::read_to_string(repository("docs/metrics.md")).unwrap();
+    let mut named = 0;
+    for file in ["alerts.yml", "grafana.json"] {
+        let file = std::fs::read_to_string(repository("examples/prometheus").join(file)).unwrap();
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        for word in file
+            .split(|c| !is_word(c))
+            .filter(|word| word.starts_with("broadcastd_") || word.starts_with("process_"))
+        {
+            named += 1;
+            assert!(text.contains(&format!("\n{word}{{")) || text.contains(&format!("\n{word} ")), "{word}");
+            assert!(documented.contains(word.trim_end_matches("_bucket")), "{word} is not documented");
+        }
+    }
+    assert!(named > 30, "{named}");
+    let grafana = std::fs::read_to_string(repository("examples/prometheus/grafana.json")).unwrap();
+    let board: Value = serde_json::from_str(&grafana).unwrap();
+    assert!(board["panels"].as_array().unwrap().len() >= 10);
+}
+
+#[tokio::test]
+async fn rooms_tell_what_went_through_them() {
+    let config = "[rooms.all]\ntypes = [\"*\"]\n[rooms.batches]\ntypes = [\"*\"]\nbuffer = { events = 5, flush_interval = \"10m\" }\n\
+                  [rooms.short]\ntypes = [\"*\"]\nhistory = { events = 2 }\n";
+    let server = Server::start(config);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(&server).await;
+        client.subscribe("all").await;
+        clients.push(client);
+    }
+    clients[0].subscribe("batches").await;
+    clients[1].subscribe(json!({ "room": "short", "where": "n > 7" })).await;
+    server.publish("a", 1, 10);
+    for client in &mut clients[1..] {
+        client.events(10).await;
+    }
+    clients[0].events(20).await;
+    let of = |series: &str, room: &str| server.metric(&format!("{series}{{room=\"{room}\"}}"));
+    server.until_metric("broadcastd_room_delivered_total{room=\"all\"}", |delivered| delivered == 30.0);
+    assert_eq!(of("broadcastd_room_published_total", "all"), 10.0);
+    assert_eq!(of("broadcastd_room_subscribers", "all"), 3.0);
+    assert_eq!(of("broadcastd_room_history_events", "all"), 10.0);
+    assert_eq!(of("broadcastd_room_history_events", "short"), 2.0);
+    assert_eq!(of("broadcastd_room_batches_total", "batches"), 2.0);
+    server.until_metric("broadcastd_room_skipped_total{room=\"short\"}", |skipped| skipped == 7.0);
+    clients[2].subscribe(json!({ "room": "short", "from": { "after": "1:1" } })).await;
+    drop(clients);
+    server.until_metric("broadcastd_room_subscribers", |subscribers| subscribers == 0.0);
+    assert!(server.metric("broadcastd_shard_busy_seconds_total") > 0.0);
+    assert!(server.metric("broadcastd_listener_events_total") == 10.0);
+    assert!(server.metric("process_open_fds") > 10.0 && server.metric("process_resident_memory_bytes") > 1e6);
+}
+
+#[test]
+fn rooms_of_hostile_names_are_a_thousand_series_at_most() {
+    let server = Server::start("[limits]\nrooms = 5000\n[rooms.\"x:{x}\"]\ntypes = [\"*\"]\n");
+    let lines: String =
+        (0..4000).map(|n| format!("{{\"type\":\"t\",\"x\":\"{n}\\\"}} 1\\n{{\"}}\n")).collect();
+    assert_eq!(server.pipe(&lines).last().unwrap()["accepted"], 4000);
+    let text = metrics(&server);
+    let published = text.lines().filter(|line| line.starts_with("broadcastd_room_published_total{")).count();
+    assert_eq!(published, 1001);
+    assert!(text.contains("broadcastd_room_published_total{room=\"_other\"} 3000"));
+    assert_eq!(server.metric("broadcastd_room_published_total"), 4000.0);
+    promtool(&["check", "metrics"], &text);
+}
+
+#[tokio::test]
+async fn a_real_prometheus_scrapes_it() {
+    let server = Server::start(ROOMS);
+    server.publish("a", 1, 5);
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = std::fs::read_to_string(repository("examples/prometheus/prometheus.yml")).unwrap();
+    let config = shipped.replace("127.0.0.1:9997", &server.admin[0]).replace("15s", "1s");
+    std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+    std::fs::copy(repository("examples/prometheus/alerts.yml"), folder.path().join("alerts.yml")).unwrap();
+    let mut child = Command::new("prometheus")
+        .args(["--web.listen-address=127.0.0.1:0", "--log.level=info"])
+        .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let addr = lines.find_map(|line| {
+        let addr = line.split("msg=\"Listening on\" address=").nth(1)?;
+        Some(addr.split_whitespace().next()?.to_owned())
+    });
+    let addr = addr.expect("it says where it listens");
+    // What it goes on to say must not fill the pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    let until = Instant::now() + DEADLINE;
+    let value = loop {
+        let (_, text) = Server::get(&addr, "/api/v1/query?query=broadcastd_ingest_events_total");
+        let found: Value = serde_json::from_str(&text).unwrap_or_default();
+        if let Some(value) = found["data"]["result"][0]["value"][1].as_str() {
+            break value.to_owned();
+        }
+        assert!(Instant::now() < until, "{text}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(value, "5");
+}
