@@ -43,6 +43,7 @@ pub mod memory;
 pub mod metrics;
 pub mod origin;
 pub mod pattern;
+pub mod query;
 pub mod reload;
 pub mod shutdown;
 pub mod watch;

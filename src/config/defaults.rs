@@ -22,7 +22,7 @@ impl Config {
                 listen: vec![ListenAddr::Tcp(loopback(9999))],
                 allowed_origins: vec![OriginPattern::Local],
                 trusted_proxies: Vec::new(),
-                expose: vec![Expose::Page, Expose::Health],
+                expose: vec![Expose::Page, Expose::Health, Expose::Status, Expose::Test],
                 drain_timeout: Duration::from_secs(10),
                 shards: std::thread::available_parallelism().map_or(1, usize::from),
                 heartbeat: Duration::from_secs(25),

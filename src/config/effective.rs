@@ -57,7 +57,14 @@ impl Config {
 
     fn listening(&self) -> Vec<Line> {
         let server = &self.server;
-        let exposed = |expose: &Expose| quote(if *expose == Expose::Page { "page" } else { "health" });
+        let exposed = |expose: &Expose| {
+            quote(match expose {
+                Expose::Page => "page",
+                Expose::Health => "health",
+                Expose::Status => "status",
+                Expose::Test => "test",
+            })
+        };
         let network = |network: &super::IpNetwork| quote(&format!("{}/{}", network.addr, network.prefix));
         let mut lines = vec![
             line("server.listen", list(server.listen.iter().map(listen))),

@@ -163,6 +163,10 @@ pub enum Expose {
     Page,
     /// `GET /api/v1/health`.
     Health,
+    /// `GET /api/v1/websocket/status`.
+    Status,
+    /// `POST /api/v1/websocket/broadcast/test`.
+    Test,
 }
 
 /// One entry of `allowed_origins`.

@@ -50,7 +50,12 @@ pub(super) fn server(
     }
     if let Some(items) = section.get(reader, "expose").and_then(|item| reader.list(&item, "a list of names"))
     {
-        let words = [("page", Expose::Page), ("health", Expose::Health)];
+        let words = [
+            ("page", Expose::Page),
+            ("health", Expose::Health),
+            ("status", Expose::Status),
+            ("test", Expose::Test),
+        ];
         config.expose = items.iter().filter_map(|item| reader.word(item, &words)).collect();
     }
     let duration = |reader: &mut Reader, section: &mut Section<'_>, key, least, most| {

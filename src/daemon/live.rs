@@ -17,7 +17,8 @@ pub(super) struct Live {
     pub(super) stdin: bool,
     pub(super) rooms: Arc<Rooms>,
     pub(super) shards: Arc<Shards>,
-    pub(super) front: Arc<FrontState>,
+    /// The clients' and the operators'.
+    pub(super) fronts: [Arc<FrontState>; 2],
     pub(super) clients: handshake::Control,
     pub(super) admins: handshake::Control,
     pub(super) ingest: ingest::Control,
@@ -63,7 +64,9 @@ impl Live {
         let Planned { read, config, clients, admins, ingest } = planned;
         self.rooms.reconfigure(Generation::new(Arc::clone(&config), &ingest.slots));
         self.ingest.apply(&config, ingest);
-        self.front.set_config(FrontConfig { server: config.server.clone(), limits: config.limits.clone() });
+        for front in &self.fronts {
+            front.set_config(FrontConfig { server: config.server.clone(), limits: config.limits.clone() });
+        }
         self.clients.apply(clients);
         self.admins.apply(admins);
         self.shards.reconfigure();

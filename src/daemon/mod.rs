@@ -162,7 +162,9 @@ impl Parts {
         let (admin, admin_ends) = pair();
         let counter = ClientCounter::new();
         let front_config = FrontConfig { server: config.server.clone(), limits: config.limits.clone() };
-        let front = FrontState::new(front_config, Arc::clone(&counter), Arc::clone(&metrics));
+        // Each has its own bound on handshakes: operators are answered while clients storm.
+        let fronts = [front_config.clone(), front_config]
+            .map(|config| FrontState::new(config, Arc::clone(&counter), Arc::clone(&metrics)));
         let state = Arc::new(State {
             started: Instant::now(),
             metrics: Arc::clone(&metrics),
@@ -170,14 +172,16 @@ impl Parts {
             shutdown: accepting_ends.clone(),
             rooms: Arc::clone(&rooms),
             reload: reload.clone(),
+            shards: Arc::clone(&shards),
+            tests: crate::http::test_bucket(),
         });
         let (clients, new_clients) = Control::start(&config.server.listen, clients)?;
         let (admins, new_admins) = Control::start(&config.admin.listen, admins)?;
         let for_clients = Pages::for_clients(Arc::clone(&state));
         let for_admins = Pages::for_admins(state);
         let ends = accepting_ends.clone();
-        threads.push(spawn_front("front", new_clients, &front, for_clients, &shards, ends)?);
-        threads.push(spawn_front("admin", new_admins, &front, for_admins, &shards, admin_ends)?);
+        threads.push(spawn_front("front", new_clients, &fronts[0], for_clients, &shards, ends)?);
+        threads.push(spawn_front("admin", new_admins, &fronts[1], for_admins, &shards, admin_ends)?);
         let (ingest, producers) = ingest.spawn(&Wiring {
             rooms: Arc::clone(&rooms),
             metrics: Arc::clone(&metrics),
@@ -190,7 +194,7 @@ impl Parts {
             stdin,
             rooms: Arc::clone(&rooms),
             shards: Arc::clone(&shards),
-            front,
+            fronts,
             clients,
             admins,
             ingest: producers,
@@ -215,8 +219,8 @@ impl Parts {
         let drain_timeout = self.rooms.generation().config.server.drain_timeout;
         let deadline = Instant::now() + drain_timeout;
         self.accepting.fire();
-        // With its holds of the listeners' sockets.
-        drop(live);
+        // With its holds of the listeners' sockets, but for the operators', who are answered to the end.
+        let operators = live.map(|live| live.admins);
         self.reload.stop();
         self.alerts.stop();
         let ingest = self.ingest.join();
@@ -225,6 +229,7 @@ impl Parts {
         let clients_unfinished = self.shard_threads.join();
         self.rooms.stop_clock();
         self.admin.fire();
+        drop(operators);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread has panicked");

@@ -1,5 +1,7 @@
 //! Rooms named in a request: `/ws?room=a&room=b`.
 
+use crate::query::decode;
+
 /// The values of `room`, decoded as forms are (`%3A`, and `+` for a space). Other fields are ignored. What cannot be
 /// decoded is refused with a text.
 pub(super) fn rooms_of_query(query: &str) -> Result<Vec<String>, String> {
@@ -11,28 +13,6 @@ pub(super) fn rooms_of_query(query: &str) -> Result<Vec<String>, String> {
         })
     });
     rooms.collect()
-}
-
-fn decode(value: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(match first {
-            b'+' => b' ',
-            b'%' => {
-                let (digits, after) = rest.split_at_checked(2)?;
-                rest = after;
-                hex_digit(digits[0])? << 4 | hex_digit(digits[1])?
-            }
-            plain => *plain,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    (byte as char).to_digit(16).map(|digit| digit as u8)
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! The configuration over HTTP: what is in force, and reloading it.
 
-use super::{Answer, json as answer, problem};
+use super::{Answer, json_answer as answer, problem};
 use crate::config::Config;
 use crate::reload::{Diff, Handle, Outcome, Refusal, hash};
 use hyper::StatusCode;
-use hyper::http::request::Parts;
 use serde_json::{Value, json};
 
 /// The effective value of every key.
@@ -15,8 +14,8 @@ pub(super) fn effective(config: &Config) -> Answer {
 }
 
 /// Reloads, or says with `?dry_run=true` what a reload would do.
-pub(super) async fn reload(handle: Handle, parts: Parts) -> Answer {
-    let dry_run = match parts.uri.query().unwrap_or_default() {
+pub(super) async fn reload(handle: &Handle, query: &str) -> Answer {
+    let dry_run = match query {
         "" | "dry_run=false" => false,
         "dry_run" | "dry_run=true" => true,
         _ => {

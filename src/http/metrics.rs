@@ -12,7 +12,7 @@ const OTHER: &str = "_other";
 
 pub(super) fn answer(metrics: &Metrics, rooms: &Rooms) -> Answer {
     let mut out = Exposition::default();
-    render(&mut out, rooms.all(), ROOMS);
+    render(&mut out, &rooms.all(), ROOMS);
     text("text/plain; version=0.0.4; charset=utf-8", metrics.render() + &out.into_text())
 }
 
@@ -41,10 +41,10 @@ const FAMILIES: [Family; 8] = [
     ("broadcastd_room_gaps_total", "counter", "Gaps told to clients.", |room| room.gaps),
 ];
 
-fn render(out: &mut Exposition, mut rooms: Vec<Arc<Room>>, most: usize) {
-    let order = |room: &Arc<Room>| std::cmp::Reverse(room.subscribers());
-    rooms.sort_unstable_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.name().cmp(b.name())));
-    let figures: Vec<RoomFigures> = rooms.iter().map(|room| room.figures()).collect();
+fn render(out: &mut Exposition, rooms: &[Arc<Room>], most: usize) {
+    // Sorted by what was seen of each at one moment: subscribers come and go meanwhile.
+    let mut figures: Vec<RoomFigures> = rooms.iter().map(|room| room.figures()).collect();
+    figures.sort_unstable_by(|a, b| b.subscribers.cmp(&a.subscribers).then_with(|| a.name.cmp(&b.name)));
     let (shown, others) = figures.split_at(figures.len().min(most));
     for (name, kind, help, value) in FAMILIES {
         out.family(name, kind, help);

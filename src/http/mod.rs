@@ -2,17 +2,25 @@
 //!
 //! Knows nothing of sockets: a front (src/handshake) asks it for what is not a WebSocket handshake.
 
+mod clients;
 mod config;
+mod health;
 mod metrics;
 mod page;
 mod problem;
+mod rooms;
+mod status;
+mod test;
+
+pub use test::bucket as test_bucket;
 
 use crate::config::Expose;
-use crate::limits::ClientCounter;
+use crate::limits::{Bucket, ClientCounter};
 use crate::metrics::Metrics;
 use crate::origin;
 use crate::reload;
 use crate::room::Rooms;
+use crate::shard::Shards;
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -23,7 +31,7 @@ use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// An answer, whole.
@@ -56,6 +64,10 @@ pub struct State {
     pub rooms: Arc<Rooms>,
     /// The way to reload the configuration.
     pub reload: reload::Handle,
+    /// The shards, for what operators ask of clients.
+    pub shards: Arc<Shards>,
+    /// Test events that may be published.
+    pub tests: Mutex<Bucket>,
 }
 
 /// What answers at one kind of listener. Cheap to clone.
@@ -82,21 +94,35 @@ enum Path {
     PageStyle,
     PageRooms,
     Health,
-    Metrics,
+    Status,
+    Test,
+    Rooms,
+    Room,
+    Clients,
+    Client,
     Config,
     Reload,
+    OpenApi,
+    Metrics,
 }
 
 impl Path {
-    const ALL: [Path; 8] = [
+    const ALL: [Path; 15] = [
         Path::Page,
         Path::PageScript,
         Path::PageStyle,
         Path::PageRooms,
         Path::Health,
-        Path::Metrics,
+        Path::Status,
+        Path::Test,
+        Path::Rooms,
+        Path::Room,
+        Path::Clients,
+        Path::Client,
         Path::Config,
         Path::Reload,
+        Path::OpenApi,
+        Path::Metrics,
     ];
 
     fn as_str(self) -> &'static str {
@@ -106,9 +132,23 @@ impl Path {
             Path::PageStyle => "/page.css",
             Path::PageRooms => "/page.json",
             Path::Health => "/api/v1/health",
-            Path::Metrics => "/metrics",
+            Path::Status => "/api/v1/websocket/status",
+            Path::Test => "/api/v1/websocket/broadcast/test",
+            Path::Rooms => "/api/v1/rooms",
+            Path::Room => "/api/v1/room",
+            Path::Clients => "/api/v1/clients",
+            Path::Client => "/api/v1/clients/{id}",
             Path::Config => "/api/v1/config",
             Path::Reload => "/api/v1/config/reload",
+            Path::OpenApi => "/openapi.json",
+            Path::Metrics => "/metrics",
+        }
+    }
+
+    fn is(self, path: &str) -> bool {
+        match self {
+            Path::Client => clients::id_of(path).is_some(),
+            _ => self.as_str() == path,
         }
     }
 
@@ -117,16 +157,24 @@ impl Path {
         match self {
             Path::Page | Path::PageScript | Path::PageStyle | Path::PageRooms => Some(Expose::Page),
             Path::Health => Some(Expose::Health),
-            Path::Metrics | Path::Config | Path::Reload => None,
+            Path::Status => Some(Expose::Status),
+            Path::Test => Some(Expose::Test),
+            _ => None,
         }
     }
 
     /// Methods it understands.
     fn methods(self) -> &'static [Method] {
         match self {
-            Path::Reload => &[Method::POST],
+            Path::Reload | Path::Test => &[Method::POST],
+            Path::Client => &[Method::DELETE],
             _ => &[Method::GET, Method::HEAD],
         }
+    }
+
+    /// Whether pages of allowed origins may read it across origins (CORS).
+    fn is_api(self) -> bool {
+        self.as_str().starts_with("/api/") || self == Path::OpenApi
     }
 }
 
@@ -143,12 +191,17 @@ impl Pages {
 
     /// Answers a request. Of a HEAD's answer hyper sends no body.
     pub fn respond(&self, asked: Asked) -> Reply {
-        let Asked { parts, body: _, local } = asked;
-        match self.check(&parts, local) {
-            Err(refusal) => Box::pin(std::future::ready(*refusal)),
-            Ok(Path::Reload) => Box::pin(config::reload(self.state.reload.clone(), parts)),
-            Ok(path) => Box::pin(std::future::ready(self.at_once(path))),
-        }
+        let pages = self.clone();
+        Box::pin(async move {
+            let Asked { parts, body: _, local } = asked;
+            let origin = parts.headers.get(header::ORIGIN).cloned();
+            let (path, answer) = match pages.check(&parts, local) {
+                Err(refusal) => (None, *refusal),
+                Ok(path) if parts.method == Method::OPTIONS => (Some(path), preflight(path)),
+                Ok(path) => (Some(path), pages.answer(path, &parts).await),
+            };
+            for_origin(answer, path, origin)
+        })
     }
 
     /// Which path a request is for, if it may have it.
@@ -159,90 +212,118 @@ impl Pages {
             For::Clients => path.exposed_as().is_some_and(|name| config.server.expose.contains(&name)),
         };
         let served = || Path::ALL.into_iter().filter(is_served);
-        let Some(path) = served().find(|path| path.as_str() == parts.uri.path()) else {
+        let Some(path) = served().find(|path| path.is(parts.uri.path())) else {
             let served: Vec<&str> = served().map(Path::as_str).chain(["/ws"]).collect();
             let detail = format!("{} is not served at this listener", parts.uri.path());
             let hint = format!("here are: {}", served.join(", "));
             return Err(problem::answer(StatusCode::NOT_FOUND, &detail, Some(&hint)).into());
         };
-        if !path.methods().contains(&parts.method) {
-            let allowed: Vec<&str> = path.methods().iter().map(Method::as_str).collect();
-            let detail = format!("{} cannot be done here", parts.method);
-            let hint = match path {
-                Path::Page => "events are posted to an ingest listener: POST /events".to_owned(),
-                _ => format!("{} {}", allowed[0], path.as_str()),
-            };
-            let mut answer = problem::answer(StatusCode::METHOD_NOT_ALLOWED, &detail, Some(&hint));
-            let allowed = HeaderValue::from_str(&allowed.join(", ")).expect("methods are plain words");
-            answer.headers_mut().insert(header::ALLOW, allowed);
-            return Err(answer.into());
+        let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let is_preflight = parts.method == Method::OPTIONS && path.is_api();
+        if !path.methods().contains(&parts.method) && !is_preflight {
+            return Err(not_allowed(path, &parts.method).into());
         }
+        // What changes something, and what is for operators alone, is not for web pages of others: neither through a name
+        // that was made to point here (DNS rebinding) nor across origins.
         if path.exposed_as().is_none() {
-            let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
-            self.check_origin(text(header::HOST), text(header::ORIGIN), local)?;
+            self.check_host(text(header::HOST), local)?;
+        }
+        if path.exposed_as().is_none() || path == Path::Test {
+            self.check_origin(text(header::ORIGIN))?;
         }
         Ok(path)
     }
 
-    /// What is for operators alone is not for web pages of others: neither through a name that was made to point here (DNS
-    /// rebinding) nor across origins.
-    fn check_origin(
-        &self,
-        host: Option<&str>,
-        page: Option<&str>,
-        local: Option<IpAddr>,
-    ) -> Result<(), Box<Answer>> {
+    fn check_host(&self, host: Option<&str>, local: Option<IpAddr>) -> Result<(), Box<Answer>> {
         let config = &self.state.rooms.generation().config;
         let is_ours = |local| host.is_some_and(|host| origin::is_own_host(host, local, &config.ingest.hosts));
-        if local.is_some_and(|local| !is_ours(local)) {
-            let detail = "Host is neither loopback nor this listener's address";
-            let hint = Some("use the address that admin.listen has");
-            return Err(problem::answer(StatusCode::FORBIDDEN, detail, hint).into());
+        if local.is_none_or(is_ours) {
+            return Ok(());
         }
-        if page.is_some_and(|page| !origin::is_allowed(page, &config.server.allowed_origins)) {
-            let detail = "pages of this origin may not do this";
-            let hint = Some("add the origin to server.allowed_origins");
-            return Err(problem::answer(StatusCode::FORBIDDEN, detail, hint).into());
-        }
-        Ok(())
+        let detail = "Host is neither loopback nor this listener's address";
+        let hint = Some("use the address that admin.listen has, or add the name to ingest.hosts");
+        Err(problem::answer(StatusCode::FORBIDDEN, detail, hint).into())
     }
 
-    fn at_once(&self, path: Path) -> Answer {
+    fn check_origin(&self, page: Option<&str>) -> Result<(), Box<Answer>> {
+        let config = &self.state.rooms.generation().config;
+        if page.is_none_or(|page| origin::is_allowed(page, &config.server.allowed_origins)) {
+            return Ok(());
+        }
+        let detail = "pages of this origin may not do this";
+        let hint = Some("add the origin to server.allowed_origins");
+        Err(problem::answer(StatusCode::FORBIDDEN, detail, hint).into())
+    }
+
+    async fn answer(&self, path: Path, parts: &Parts) -> Answer {
+        let state = &self.state;
+        let query = parts.uri.query().unwrap_or_default();
         match path {
             Path::Page => page::html(),
             Path::PageScript => page::script(),
             Path::PageStyle => page::style(),
             Path::PageRooms => self.page_rooms(),
-            Path::Health => self.health(),
-            Path::Metrics => metrics::answer(&self.state.metrics, &self.state.rooms),
-            Path::Config => config::effective(&self.state.rooms.generation().config),
-            Path::Reload => unreachable!("is answered by itself"),
+            Path::Health => health::answer(state),
+            Path::Status => status::answer(state),
+            Path::Test => test::answer(state),
+            Path::Rooms => rooms::list(&state.rooms, query),
+            Path::Room => rooms::one(&state.rooms, query),
+            Path::Clients => clients::list(&state.shards, query).await,
+            Path::Client => clients::end(&state.shards, parts.uri.path()).await,
+            Path::Config => config::effective(&state.rooms.generation().config),
+            Path::Reload => config::reload(&state.reload, query).await,
+            Path::OpenApi => text("application/json", include_str!("openapi.json")),
+            Path::Metrics => metrics::answer(&state.metrics, &state.rooms),
         }
     }
 
     fn page_rooms(&self) -> Answer {
         let generation = self.state.rooms.generation();
         let names: Vec<&str> = generation.rooms.iter().map(|room| room.name.source()).collect();
-        json(StatusCode::OK, &json!({ "rooms": names }))
-    }
-
-    /// 200 while the daemon serves, 503 once it is stopping.
-    fn health(&self) -> Answer {
-        let draining = self.state.shutdown.has_begun();
-        let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        json(
-            status,
-            &json!({
-                "status": if draining { "draining" } else { "ok" },
-                "version": env!("CARGO_PKG_VERSION"),
-                "uptime_seconds": self.state.started.elapsed().as_secs(),
-                "clients": self.state.clients.connected(),
-            }),
-        )
+        json_answer(StatusCode::OK, &json!({ "rooms": names }))
     }
 }
 
-fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
+fn not_allowed(path: Path, method: &Method) -> Answer {
+    let allowed: Vec<&str> = path.methods().iter().map(Method::as_str).collect();
+    let detail = format!("{method} cannot be done here");
+    let hint = match path {
+        Path::Page => "events are posted to an ingest listener: POST /events".to_owned(),
+        _ => format!("{} {}", allowed[0], path.as_str()),
+    };
+    let mut answer = problem::answer(StatusCode::METHOD_NOT_ALLOWED, &detail, Some(&hint));
+    answer.headers_mut().insert(header::ALLOW, methods(path));
+    answer
+}
+
+fn methods(path: Path) -> HeaderValue {
+    let methods: Vec<&str> = path.methods().iter().map(Method::as_str).collect();
+    HeaderValue::from_str(&methods.join(", ")).expect("methods are plain words")
+}
+
+/// Tells a browser what a page may do.
+fn preflight(path: Path) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods(path));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    answer
+}
+
+/// Lets a page read the answer, where it may: what clients may see anyway, or because its origin was checked.
+fn for_origin(mut answer: Answer, path: Option<Path>, origin: Option<HeaderValue>) -> Answer {
+    if let (Some(origin), Some(path)) = (origin, path)
+        && path.is_api()
+    {
+        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
+    }
+    answer
+}
+
+fn json_answer(status: StatusCode, value: &serde_json::Value) -> Answer {
     let mut answer = text("application/json", format!("{value}\n"));
     *answer.status_mut() = status;
     answer
@@ -260,7 +341,9 @@ fn text(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alert::Alerts;
     use crate::config::Config;
+    use crate::shard::ShardPolls;
     use crate::shutdown;
     use http_body_util::BodyExt;
     use hyper::Request;
@@ -270,9 +353,14 @@ mod tests {
         let mut config = Config::default();
         config.server.expose = expose.to_vec();
         let metrics = Arc::new(Metrics::new());
+        let rooms = Rooms::new(&Arc::new(config), Vec::new(), Arc::clone(&metrics));
+        let alerts = Alerts::new(::metrics::Counter::noop()).0;
+        let polls = ShardPolls::new(0).unwrap();
         let state = State {
             started: Instant::now(),
-            rooms: Rooms::new(&Arc::new(config), Vec::new(), Arc::clone(&metrics)),
+            shards: Shards::spawn(polls, &rooms, &metrics, &alerts).unwrap().0,
+            tests: test::bucket(),
+            rooms,
             metrics,
             clients: ClientCounter::new(),
             shutdown,
@@ -281,11 +369,11 @@ mod tests {
         (Pages::for_clients(Arc::new(state)), trigger)
     }
 
-    fn ask(pages: &Pages, method: &str, path: &str) -> Answer {
+    async fn ask(pages: &Pages, method: &str, path: &str) -> Answer {
         let parts = Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0;
         match pages.check(&parts, None) {
             Err(refusal) => *refusal,
-            Ok(path) => pages.at_once(path),
+            Ok(path) => pages.answer(path, &parts).await,
         }
     }
 
@@ -296,13 +384,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_exposed_is_served_and_nothing_else() {
         let (pages, _trigger) = pages(&[Expose::Health]);
-        assert_eq!(ask(&pages, "GET", "/api/v1/health").status(), StatusCode::OK);
+        assert_eq!(ask(&pages, "GET", "/api/v1/health").await.status(), StatusCode::OK);
         for path in ["/", "/page.js", "/metrics", "/etc/passwd"] {
-            let answer = ask(&pages, "GET", path);
+            let answer = ask(&pages, "GET", path).await;
             assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path}");
             assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
         }
-        let refused = ask(&pages, "POST", "/api/v1/health");
+        let refused = ask(&pages, "POST", "/api/v1/health").await;
         assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(refused.headers()[header::ALLOW], "GET, HEAD");
     }
@@ -310,9 +398,9 @@ mod tests {
     #[tokio::test]
     async fn health_turns_when_stopping_begins() {
         let (pages, trigger) = pages(&[Expose::Health]);
-        assert!(body(ask(&pages, "GET", "/api/v1/health")).await.contains("\"status\":\"ok\""));
+        assert!(body(ask(&pages, "GET", "/api/v1/health").await).await.contains("\"status\":\"ok\""));
         trigger.fire();
-        let answer = ask(&pages, "GET", "/api/v1/health");
+        let answer = ask(&pages, "GET", "/api/v1/health").await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(body(answer).await.contains("draining"));
     }
@@ -320,12 +408,12 @@ mod tests {
     #[tokio::test]
     async fn the_page_loads_nothing_from_elsewhere() {
         let (pages, _trigger) = pages(&[Expose::Page]);
-        let answer = ask(&pages, "GET", "/");
+        let answer = ask(&pages, "GET", "/").await;
         let policy = answer.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         let html = body(answer).await;
         assert!(html.contains("/page.js") && !html.contains("http://") && !html.contains("https://"));
         assert!(!html.contains("style=") && !html.contains("onclick="), "the policy forbids both");
-        assert!(body(ask(&pages, "GET", "/page.json")).await.contains("agent:{agentId}"));
+        assert!(body(ask(&pages, "GET", "/page.json").await).await.contains("agent:{agentId}"));
     }
 }

@@ -13,8 +13,9 @@ use crate::route::RejectionCode;
 use crate::wire::GapReason;
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Why a handshake was refused; label of `broadcastd_handshakes_refused_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ impl Watched {
 /// Handles of every series.
 pub struct Metrics {
     handle: PrometheusHandle,
+    started: Instant,
+    is_refused: AtomicBool,
     /// Events accepted.
     pub ingest_events: Counter,
     /// Bytes read from producers.
@@ -173,8 +176,8 @@ pub struct ShardFigures {
     pub pass_events: AtomicU64,
     /// Events that the subscription furthest behind lacks.
     pub behind_events: AtomicU64,
-    /// Turns of its loop, so that others can see that it turns.
-    pub turns: AtomicU64,
+    /// When it last turned, in milliseconds since the figures were made; so that others can see that it turns.
+    pub turned_at_ms: AtomicU64,
 }
 
 /// What a listener of ingest notes of what comes through it, once a read.
@@ -193,7 +196,7 @@ pub struct ListenerFigures {
 const AGE_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Close codes that have a series of their own.
-const CLOSE_CODES: [u16; 12] = [1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1013, 4001];
+const CLOSE_CODES: [u16; 10] = [1000, 1001, 1002, 1005, 1006, 1007, 1008, 1009, 4000, 4001];
 
 impl Metrics {
     /// Makes a recorder and every series in it.
@@ -217,6 +220,8 @@ impl Metrics {
         let refusals = ["bad_request", "origin", "clients", "clients_per_ip", "handshakes", "timeout"];
         Metrics {
             handle,
+            started: Instant::now(),
+            is_refused: AtomicBool::new(false),
             ingest_events: counter!("broadcastd_ingest_events_total"),
             ingest_bytes: counter!("broadcastd_ingest_bytes_total"),
             ingest_rejected: RejectionCode::ALL
@@ -286,8 +291,28 @@ impl Metrics {
     /// Where a shard notes what it does.
     pub fn shard(&self) -> Arc<ShardFigures> {
         let figures = Arc::new(ShardFigures::default());
+        figures.turned_at_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
         self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&figures));
         figures
+    }
+
+    /// Since when the shard that turned least recently has not turned.
+    pub fn longest_still(&self) -> Duration {
+        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        let still =
+            shards.iter().map(|shard| now_ms.saturating_sub(shard.turned_at_ms.load(Ordering::Relaxed)));
+        Duration::from_millis(still.max().unwrap_or(0))
+    }
+
+    /// When these figures were made.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Whether the newest configuration is in force.
+    pub fn is_configured(&self) -> bool {
+        !self.is_refused.load(Ordering::Relaxed)
     }
 
     /// Where a listener notes what comes through it. One at the same place goes on with the figures that it has.
@@ -387,6 +412,7 @@ impl Metrics {
     pub fn reloaded(&self, result: ReloadResult) {
         self.reloads[result as usize].increment(1);
         self.reload_ok.set(if result == ReloadResult::Refused { 0.0 } else { 1.0 });
+        self.is_refused.store(result == ReloadResult::Refused, Ordering::Relaxed);
     }
 
     /// Clients connected, to be looked at.

@@ -100,6 +100,12 @@ impl Publisher {
         taken
     }
 
+    /// Rooms that the read has reached so far, each with its subscriptions.
+    pub fn reached(&self) -> Vec<(String, u32)> {
+        let rooms = self.slots[..self.used].iter().filter_map(|slot| slot.room.as_ref());
+        rooms.map(|room| (room.name().to_owned(), room.subscribers())).collect()
+    }
+
     /// Publishes what was staged, room by room, and wakes the shards that have subscriptions there.
     pub fn commit(&mut self) {
         let Some(generation) = self.generation.take() else { return };

@@ -118,6 +118,12 @@ impl Rooms {
         }
     }
 
+    /// The room of a name, if there is one.
+    pub fn get(&self, name: &str) -> Option<Arc<Room>> {
+        let hash = self.hasher.hash_one(name);
+        self.table(part_of(hash)).find(hash, |room| room.name() == name).cloned()
+    }
+
     /// Registers a shard with the room of a name, and returns the room, what the shard calls it (`token`, unless it is
     /// registered already), and its tail. A name that was never published to becomes an interest. None when the
     /// configuration has no such room.

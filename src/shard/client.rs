@@ -22,6 +22,8 @@ pub(super) struct Client {
     pub(super) changes: Bucket,
     /// When the socket last took something while the client was behind, in the shard's milliseconds.
     pub(super) progress_ms: u64,
+    /// When it came, in the shard's seconds.
+    pub(super) since_s: u32,
     /// Which subscription is served first when the client next catches up.
     pub(super) turn: u16,
     /// Heartbeats since the client last said anything.
@@ -49,7 +51,7 @@ pub(super) struct Extra {
     /// How much of `unsent` was sent.
     pub(super) unsent_start: usize,
     /// The client's address behind a trusted proxy.
-    pub(super) _forwarded: Option<IpAddr>,
+    pub(super) forwarded: Option<IpAddr>,
 }
 
 /// Bytes of answers that are kept for a client whose socket is full. Above it the client's messages are not read.
@@ -91,12 +93,13 @@ impl Client {
         Client {
             socket,
             subscriptions: SmallVec::new(),
-            extra: forwarded.map(|address| Box::new(Extra { _forwarded: Some(address), ..Extra::default() })),
+            extra: forwarded.map(|address| Box::new(Extra { forwarded: Some(address), ..Extra::default() })),
             _permit: permit,
             number,
             messages: Bucket::new(limits.messages, now_ms),
             changes: Bucket::new(limits.subscriptions, now_ms),
             progress_ms: now_ms,
+            since_s: (now_ms / 1000) as u32,
             turn: 0,
             silent_beats: 0,
             mistakes: 0,

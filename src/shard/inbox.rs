@@ -1,14 +1,20 @@
 //! What others hand to a shard.
 
+use super::inspect::ClientFigures;
 use super::new_client::NewClient;
 use crate::room::Bell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use tokio::sync::oneshot;
 
 /// Something for a shard to do.
 pub(super) enum Message {
     /// Serve this client. Their number is bounded by `limits.clients`.
     Adopt(Box<NewClient>),
+    /// Say who is connected: at most so many, of one room maybe.
+    List(Option<String>, usize, oneshot::Sender<Vec<ClientFigures>>),
+    /// Close the client of this number, and say whether it was here.
+    End(u64, oneshot::Sender<bool>),
     /// Follow the generation that is in force now.
     Reconfigure,
     /// Deliver what there is, then close every client and end, at the latest at this time.

@@ -10,6 +10,7 @@ mod connection;
 mod drain;
 mod hold;
 mod inbox;
+mod inspect;
 mod membership;
 mod new_client;
 mod pass;
@@ -25,5 +26,6 @@ mod stats;
 mod subscribe;
 mod view;
 
+pub use inspect::ClientFigures;
 pub use new_client::{ClientSocket, NewClient};
 pub use shards::{ShardPolls, ShardThreads, Shards};

@@ -31,6 +31,8 @@ const POLLED: usize = 1024;
 const READ_BYTES: usize = 64 << 10;
 /// Clients that memory is reserved for.
 const RESERVED: usize = 100_000;
+/// Longest sleep of a shard with nothing to do.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How often a held pass is looked at again while nothing else happens.
 const HELD_WAIT: Duration = Duration::from_millis(5);
 
@@ -183,7 +185,9 @@ impl Shard {
         self.slice();
         self.keep_time();
         self.stats.publish(&self.parts.metrics);
-        self.stats.turned((Instant::now() + self.ahead).duration_since(self.now), &self.figures);
+        let ended = Instant::now() + self.ahead;
+        let at_ms = ended.duration_since(self.parts.metrics.started()).as_millis() as u64;
+        self.stats.turned(ended.duration_since(self.now), at_ms, &self.figures);
     }
 
     /// How long the poll may wait: not at all while there is work.
@@ -196,7 +200,8 @@ impl Shard {
             self.parts.bell.awake();
             return Duration::ZERO;
         }
-        let until_beat = self.next_beat.saturating_duration_since(Instant::now());
+        // Never for long, so that others see that the shard turns.
+        let until_beat = self.next_beat.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP);
         let nothing_pressing = self.held.is_empty()
             && self.drain.is_none()
             && self.closing.is_empty()
@@ -231,6 +236,13 @@ impl Shard {
         for message in self.parts.inbox.take() {
             match message {
                 Message::Adopt(client) => self.adopt(*client),
+                // Whoever asked may be gone.
+                Message::List(room, most, reply) => {
+                    let _ = reply.send(self.list_clients(room.as_deref(), most));
+                }
+                Message::End(number, reply) => {
+                    let _ = reply.send(self.end_client(number));
+                }
                 Message::Reconfigure => self.reconfigure(),
                 Message::Drain(deadline) => self.drain = Some(Drain::new(deadline)),
             }

@@ -1,6 +1,7 @@
 //! The shards, seen from outside.
 
 use super::inbox::{Inbox, Message};
+use super::inspect::ClientFigures;
 use super::new_client::NewClient;
 use super::shard::{Parts, Shard, WAKE};
 use crate::alert::Alerts;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use tokio::sync::oneshot;
 
 /// Polls of shards that do not run yet: rooms need the bells before shards can have the rooms.
 pub struct ShardPolls {
@@ -101,6 +103,32 @@ impl Shards {
         // Counted at once, for those who come before the shard has taken this one over.
         handle.population.fetch_add(1, Ordering::Relaxed);
         handle.inbox.put(Message::Adopt(Box::new(client)));
+    }
+
+    /// At most about `most` clients, of one room if there is one named, in the order of their numbers. Cancel-safe.
+    pub async fn clients(&self, room: Option<&str>, most: usize) -> Vec<ClientFigures> {
+        let mut list = Vec::new();
+        for handle in &self.handles {
+            let (reply, answer) = oneshot::channel();
+            handle.inbox.put(Message::List(room.map(str::to_owned), most, reply));
+            // A shard that has ended has no clients.
+            list.extend(answer.await.unwrap_or_default());
+        }
+        list.sort_unstable_by_key(|client| client.number);
+        list.truncate(most);
+        list
+    }
+
+    /// Closes the client of a number. False when there is none. Cancel-safe.
+    pub async fn end_client(&self, number: u64) -> bool {
+        for handle in &self.handles {
+            let (reply, answer) = oneshot::channel();
+            handle.inbox.put(Message::End(number, reply));
+            if answer.await.unwrap_or(false) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Has every shard follow the generation that the rooms have now, for clients that are connected as well.

@@ -5,6 +5,7 @@ use crate::config::ClientLimits;
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 use std::io::{self, IoSlice, Read, Write};
+use std::net::IpAddr;
 
 /// A plain stream.
 pub(super) enum Socket {
@@ -46,6 +47,14 @@ impl Socket {
                 options.set_tcp_user_timeout(Some(limits.user_timeout))
             }
             Socket::Unix(stream) => SockRef::from(stream).set_send_buffer_size(limits.unsent),
+        }
+    }
+
+    /// The address at the other end; none over a Unix socket.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        match self {
+            Socket::Tcp(stream) => stream.peer_addr().ok().map(|addr| addr.ip().to_canonical()),
+            Socket::Unix(_) => None,
         }
     }
 

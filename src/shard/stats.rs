@@ -31,11 +31,11 @@ pub(super) struct Levels {
 }
 
 impl Stats {
-    /// Notes a turn that took so long.
-    pub(super) fn turned(&mut self, took: Duration, figures: &ShardFigures) {
+    /// Notes a turn that took so long, and when it ended.
+    pub(super) fn turned(&mut self, took: Duration, at_ms: u64, figures: &ShardFigures) {
         let took_ns = took.as_nanos() as u64;
         // Only the shard writes, but for the longest turn, which a reader sets back.
-        figures.turns.fetch_add(1, Ordering::Relaxed);
+        figures.turned_at_ms.store(at_ms, Ordering::Relaxed);
         figures.busy_ns.fetch_add(took_ns, Ordering::Relaxed);
         figures.longest_turn_ns.fetch_max(took_ns, Ordering::Relaxed);
         if self.lock_wait_ns > 0 {

@@ -7,7 +7,7 @@ mod judge;
 mod processes;
 mod system;
 
-use crate::alert::{Alert, Alerts, Said};
+use crate::alert::{Alert, Alerts, Said, Severity};
 use crate::config::Rate;
 use crate::limits::Bucket;
 use crate::metrics::Metrics;
@@ -63,6 +63,33 @@ pub fn spawn(rooms: Arc<Rooms>, metrics: Arc<Metrics>, said: Receiver<Said>) -> 
 /// The way to say something, for a daemon with these figures.
 pub fn alerts(metrics: &Metrics) -> (Alerts, Receiver<Said>) {
     Alerts::new(metrics.alerts_suppressed.clone())
+}
+
+/// A room that an event of the daemon's own went to, and how many subscriptions it has.
+pub type Reached = (String, u32);
+
+/// Publishes an alert that says it is a test. Returns the rooms that took it.
+pub fn publish_test(rooms: &Arc<Rooms>) -> Vec<Reached> {
+    let alert = Alert {
+        code: "test",
+        severity: Severity::Info,
+        message: "a test, asked for over the API".to_owned(),
+        details: json!({ "test": true }),
+    };
+    let mut publisher = Publisher::new(Arc::clone(rooms));
+    let mut scratch = Scratch::default();
+    let routes = publisher.begin_own();
+    let line = event(&alert).to_string();
+    let number = || publisher.number();
+    let outcome = routes.read(&mut scratch, line.as_bytes(), &Beside::default(), now_ms(), number);
+    let mut reached = Vec::new();
+    if let Ok(Outcome::Event(event)) = outcome
+        && publisher.stage(&event, &scratch)
+    {
+        reached = publisher.reached();
+    }
+    publisher.commit();
+    reached
 }
 
 impl Sources {

@@ -62,7 +62,7 @@ refused! {
     an_origin_without_a_scheme: "[server]\nallowed_origins = [\"example.org\", \"https://a.org/app\", \"https://*.org\"]\n";
     a_host_with_a_port: "[ingest]\nhosts = [\"broadcastd:9998\"]\n";
     a_room_that_there_is_not: "[ingest]\nunrouted = { room = \"othr\" }\n[rooms.other]\ntypes = [\"*\"]\n";
-    what_a_later_version_knows: "[server]\nexpose = [\"page\", \"status\"]\n";
+    what_is_not_for_clients: "[server]\nexpose = [\"page\", \"config\"]\n";
     a_process_that_is_not_named: "[sources.system]\nevery = \"50ms\"\nprocesses = [{ names = \"x\" }, { name = \"x\", unit = \"y\" }]\n";
     no_shards: "[server]\nshards = 0\n";
     a_variable_that_is_not_set: "[limits]\nclients = \"${CLIENTS}\"\n";

@@ -188,7 +188,7 @@ impl Server {
     /// The value of a metric, summed over its labels.
     pub fn metric(&self, name: &str) -> f64 {
         let (status, text) = Server::get(&self.admin[0], "/metrics");
-        assert_eq!(status, 200);
+        assert_eq!(status, 200, "{}", self.log());
         let of = |line: &&str| line.starts_with(name) && line[name.len()..].starts_with([' ', '{']);
         text.lines().filter(of).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }

@@ -6,6 +6,7 @@
 
 mod admission;
 mod alerts;
+mod api;
 mod cli;
 mod config;
 mod fanout;

@@ -4,10 +4,11 @@ use crate::harness::repository;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor: each imports only from floors below, from its own folder, or from what is named beside it.
-const FLOORS: [(&str, u8, &[&str]); 23] = [
+const FLOORS: [(&str, u8, &[&str]); 24] = [
     ("error", 0, &[]),
     ("memory", 0, &[]),
     ("shutdown", 0, &[]),
+    ("query", 0, &[]),
     ("pattern", 0, &[]),
     ("config", 0, &["pattern"]),
     ("event", 1, &[]),
@@ -25,7 +26,7 @@ const FLOORS: [(&str, u8, &[&str]); 23] = [
     ("room", 3, &[]),
     ("shard", 4, &[]),
     ("handshake", 5, &["http"]),
-    ("http", 5, &[]),
+    ("http", 5, &["sources"]),
     ("ingest", 5, &[]),
     ("daemon", 6, &[]),
 ];

@@ -1,0 +1,60 @@
+//! `/api/v1/websocket/status`: how it goes, in the words of the service that broadcastd takes the place of.
+
+use super::{Answer, State, health, json_answer};
+use crate::room::RoomFigures;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+
+/// Rooms told of, those with the most subscribers first.
+const ROOMS: usize = 100;
+
+pub(super) fn answer(state: &State) -> Answer {
+    let generation = state.rooms.generation();
+    let totals = state.rooms.totals();
+    let clients = state.clients.connected() as u64;
+    let blocked = state.metrics.blocked_now.load(Ordering::Relaxed).max(0) as u64;
+    let backlog_limit = generation.config.ingest.backlog;
+    let mut reasons = health::reasons(state);
+    let is_unhealthy = !reasons.is_empty();
+    if totals.backlog_bytes().saturating_mul(10) >= backlog_limit.saturating_mul(9) {
+        reasons.push("the backlog is full".to_owned());
+    }
+    if blocked * 10 >= clients && blocked >= 10 {
+        reasons.push(format!("{blocked} of {clients} clients read too slowly"));
+    }
+    if !state.metrics.is_configured() {
+        reasons.push("the newest configuration is refused".to_owned());
+    }
+    let status = match (is_unhealthy, reasons.is_empty()) {
+        (true, _) => "unhealthy",
+        (false, false) => "degraded",
+        (false, true) => "healthy",
+    };
+    let mut rooms: Vec<RoomFigures> = state.rooms.all().iter().map(|room| room.figures()).collect();
+    let buffered: usize = rooms.iter().map(|room| room.buffered).sum();
+    rooms.sort_unstable_by(|a, b| b.subscribers.cmp(&a.subscribers).then_with(|| a.name.cmp(&b.name)));
+    let room = |room: &RoomFigures| -> Value {
+        json!({ "name": room.name, "subscribers": room.subscribers, "published": room.head, "buffered": room.buffered })
+    };
+    json_answer(
+        StatusCode::OK,
+        &json!({
+            "status": status,
+            "reasons": reasons,
+            "connectedClients": clients,
+            "activeRooms": totals.rooms(),
+            "bufferStatus": {
+                "bufferedEvents": buffered,
+                "backlogBytes": totals.backlog_bytes(),
+                "backlogLimit": backlog_limit,
+                "historyBytes": totals.history_bytes(),
+                "historyLimit": generation.limits.history_memory,
+            },
+            "transports": { "websocket": clients },
+            "rooms": rooms.iter().take(ROOMS).map(room).collect::<Vec<_>>(),
+            "uptimeSeconds": state.started.elapsed().as_secs(),
+            "version": env!("CARGO_PKG_VERSION"),
+        }),
+    )
+}

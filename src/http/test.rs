@@ -1,0 +1,40 @@
+//! `POST /api/v1/websocket/broadcast/test`: an event that says it is a test, to see whether events arrive.
+
+use super::{Answer, State, json_answer, problem};
+use crate::config::Rate;
+use crate::limits::Bucket;
+use crate::sources;
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
+
+/// Test events, whoever asks.
+const TESTS: Rate = Rate { per_second: 1.0, burst: 5 };
+
+/// How many test events may be published.
+pub fn bucket() -> Mutex<Bucket> {
+    Mutex::new(Bucket::new(TESTS, 0))
+}
+
+pub(super) fn answer(state: &State) -> Answer {
+    let now_ms = state.started.elapsed().as_millis() as u64;
+    if !state.tests.lock().unwrap_or_else(PoisonError::into_inner).take(1, TESTS, now_ms) {
+        let detail = "at most one test event a second is published";
+        let mut answer = problem::answer(StatusCode::TOO_MANY_REQUESTS, detail, None);
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return answer;
+    }
+    let reached = sources::publish_test(&state.rooms);
+    let receivers: u64 = reached.iter().map(|(_, subscribers)| u64::from(*subscribers)).sum();
+    let rooms: Vec<Value> = reached
+        .iter()
+        .map(|(room, subscribers)| json!({ "room": room, "subscribers": subscribers }))
+        .collect();
+    let mut answer = json!({ "published": !rooms.is_empty(), "rooms": rooms, "receivers": receivers });
+    if reached.is_empty() {
+        answer["hint"] =
+            "no room takes system_alert: [rooms.system_alerts] types = [\"system_alert\"]".into();
+    }
+    json_answer(StatusCode::OK, &answer)
+}
