@@ -7,7 +7,8 @@
 
 use broadcastd::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
-    Invalid, LimitsConfig, Rate, RoomConfig, ServerConfig, SlowClient, SourcesConfig, Unrouted, WhenFull,
+    Invalid, LimitsConfig, LogConfig, Rate, RoomConfig, ServerConfig, SlowClient, SourcesConfig, Unrouted,
+    WhenFull,
 };
 use broadcastd::event::{Event, Filter};
 use broadcastd::metrics::Metrics;
@@ -198,6 +199,7 @@ fn config() -> Config {
             threads: 1,
             auth_none: false,
         },
+        log: LogConfig::default(),
         sources: SourcesConfig::default(),
         limits: LimitsConfig {
             clients: 100_000,

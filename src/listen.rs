@@ -10,6 +10,7 @@ pub use unix::{Pipe, Rights};
 
 use crate::config::ListenAddr;
 use crate::metrics::Watched;
+use crate::systemd;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -40,8 +41,8 @@ enum Bound {
     Tcp(std::net::TcpListener),
     Unix {
         socket: std::os::unix::net::UnixListener,
-        // Held for its drop.
-        _file: SocketFile,
+        // Held for its drop; none where systemd made the file.
+        _file: Option<SocketFile>,
     },
 }
 
@@ -93,7 +94,24 @@ impl Listener {
             }
             ListenAddr::Unix(addr) => {
                 let (socket, file) = unix::bind(key, addr)?;
-                (Bound::Unix { socket, _file: file }, BoundAddr::Unix(addr.path.clone()))
+                (Bound::Unix { socket, _file: Some(file) }, BoundAddr::Unix(addr.path.clone()))
+            }
+        };
+        Ok(Listener { socket, addr, accepting: OnceLock::new() })
+    }
+
+    /// Takes a socket over that systemd has bound. Its file, if it has one, stays when the listener goes.
+    pub fn inherit(socket: systemd::Socket) -> io::Result<Listener> {
+        let (socket, addr) = match socket {
+            systemd::Socket::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                let addr = BoundAddr::Tcp(socket.local_addr()?);
+                (Bound::Tcp(socket), addr)
+            }
+            systemd::Socket::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                let path = socket.local_addr()?.as_pathname().map_or_else(PathBuf::new, PathBuf::from);
+                (Bound::Unix { socket, _file: None }, BoundAddr::Unix(path))
             }
         };
         Ok(Listener { socket, addr, accepting: OnceLock::new() })

@@ -5,14 +5,15 @@ use crate::config::{Dirs, Loaded};
 use crate::daemon::{Addrs, Daemon, Ended, Origin};
 use crate::error::Exit;
 use crate::listen::{BindError, BoundAddr};
+use crate::log;
 use crate::reload::{Cause, Handle};
 use crate::shutdown::{Trigger, pair};
+use crate::systemd::{self, Sockets};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::level_filters::LevelFilter;
 
 /// An event to try the daemon with.
 const SAMPLE: &str = r#"{"type":"agent_state","agentId":"42","status":"busy","resourceUsage":{"cpu":12.5,"memory":40,"activeConnections":3}}"#;
@@ -24,11 +25,18 @@ pub fn run(args: &ServeArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    log(args.verbose);
+    let log = log::init(loaded.config.log, args.verbose);
     let file = loaded.path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     allow_descriptors(loaded.config.limits.clients);
-    let daemon = match Daemon::bind(loaded, origin, args.stdin) {
+    let sockets = match Sockets::take() {
+        Ok(sockets) => sockets,
+        Err(why) => {
+            eprintln!("error: {why}");
+            return Exit::Runtime;
+        }
+    };
+    let daemon = match Daemon::bind(loaded, origin, args.stdin, sockets, log) {
         Ok(daemon) => daemon,
         Err(errors) => return unbound(&errors),
     };
@@ -45,6 +53,7 @@ pub fn run(args: &ServeArgs) -> Exit {
         tracing::error!(%error, "cannot start");
         return Exit::Runtime;
     }
+    systemd::ready("serving");
     if announce(&addrs).is_err() {
         tracing::warn!("standard output is closed: addresses were not written");
     }
@@ -79,21 +88,6 @@ fn load_from(origin: &Origin) -> Result<Loaded, Exit> {
         eprintln!("{}", problems.render(io::stderr().is_terminal()));
         Exit::Config
     })
-}
-
-fn log(verbose: u8) {
-    let level = match verbose {
-        0 => LevelFilter::INFO,
-        1 => LevelFilter::DEBUG,
-        _ => LevelFilter::TRACE,
-    };
-    // Fails only if a program that embeds this has set one up before.
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
 }
 
 /// Allows as many descriptors as the system lets this process have: the soft limit is 1,024 nearly everywhere, for the
@@ -172,6 +166,7 @@ fn watch_signals(stop: Trigger, aborts: SyncSender<End>, reload: Handle) -> io::
                 _ = hangup.recv() => reload.ask(Cause::Signal),
             }
         }
+        systemd::stopping();
         tracing::info!("stopping: what was accepted is delivered first; a second signal ends at once");
         stop.fire();
         next(&mut terminate, &mut interrupt).await;

@@ -2,8 +2,8 @@
 
 use super::{
     Ack, AdminConfig, BufferConfig, ClientLimits, Config, Expose, HistoryConfig, IngestAddr, IngestConfig,
-    IngestListenConfig, Invalid, LimitsConfig, ListenAddr, OriginPattern, Rate, RoomConfig, ServerConfig,
-    SlowClient, SourcesConfig, UnixAddr, Unrouted, WhenFull,
+    IngestListenConfig, Invalid, LimitsConfig, ListenAddr, LogConfig, OriginPattern, Rate, RoomConfig,
+    ServerConfig, SlowClient, SourcesConfig, UnixAddr, Unrouted, WhenFull,
 };
 use crate::pattern::{Condition, Path, Template, TypePattern};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -50,6 +50,7 @@ impl Config {
                 threads: 1,
                 auth_none: false,
             },
+            log: LogConfig::default(),
             sources: SourcesConfig::default(),
             limits: limits(),
             rooms: rooms(history),

@@ -2,6 +2,7 @@
 
 use super::address::show_origin;
 use super::reader::join;
+use super::sections::{LOG_FORMATS, LOG_LEVELS};
 use super::{
     Ack, BufferConfig, Config, Expose, FieldKind, IngestAddr, IngestListenConfig, Invalid, ListenAddr,
     ProcessConfig, RoomConfig, SlowClient, Unrouted, WhenFull, show_duration, show_rate, show_size,
@@ -45,8 +46,12 @@ impl Config {
 
     fn own(&self) -> Vec<Line> {
         let (alerts, system) = (&self.sources.alerts, &self.sources.system);
+        let level = LOG_LEVELS.iter().find(|(_, level)| *level == self.log.level);
+        let format = LOG_FORMATS.iter().find(|(_, format)| *format == self.log.format);
         let every = system.every.map_or_else(|| "off".to_owned(), show_duration);
         vec![
+            line("log.level", quote(level.map_or("", |(name, _)| name))),
+            line("log.format", quote(format.map_or("", |(name, _)| name))),
             line("sources.alerts.enabled", alerts.enabled),
             line("sources.alerts.clients", alerts.clients),
             line("sources.alerts.repeat", quote(&show_duration(alerts.repeat))),

@@ -107,6 +107,9 @@ impl Input<'_> {
         if let Some(section) = section(reader, &mut top, "limits") {
             sections::limits(reader, section, &mut config.limits);
         }
+        if let Some(section) = section(reader, &mut top, "log") {
+            sections::log(reader, section, &mut config.log);
+        }
         if let Some(section) = section(reader, &mut top, "sources") {
             sources::sources(reader, section, &mut config.sources, &self.dirs);
         }

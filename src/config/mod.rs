@@ -36,6 +36,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What producers write to.
     pub ingest: IngestConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
     /// What the daemon publishes itself.
     pub sources: SourcesConfig,
     /// Bounds.
@@ -46,6 +48,45 @@ pub struct Config {
     pub types: Vec<TypeConfig>,
     /// `[[test]]` blocks.
     pub tests: Vec<TestConfig>,
+}
+
+/// `[log]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least grave that is logged.
+    pub level: LogLevel,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// How grave something is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing works without it.
+    Error,
+    /// Something is wrong.
+    Warn,
+    /// A handful of lines a day.
+    #[default]
+    Info,
+    /// What connections do.
+    Debug,
+    /// Every detail.
+    Trace,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// To the journal with its fields where systemd listens, else for people.
+    #[default]
+    Auto,
+    /// For people, on standard error.
+    Human,
+    /// One JSON object a line, on standard error.
+    Json,
+    /// To the journal, with its fields.
+    Journald,
 }
 
 /// `[sources]`: the daemon as a producer.
@@ -86,6 +127,19 @@ pub enum ProcessConfig {
     Unit(String),
     /// The process whose number is in this file, and those it has started.
     PidFile(PathBuf),
+}
+
+impl Default for IngestListenConfig {
+    /// Standard input, with every other key as it is by default.
+    fn default() -> IngestListenConfig {
+        IngestListenConfig {
+            addr: IngestAddr::Stdin,
+            ack: Ack::Errors,
+            when_full: WhenFull::Wait,
+            type_field: "type".to_owned(),
+            add_timestamp: true,
+        }
+    }
 }
 
 impl Default for AlertsConfig {

@@ -6,7 +6,7 @@ use super::node::{Place, Value};
 use super::reader::{Item, Reader, Section};
 use super::{
     Ack, AdminConfig, ClientLimits, Expose, IngestAddr, IngestConfig, IngestListenConfig, Invalid,
-    LimitsConfig, ListenAddr, ServerConfig, UnixAddr, Unrouted, WhenFull,
+    LimitsConfig, ListenAddr, LogConfig, LogFormat, LogLevel, ServerConfig, UnixAddr, Unrouted, WhenFull,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,6 +16,20 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Permission bits of a Unix socket that says nothing else.
 const SOCKET_MODE: u32 = 0o660;
+
+pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+pub(super) const LOG_FORMATS: [(&str, LogFormat); 4] = [
+    ("auto", LogFormat::Auto),
+    ("human", LogFormat::Human),
+    ("json", LogFormat::Json),
+    ("journald", LogFormat::Journald),
+];
 
 /// Something listened on, and where it was written, to find what is listened on twice.
 pub(super) type Listened = Vec<(String, String, Place)>;
@@ -133,6 +147,12 @@ pub(super) fn ingest(
     }
     let threads = section.get(reader, "threads").and_then(|item| reader.integer(&item, 1..=64));
     put(&mut config.threads, threads.map(|threads| threads as usize));
+    section.end(reader, |_| None);
+}
+
+pub(super) fn log(reader: &mut Reader, mut section: Section<'_>, config: &mut LogConfig) {
+    put(&mut config.level, section.get(reader, "level").and_then(|item| reader.word(&item, &LOG_LEVELS)));
+    put(&mut config.format, section.get(reader, "format").and_then(|item| reader.word(&item, &LOG_FORMATS)));
     section.end(reader, |_| None);
 }
 

@@ -1,10 +1,12 @@
 //! What a reload changes, and in which order.
 
+use super::inherited::Places;
 use super::{add_stdin, prepare};
 use crate::config::{Config, Dirs};
 use crate::handshake::{self, FrontConfig, FrontState};
 use crate::ingest;
 use crate::listen::BindError;
+use crate::log;
 use crate::room::{Generation, Rooms};
 use crate::shard::Shards;
 use std::sync::Arc;
@@ -15,6 +17,9 @@ pub(super) struct Live {
     pub(super) config: Config,
     pub(super) dirs: Dirs,
     pub(super) stdin: bool,
+    /// Where systemd's sockets listen.
+    pub(super) places: Places,
+    pub(super) log: log::Handle,
     pub(super) rooms: Arc<Rooms>,
     pub(super) shards: Arc<Shards>,
     /// The clients' and the operators'.
@@ -38,6 +43,7 @@ impl Live {
     /// was bound is closed again with the plan.
     pub(super) fn plan(&self, read: Config) -> Result<Planned, Vec<BindError>> {
         let mut config = read.clone();
+        self.places.put_into(&mut config);
         if self.stdin {
             add_stdin(&mut config);
         }
@@ -70,6 +76,7 @@ impl Live {
         self.clients.apply(clients);
         self.admins.apply(admins);
         self.shards.reconfigure();
+        self.log.set_level(config.log.level);
         self.config = read;
     }
 }

@@ -2,25 +2,30 @@
 //!
 //! [`Daemon::bind`] and then [`Daemon::run`] is all that a test or an embedding program needs.
 
+mod inherited;
 mod live;
 mod reloader;
+mod vitals;
 
 pub use reloader::Origin;
 
 use crate::alert::Alerts;
-use crate::config::{Ack, Config, Dirs, IngestAddr, IngestListenConfig, Loaded, WhenFull};
+use crate::config::{Ack, Config, Dirs, IngestAddr, IngestListenConfig, Loaded};
 use crate::handshake::{Control, Front, FrontConfig, FrontState, NewListener};
 use crate::http::{Pages, State};
 use crate::ingest::{Drained, Ingest, Running, Wiring};
 use crate::limits::ClientCounter;
 use crate::listen::{BindError, BoundAddr, Listener};
+use crate::log;
 use crate::metrics::Metrics;
 use crate::reload::{self, Handle};
 use crate::room::Rooms;
 use crate::shard::{ShardPolls, ShardThreads, Shards};
 use crate::shutdown::{Shutdown, Trigger, pair};
 use crate::sources;
+use crate::systemd::Sockets;
 use crate::watch::Watcher;
+use inherited::{Inherited, Places};
 use live::Live;
 use reloader::Reloader;
 use std::io;
@@ -28,6 +33,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
+use vitals::Vitals;
 
 /// Everything bound, nothing running.
 pub struct Daemon {
@@ -36,9 +42,12 @@ pub struct Daemon {
     /// With standard input, if that is a producer.
     config: Arc<Config>,
     stdin: bool,
+    /// Where systemd's sockets listen.
+    places: Places,
     /// The file that it was read from, and what was in it.
     text: reloader::Text,
     origin: Origin,
+    log: log::Handle,
     reload: (Handle, Receiver<reload::Request>),
     clients: Vec<Listener>,
     admins: Vec<Listener>,
@@ -68,15 +77,28 @@ pub struct Ended {
 impl Daemon {
     /// Binds every listener of a configuration that came from `origin`, or says everything that cannot be bound. `stdin`
     /// adds standard input as a producer.
-    pub fn bind(loaded: Loaded, origin: Origin, stdin: bool) -> Result<Daemon, Vec<BindError>> {
+    /// `sockets` are bound already, by systemd, and take the place of what the configuration says.
+    pub fn bind(
+        loaded: Loaded,
+        origin: Origin,
+        stdin: bool,
+        sockets: Sockets,
+        log: log::Handle,
+    ) -> Result<Daemon, Vec<BindError>> {
         let Loaded { config: read, path, text, dirs, .. } = loaded;
+        let inherited = Inherited::take(sockets)?;
+        let places = inherited.places();
         let mut config = read.clone();
+        places.put_into(&mut config);
         if stdin {
             add_stdin(&mut config);
         }
         let config = Arc::new(config);
         let mut errors = prepare(&config, &dirs);
-        let mut bind = |section: &str, addrs: &[crate::config::ListenAddr]| {
+        let mut bind = |section: &str, addrs: &[crate::config::ListenAddr], inherited: Vec<Listener>| {
+            if !inherited.is_empty() {
+                return inherited;
+            }
             let mut listeners = Vec::new();
             for (index, addr) in addrs.iter().enumerate() {
                 match Listener::bind(&format!("{section}.listen[{index}]"), addr) {
@@ -86,13 +108,12 @@ impl Daemon {
             }
             listeners
         };
-        let clients = bind("server", &config.server.listen);
-        let admins = bind("admin", &config.admin.listen);
-        match Ingest::bind(&config) {
+        let clients = bind("server", &config.server.listen, inherited.clients);
+        let admins = bind("admin", &config.admin.listen, inherited.admin);
+        match Ingest::bind(&config, inherited.ingest) {
             Ok(ingest) if errors.is_empty() => {
-                let reload = reload::pair();
-                let text = (path, text);
-                Ok(Daemon { read, config, stdin, text, origin, reload, clients, admins, ingest })
+                let (reload, text) = (reload::pair(), (path, text));
+                Ok(Daemon { read, config, stdin, places, text, origin, log, reload, clients, admins, ingest })
             }
             Ok(_) => Err(errors),
             Err(more) => {
@@ -147,7 +168,8 @@ struct Parts {
 
 impl Parts {
     fn start(daemon: Daemon) -> io::Result<Parts> {
-        let Daemon { read, config, stdin, text, origin, reload, clients, admins, ingest } = daemon;
+        let Daemon { read, config, stdin, places, text, origin, log, reload, clients, admins, ingest } =
+            daemon;
         let (reload, requests) = reload;
         let metrics = Arc::new(Metrics::new());
         reloader::note_start(&metrics, &read);
@@ -168,13 +190,19 @@ impl Parts {
         let state = Arc::new(State {
             started: Instant::now(),
             metrics: Arc::clone(&metrics),
-            clients: counter,
+            clients: Arc::clone(&counter),
             shutdown: accepting_ends.clone(),
             rooms: Arc::clone(&rooms),
             reload: reload.clone(),
             shards: Arc::clone(&shards),
             tests: crate::http::test_bucket(),
         });
+        let vitals = Vitals {
+            metrics: Arc::clone(&metrics),
+            clients: Arc::clone(&counter),
+            rooms: Arc::clone(&rooms),
+        };
+        threads.extend(vitals.spawn(accepting_ends.clone())?);
         let (clients, new_clients) = Control::start(&config.server.listen, clients)?;
         let (admins, new_admins) = Control::start(&config.admin.listen, admins)?;
         let for_clients = Pages::for_clients(Arc::clone(&state));
@@ -192,6 +220,8 @@ impl Parts {
             config: read,
             dirs: origin.dirs.clone(),
             stdin,
+            places,
+            log,
             rooms: Arc::clone(&rooms),
             shards: Arc::clone(&shards),
             fronts,
@@ -311,11 +341,5 @@ fn prepare(config: &Config, dirs: &Dirs) -> Vec<BindError> {
 
 /// Adds standard input to the producers.
 fn add_stdin(config: &mut Config) {
-    config.ingest.listen.push(IngestListenConfig {
-        addr: IngestAddr::Stdin,
-        ack: Ack::None,
-        when_full: WhenFull::Wait,
-        type_field: "type".to_owned(),
-        add_timestamp: true,
-    });
+    config.ingest.listen.push(IngestListenConfig { ack: Ack::None, ..IngestListenConfig::default() });
 }

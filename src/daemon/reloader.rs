@@ -7,6 +7,7 @@ use crate::metrics::{Metrics, ReloadResult};
 use crate::reload::{Cause, Change, Diff, Fault, Outcome, Refusal, Request, hash_number};
 use crate::room::now_ms;
 use crate::route::failed_tests;
+use crate::systemd;
 use crate::watch::Watcher;
 use serde_json::json;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// How often the file is looked at although nobody said that it changed: a watch may have been lost.
 const RECHECK: Duration = Duration::from_secs(30);
 /// Keys that are fixed when the daemon starts.
-const FIXED: [&str; 2] = ["server.shards", "ingest.threads"];
+const FIXED: [&str; 3] = ["server.shards", "ingest.threads", "log.format"];
 
 /// Where the configuration comes from.
 pub struct Origin {
@@ -151,9 +152,16 @@ impl Reloader {
 
     fn reload_read(&mut self, cause: Cause, dry_run: bool, read: Result<Text, Problems>) -> Outcome {
         let started = Instant::now();
+        if !dry_run {
+            systemd::reloading();
+        }
         let outcome = self.try_reload(dry_run, read).unwrap_or_else(Outcome::Refused);
         if !dry_run {
             self.report(cause, &outcome, started.elapsed());
+            systemd::ready(match outcome {
+                Outcome::Refused(_) => "serving; the newest configuration is refused",
+                _ => "serving",
+            });
         }
         outcome
     }
@@ -181,7 +189,7 @@ impl Reloader {
             live.config = config;
             return Ok(Outcome::Unchanged);
         }
-        check_fixed(&diff)?;
+        check_fixed(&diff, &live.places.fixed())?;
         let hash = hash_number(&config);
         let planned = live.plan(config).map_err(|errors| Refusal::of_bind_errors(&errors))?;
         if dry_run {
@@ -232,21 +240,25 @@ impl Reloader {
     }
 }
 
-/// Refuses what takes a restart.
-fn check_fixed(diff: &Diff) -> Result<(), Refusal> {
+/// Refuses what takes a restart, and what systemd has bound.
+fn check_fixed(diff: &Diff, sockets: &[&str]) -> Result<(), Refusal> {
     let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "absent".to_owned());
-    let fault = |change: &Change| Fault {
-        message: format!(
-            "`{}` cannot be changed while the daemon runs: {} → {}",
-            change.key,
-            show(&change.old),
-            show(&change.new)
-        ),
-        place: None,
-        hint: Some("restart the daemon, or put the old value back".to_owned()),
+    let fault = |change: &Change| {
+        let is_socket = sockets.contains(&change.key.as_str());
+        if !is_socket && !FIXED.contains(&change.key.as_str()) {
+            return None;
+        }
+        let why = if is_socket { "while its sockets come from systemd" } else { "while the daemon runs" };
+        let hint = if is_socket {
+            "change the .socket unit and restart it, or put the old value back"
+        } else {
+            "restart the daemon, or put the old value back"
+        };
+        let (old, new) = (show(&change.old), show(&change.new));
+        let message = format!("`{}` cannot be changed {why}: {old} → {new}", change.key);
+        Some(Fault { message, place: None, hint: Some(hint.to_owned()) })
     };
-    let fixed = |change: &&Change| FIXED.contains(&change.key.as_str());
-    let faults: Vec<Fault> = diff.changes.iter().filter(fixed).map(fault).collect();
+    let faults: Vec<Fault> = diff.changes.iter().filter_map(fault).collect();
     if faults.is_empty() { Ok(()) } else { Err(Refusal::of_faults(faults)) }
 }
 

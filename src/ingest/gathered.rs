@@ -2,7 +2,8 @@
 
 use crate::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
-    Invalid, LimitsConfig, Rate, RoomConfig, ServerConfig, SlowClient, SourcesConfig, Unrouted, WhenFull,
+    Invalid, LimitsConfig, LogConfig, Rate, RoomConfig, ServerConfig, SlowClient, SourcesConfig, Unrouted,
+    WhenFull,
 };
 use crate::event::Event;
 use crate::pattern::{Template, TypePattern};
@@ -134,6 +135,7 @@ pub(super) fn config() -> Config {
             threads: 1,
             auth_none: false,
         },
+        log: LogConfig::default(),
         sources: SourcesConfig::default(),
         limits: LimitsConfig {
             clients: 1,

@@ -73,10 +73,14 @@ pub struct Running {
 impl Ingest {
     /// Binds every listener of the configuration, or says everything that cannot be bound. Needs no runtime; nothing is
     /// accepted yet, but connections wait from now on.
-    pub fn bind(config: &Arc<Config>) -> Result<Ingest, Vec<BindError>> {
+    ///
+    /// `inherited` are bound already, by whoever started the daemon; the configuration must have them in their order, before
+    /// all others.
+    pub fn bind(config: &Arc<Config>, inherited: Vec<Listener>) -> Result<Ingest, Vec<BindError>> {
         let mut errors = Vec::new();
-        let mut sources = Vec::new();
-        for (index, listener) in config.ingest.listen.iter().enumerate() {
+        let taken = inherited.len();
+        let mut sources: Vec<Source> = inherited.into_iter().map(Source::Listener).collect();
+        for (index, listener) in config.ingest.listen.iter().enumerate().skip(taken) {
             match Source::bind(&format!("ingest.listen[{index}]"), listener, &[]) {
                 Ok(source) => sources.push(source),
                 Err(error) => errors.push(error),

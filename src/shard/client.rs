@@ -36,6 +36,8 @@ pub(super) struct Client {
     pub(super) queued: bool,
     /// A close frame was sent, or is in `unsent`: what arrives is thrown away.
     pub(super) closing: bool,
+    /// The log has named it as one that reads too slowly.
+    pub(super) named_slow: bool,
     /// Something may have arrived that was not read, since the client does not read our answers.
     pub(super) unread: bool,
 }
@@ -107,6 +109,7 @@ impl Client {
             queued: false,
             closing: false,
             unread: false,
+            named_slow: false,
         }
     }
 

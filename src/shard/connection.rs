@@ -5,6 +5,7 @@ use super::new_client::NewClient;
 use super::shard::{BEATS, Shard};
 use super::socket::{Sent, Socket};
 use crate::alert::{Alert, Severity};
+use crate::config::Rate;
 use crate::wire::{
     ClientMessage, ErrorCode, From, Incoming, MessageError, SubscribeRoom, frame, parse_message,
     push_closing, push_error, push_pong, push_position, push_welcome,
@@ -20,6 +21,8 @@ const READS: usize = 4;
 const MISTAKES: u8 = 16;
 /// Heartbeats without a word before a client counts as gone: one may pass before it is asked, one is its answer's.
 const SILENT_BEATS: u8 = 2;
+/// Slow clients that a shard names in the log: each once, and no more than these.
+pub(super) const SLOW_LOG: Rate = Rate { per_second: 0.2, burst: 10 };
 /// How long a client that was sent a close frame may take to answer it.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -364,6 +367,17 @@ impl Shard {
                 self.views[subscription.view as usize].cursor.saturating_sub(subscription.position)
             };
             self.behind_events = behind.map(lacks).max().unwrap_or(0).max(self.behind_events);
+            if state.blocked && !state.named_slow && self.slow_log.take(1, SLOW_LOG, elapsed_ms) {
+                state.named_slow = true;
+                let address = state.socket.peer().map(|address| address.to_string());
+                let client = format!("{:x}", state.number);
+                tracing::warn!(
+                    client,
+                    address,
+                    unsent_bytes = state.pinned_bytes(),
+                    "client reads too slowly"
+                );
+            }
             // A blocked client is not asked; that its socket drains is an answer as good.
             if state.blocked && elapsed_ms.saturating_sub(state.progress_ms) < heartbeat_ms {
                 state.silent_beats = 0;

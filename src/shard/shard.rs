@@ -5,6 +5,7 @@
 
 use super::catch_up::{Mark, PageCache};
 use super::client::Client;
+use super::connection::SLOW_LOG;
 use super::drain::Drain;
 use super::inbox::{Inbox, Message};
 use super::stats::Stats;
@@ -12,6 +13,7 @@ use super::view::{Active, Seat, View};
 use crate::alert::Alerts;
 use crate::config::ClientLimits;
 use crate::event::Entry;
+use crate::limits::Bucket;
 use crate::metrics::{Metrics, ShardFigures};
 use crate::room::{Bell, Rooms};
 use crate::view::Pool;
@@ -86,6 +88,8 @@ pub(super) struct Shard {
     pub(super) stats: Stats,
     /// What others see of the shard.
     pub(super) figures: Arc<ShardFigures>,
+    /// Slow clients that may be logged.
+    pub(super) slow_log: Bucket,
     /// Events that the subscription furthest behind lacks, as far as this heartbeat has looked.
     pub(super) behind_events: u64,
     pub(super) started: Instant,
@@ -144,6 +148,7 @@ impl Shard {
             scratch: Vec::new(),
             marks: Vec::new(),
             stats: Stats::default(),
+            slow_log: Bucket::new(SLOW_LOG, 0),
             behind_events: 0,
             started: now,
             now,

@@ -47,7 +47,7 @@ fn every_key_is_in_the_reference_and_documented() {
 #[test]
 fn every_configuration_loads_and_passes_its_tests() {
     let mut checked = 0;
-    let mut folders = vec![repository("."), repository("examples")];
+    let mut folders = vec![repository("."), repository("systemd"), repository("examples")];
     folders.extend(std::fs::read_dir(repository("examples")).unwrap().map(|entry| entry.unwrap().path()));
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
         let path = folder.join("broadcast.toml");

@@ -4,11 +4,12 @@ use crate::harness::repository;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor: each imports only from floors below, from its own folder, or from what is named beside it.
-const FLOORS: [(&str, u8, &[&str]); 24] = [
+const FLOORS: [(&str, u8, &[&str]); 26] = [
     ("error", 0, &[]),
     ("memory", 0, &[]),
     ("shutdown", 0, &[]),
     ("query", 0, &[]),
+    ("systemd", 0, &[]),
     ("pattern", 0, &[]),
     ("config", 0, &["pattern"]),
     ("event", 1, &[]),
@@ -20,6 +21,7 @@ const FLOORS: [(&str, u8, &[&str]); 24] = [
     ("origin", 1, &[]),
     ("reload", 1, &["listen"]),
     ("watch", 1, &[]),
+    ("log", 1, &[]),
     ("alert", 1, &[]),
     ("sources", 5, &[]),
     ("view", 2, &[]),

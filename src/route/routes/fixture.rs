@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::config::{
-    Ack, AdminConfig, ClientLimits, HistoryConfig, IngestAddr, IngestConfig, LimitsConfig, Rate, RoomConfig,
-    ServerConfig, SlowClient, SourcesConfig, WhenFull,
+    Ack, AdminConfig, ClientLimits, HistoryConfig, IngestAddr, IngestConfig, LimitsConfig, LogConfig, Rate,
+    RoomConfig, ServerConfig, SlowClient, SourcesConfig, WhenFull,
 };
 use crate::pattern::{Condition, Template};
 use crate::route::RejectionCode;
@@ -58,6 +58,7 @@ pub(super) fn config(rooms: Vec<RoomConfig>) -> Config {
             threads: 1,
             auth_none: false,
         },
+        log: LogConfig::default(),
         sources: SourcesConfig::default(),
         limits: LimitsConfig {
             clients: 1,
