@@ -7,8 +7,8 @@
 
 use broadcastd::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
-    Invalid, LimitsConfig, LogConfig, Rate, RoomConfig, ServerConfig, SlowClient, SourcesConfig, Unrouted,
-    WhenFull,
+    Invalid, LimitsConfig, LogConfig, OverDeliveries, Rate, RoomConfig, ServerConfig, SlowClient,
+    SourcesConfig, Unrouted, WhenFull,
 };
 use broadcastd::event::{Event, Filter};
 use broadcastd::metrics::Metrics;
@@ -161,6 +161,7 @@ fn room(name: &str, types: &str, condition: Option<&str>) -> RoomConfig {
         urgent: None,
         history: HistoryConfig { events: 1000, age: Duration::from_secs(600), bytes: 4 << 20 },
         slow_client: SlowClient::Replay,
+        subscribers: None,
     }
 }
 
@@ -213,6 +214,8 @@ fn config() -> Config {
                 message_size: 64 << 10,
                 messages: rate,
                 subscriptions: rate,
+                deliveries: None,
+                over_deliveries: OverDeliveries::Pace,
                 unsent: 128 << 10,
                 user_timeout: Duration::from_secs(30),
             },

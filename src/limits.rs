@@ -22,12 +22,29 @@ impl Bucket {
         Bucket { tokens: rate.burst as f32, filled_at_ms: now_ms as u32 }
     }
 
-    /// Takes `count` tokens if there are as many. `rate` may change from call to call.
-    pub fn take(&mut self, count: u32, rate: Rate, now_ms: u64) -> bool {
+    /// Takes `count` tokens whether there are as many or not.
+    pub fn spend(&mut self, count: u32, rate: Rate, now_ms: u64) {
+        self.fill(rate, now_ms);
+        self.tokens -= count as f32;
+    }
+
+    /// Milliseconds until there is a token; 0 when there is one.
+    pub fn wait_ms(&mut self, rate: Rate, now_ms: u64) -> u64 {
+        self.fill(rate, now_ms);
+        let lacking = 1.0 - f64::from(self.tokens);
+        if lacking <= 0.0 { 0 } else { (lacking / rate.per_second * 1000.0).ceil().max(1.0) as u64 }
+    }
+
+    fn fill(&mut self, rate: Rate, now_ms: u64) {
         let elapsed_ms = (now_ms as u32).wrapping_sub(self.filled_at_ms);
         let filled = f64::from(self.tokens) + f64::from(elapsed_ms) / 1000.0 * rate.per_second;
         self.tokens = filled.min(f64::from(rate.burst)) as f32;
         self.filled_at_ms = now_ms as u32;
+    }
+
+    /// Takes `count` tokens if there are as many. `rate` may change from call to call.
+    pub fn take(&mut self, count: u32, rate: Rate, now_ms: u64) -> bool {
+        self.fill(rate, now_ms);
         let enough = self.tokens >= count as f32;
         if enough {
             self.tokens -= count as f32;
@@ -160,6 +177,8 @@ mod tests {
             message_size: 1,
             messages: rate,
             subscriptions: rate,
+            deliveries: None,
+            over_deliveries: crate::config::OverDeliveries::Pace,
             unsent: 1,
             user_timeout: Duration::from_secs(1),
         };

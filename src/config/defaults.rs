@@ -2,8 +2,8 @@
 
 use super::{
     Ack, AdminConfig, BufferConfig, ClientLimits, Config, Expose, HistoryConfig, IngestAddr, IngestConfig,
-    IngestListenConfig, Invalid, LimitsConfig, ListenAddr, LogConfig, OriginPattern, Rate, RoomConfig,
-    ServerConfig, SlowClient, SourcesConfig, UnixAddr, Unrouted, WhenFull,
+    IngestListenConfig, Invalid, LimitsConfig, ListenAddr, LogConfig, OriginPattern, OverDeliveries, Rate,
+    RoomConfig, ServerConfig, SlowClient, SourcesConfig, UnixAddr, Unrouted, WhenFull,
 };
 use crate::pattern::{Condition, Path, Template, TypePattern};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -94,6 +94,8 @@ fn limits() -> LimitsConfig {
             message_size: 64 << 10,
             messages: Rate { per_second: 20.0, burst: 40 },
             subscriptions: Rate { per_second: 50.0, burst: 512 },
+            deliveries: None,
+            over_deliveries: OverDeliveries::Pace,
             unsent: 128 << 10,
             user_timeout: Duration::from_secs(30),
         },
@@ -114,6 +116,7 @@ fn rooms(history: HistoryConfig) -> Vec<RoomConfig> {
         urgent: None,
         history,
         slow_client: SlowClient::Replay,
+        subscribers: None,
     };
     let path = |text: &str| Path::parse(text).expect("a built-in path is right");
     let condition = |text: &str| Some(Condition::parse(text).expect("a built-in condition is right"));

@@ -5,7 +5,8 @@ use super::reader::join;
 use super::sections::{LOG_FORMATS, LOG_LEVELS};
 use super::{
     Ack, BufferConfig, Config, Expose, FieldKind, IngestAddr, IngestListenConfig, Invalid, ListenAddr,
-    ProcessConfig, RoomConfig, SlowClient, Unrouted, WhenFull, show_duration, show_rate, show_size,
+    OverDeliveries, ProcessConfig, RoomConfig, SlowClient, Unrouted, WhenFull, show_duration, show_rate,
+    show_size,
 };
 use crate::pattern::Path;
 
@@ -32,6 +33,14 @@ impl Config {
             line("limits.client.message_size", quote(&show_size(client.message_size as u64))),
             line("limits.client.messages", show_rate(client.messages)),
             line("limits.client.subscriptions", show_rate(client.subscriptions)),
+        ]);
+        lines.extend(client.deliveries.map(|rate| line("limits.client.deliveries", show_rate(rate))));
+        let over = match client.over_deliveries {
+            OverDeliveries::Pace => "pace",
+            OverDeliveries::Disconnect => "disconnect",
+        };
+        lines.extend([
+            line("limits.client.over_deliveries", quote(over)),
             line("limits.client.unsent", quote(&show_size(client.unsent as u64))),
             line("limits.client.user_timeout", quote(&show_duration(client.user_timeout))),
         ]);
@@ -154,6 +163,9 @@ fn room(room: &RoomConfig) -> Vec<Line> {
             SlowClient::Disconnect => "disconnect",
         }),
     );
+    if let Some(most) = room.subscribers {
+        add("subscribers", most.to_string());
+    }
     lines
 }
 

@@ -375,10 +375,24 @@ pub struct ClientLimits {
     pub messages: Rate,
     /// Rooms subscribed or unsubscribed.
     pub subscriptions: Rate,
+    /// Events sent to a client; none: as many as it reads.
+    pub deliveries: Option<Rate>,
+    /// What happens to a client that would get more.
+    pub over_deliveries: OverDeliveries,
     /// Bytes not sent yet in the kernel's socket buffer (`TCP_NOTSENT_LOWAT`).
     pub unsent: usize,
     /// `TCP_USER_TIMEOUT`.
     pub user_timeout: Duration,
+}
+
+/// `limits.client.over_deliveries`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OverDeliveries {
+    /// It waits.
+    #[default]
+    Pace,
+    /// It is closed with 4002.
+    Disconnect,
 }
 
 /// A token bucket: so many a second, so many at once.
@@ -411,6 +425,8 @@ pub struct RoomConfig {
     pub history: HistoryConfig,
     /// What happens to a client that falls behind.
     pub slow_client: SlowClient,
+    /// Subscriptions at most; none: no limit.
+    pub subscribers: Option<usize>,
 }
 
 /// `history`.

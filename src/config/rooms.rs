@@ -77,6 +77,7 @@ fn room(
         urgent: section.get(reader, "urgent").and_then(|item| condition(reader, &item)),
         history: defaults.history,
         slow_client: defaults.slow_client,
+        subscribers: section.get(reader, "subscribers").and_then(|item| reader.count(&item, 1)),
     };
     if let Some(item) = section.get(reader, "buffer") {
         room.buffer = buffer(reader, &item, !room.key.is_empty());

@@ -6,7 +6,8 @@ use super::node::{Place, Value};
 use super::reader::{Item, Reader, Section};
 use super::{
     Ack, AdminConfig, ClientLimits, Expose, IngestAddr, IngestConfig, IngestListenConfig, Invalid,
-    LimitsConfig, ListenAddr, LogConfig, LogFormat, LogLevel, ServerConfig, UnixAddr, Unrouted, WhenFull,
+    LimitsConfig, ListenAddr, LogConfig, LogFormat, LogLevel, OverDeliveries, ServerConfig, UnixAddr,
+    Unrouted, WhenFull,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -188,6 +189,12 @@ fn client_limits(reader: &mut Reader, mut section: Section<'_>, config: &mut Cli
     put(&mut config.message_size, size(reader, &mut section, "message_size", 128));
     put(&mut config.messages, section.get(reader, "messages").and_then(|item| reader.rate(&item)));
     put(&mut config.subscriptions, section.get(reader, "subscriptions").and_then(|item| reader.rate(&item)));
+    if let Some(rate) = section.get(reader, "deliveries").and_then(|item| reader.rate(&item)) {
+        config.deliveries = Some(rate);
+    }
+    let words = [("pace", OverDeliveries::Pace), ("disconnect", OverDeliveries::Disconnect)];
+    let over = section.get(reader, "over_deliveries").and_then(|item| reader.word(&item, &words));
+    put(&mut config.over_deliveries, over);
     put(&mut config.unsent, size(reader, &mut section, "unsent", 4096));
     let timeout =
         section.get(reader, "user_timeout").and_then(|item| reader.duration(&item, SECOND, 24 * HOUR));

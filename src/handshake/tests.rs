@@ -1,7 +1,9 @@
 //! The front over real sockets, one connection at a time.
 
 use super::{Front, FrontConfig, FrontState};
-use crate::config::{ClientLimits, Expose, IpNetwork, LimitsConfig, OriginPattern, Rate, ServerConfig};
+use crate::config::{
+    ClientLimits, Expose, IpNetwork, LimitsConfig, OriginPattern, OverDeliveries, Rate, ServerConfig,
+};
 use crate::http::{Asked, Reply};
 use crate::limits::ClientCounter;
 use crate::listen::Stream;
@@ -111,6 +113,8 @@ fn config() -> FrontConfig {
                 message_size: 1,
                 messages: rate,
                 subscriptions: rate,
+                deliveries: None,
+                over_deliveries: OverDeliveries::Pace,
                 unsent: 1,
                 user_timeout: second,
             },

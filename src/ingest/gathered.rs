@@ -2,8 +2,8 @@
 
 use crate::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
-    Invalid, LimitsConfig, LogConfig, Rate, RoomConfig, ServerConfig, SlowClient, SourcesConfig, Unrouted,
-    WhenFull,
+    Invalid, LimitsConfig, LogConfig, OverDeliveries, Rate, RoomConfig, ServerConfig, SlowClient,
+    SourcesConfig, Unrouted, WhenFull,
 };
 use crate::event::Event;
 use crate::pattern::{Template, TypePattern};
@@ -149,6 +149,8 @@ pub(super) fn config() -> Config {
                 message_size: 1,
                 messages: rate,
                 subscriptions: rate,
+                deliveries: None,
+                over_deliveries: OverDeliveries::Pace,
                 unsent: 1,
                 user_timeout: second,
             },
@@ -163,6 +165,7 @@ pub(super) fn config() -> Config {
             urgent: None,
             history: HistoryConfig { events: 10, age: second, bytes: 1000 },
             slow_client: SlowClient::Replay,
+            subscribers: None,
         }],
         types: Vec::new(),
         tests: Vec::new(),

@@ -196,7 +196,7 @@ pub struct ListenerFigures {
 const AGE_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Close codes that have a series of their own.
-const CLOSE_CODES: [u16; 10] = [1000, 1001, 1002, 1005, 1006, 1007, 1008, 1009, 4000, 4001];
+const CLOSE_CODES: [u16; 11] = [1000, 1001, 1002, 1005, 1006, 1007, 1008, 1009, 4000, 4001, 4002];
 
 impl Metrics {
     /// Makes a recorder and every series in it.

@@ -62,7 +62,7 @@ impl Shard {
     /// Puts a client into the queue of those who catch up, if it can be sent to.
     pub(super) fn queue(&mut self, client: u32) {
         let state = &mut self.clients[client as usize];
-        if !state.queued && !state.blocked && !state.closing {
+        if !state.queued && !state.blocked && !state.closing && !state.paced {
             state.queued = true;
             self.catching.push_back(client);
         }
@@ -76,9 +76,10 @@ impl Shard {
             return;
         }
         let count = state.subscriptions.len();
-        if count == 0 {
+        if count == 0 || self.is_over_deliveries(client) {
             return;
         }
+        let state = &mut self.clients[client as usize];
         let turn = state.turn as usize % count;
         state.turn = state.turn.wrapping_add(1);
         let mut bytes = std::mem::take(&mut self.scratch);
@@ -275,7 +276,7 @@ impl Shard {
         if sent > 0 {
             state.progress_ms = elapsed_ms;
         }
-        let mut start = 0;
+        let (mut start, mut events) = (0, 0);
         let mut rest = 0..0;
         for mark in marks {
             let begun = mark.end <= sent || start < sent;
@@ -287,6 +288,7 @@ impl Shard {
             subscription.untold = !is_told && (subscription.untold || subscription.position < mark.position);
             subscription.position = mark.position;
             self.stats.deliveries += u64::from(mark.events);
+            events += u64::from(mark.events);
             if is_told {
                 let tally = self.seats[self.views[subscription.view as usize].seat as usize].room.tally();
                 tally.delivered.fetch_add(u64::from(mark.events), Ordering::Relaxed);
@@ -300,6 +302,8 @@ impl Shard {
             }
             start = mark.end;
         }
+        self.spend_deliveries(client, events);
+        let state = &mut self.clients[client as usize];
         if sent < bytes.len() {
             state.keep_unsent(&bytes[rest.clone()]);
             self.stats.short_sends += 1;
@@ -312,6 +316,9 @@ impl Shard {
 
     /// Makes live what has caught up, and queues the client for the rest.
     pub(super) fn promote(&mut self, client: u32) {
+        if self.clients[client as usize].paced {
+            return;
+        }
         let mut behind = false;
         for index in 0..self.clients[client as usize].subscriptions.len() as u32 {
             let subscription = &mut self.clients[client as usize].subscriptions[index as usize];

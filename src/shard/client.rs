@@ -36,6 +36,8 @@ pub(super) struct Client {
     pub(super) queued: bool,
     /// A close frame was sent, or is in `unsent`: what arrives is thrown away.
     pub(super) closing: bool,
+    /// It has had as much as it may for now: nothing is sent until its time comes.
+    pub(super) paced: bool,
     /// The log has named it as one that reads too slowly.
     pub(super) named_slow: bool,
     /// Something may have arrived that was not read, since the client does not read our answers.
@@ -50,6 +52,8 @@ pub(super) struct Extra {
     /// What must be sent before anything else: the rest of a cut frame, answers. Bounded by one frame and
     /// [`UNSENT_BYTES`].
     pub(super) unsent: Vec<u8>,
+    /// Events that it may still be sent, where that is limited.
+    pub(super) deliveries: Option<Bucket>,
     /// How much of `unsent` was sent.
     pub(super) unsent_start: usize,
     /// The client's address behind a trusted proxy.
@@ -110,6 +114,7 @@ impl Client {
             closing: false,
             unread: false,
             named_slow: false,
+            paced: false,
         }
     }
 

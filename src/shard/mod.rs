@@ -13,6 +13,7 @@ mod inbox;
 mod inspect;
 mod membership;
 mod new_client;
+mod pace;
 mod pass;
 mod reconfigure;
 // The module's main type has its name.

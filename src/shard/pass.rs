@@ -200,10 +200,18 @@ impl Shard {
             pass.next += 1;
             return false;
         }
-        if self.passing > 1 && client.subscriptions.len() > 1 {
+        let joins = self.passing > 1 && client.subscriptions.len() > 1;
+        if self.deliveries.is_some() && self.is_over_deliveries(member.client) {
+            return false;
+        }
+        if joins {
             self.send_joined(member.client, view);
             return false;
         }
+        let state = &mut self.views[view as usize];
+        let active = state.active.as_mut().expect("a view in a pass is active");
+        let pass = active.pass.as_mut().expect("the view is in a pass");
+        let client = &mut self.clients[member.client as usize];
         let chunk = active.kept.last().expect("a pass has a chunk");
         self.stats.sends += 1;
         match client.socket.send(&chunk.bytes[pass.start..pass.end]) {
@@ -211,6 +219,10 @@ impl Shard {
                 self.stats.deliveries += pass.events;
                 pass.delivered += pass.events;
                 pass.next += 1;
+                if self.deliveries.is_some() {
+                    let events = pass.events;
+                    self.spend_deliveries(member.client, events);
+                }
             }
             Sent::Bytes(sent) => self.fall_behind(member.client, member.subscription, sent),
             Sent::Gone => self.gone(member.client, 1006),
@@ -259,13 +271,15 @@ impl Shard {
         let subscription = &mut self.clients[client as usize].subscriptions[subscription as usize];
         let in_turn = subscription.view == view;
         let pass = self.views[subscription.view as usize].pass_mut().expect("it was sent in a pass");
-        self.stats.deliveries += pass.events;
-        pass.delivered += pass.events;
+        let events = pass.events;
+        self.stats.deliveries += events;
+        pass.delivered += events;
         if in_turn {
             pass.next += 1;
         } else {
             subscription.served = true;
         }
+        self.spend_deliveries(client, events);
     }
 
     /// The first subscription whose pass has not come to it took `sent` bytes of that pass.

@@ -22,6 +22,8 @@ impl Shard {
             self.heartbeat = heartbeat;
             self.next_beat = self.now + heartbeat / BEATS as u32;
         }
+        self.deliveries = generation.limits.client.deliveries;
+        self.over_deliveries = generation.limits.client.over_deliveries;
         self.tells_clients = generation.config.sources.alerts.clients;
         self.refitting = Some(0);
     }

@@ -8,10 +8,11 @@ use super::client::Client;
 use super::connection::SLOW_LOG;
 use super::drain::Drain;
 use super::inbox::{Inbox, Message};
+use super::pace::Paced;
 use super::stats::Stats;
 use super::view::{Active, Seat, View};
 use crate::alert::Alerts;
-use crate::config::ClientLimits;
+use crate::config::{ClientLimits, OverDeliveries, Rate};
 use crate::event::Entry;
 use crate::limits::Bucket;
 use crate::metrics::{Metrics, ShardFigures};
@@ -96,6 +97,11 @@ pub(super) struct Shard {
     pub(super) now: Instant,
     /// `server.heartbeat`.
     pub(super) heartbeat: Duration,
+    /// `limits.client.deliveries`, and what is done above it.
+    pub(super) deliveries: Option<Rate>,
+    pub(super) over_deliveries: OverDeliveries,
+    /// Clients that wait because of it.
+    pub(super) paced: Paced,
     /// `sources.alerts.clients`.
     pub(super) tells_clients: bool,
     pub(super) next_beat: Instant,
@@ -125,6 +131,9 @@ impl Shard {
             next_beat: now + heartbeat / BEATS as u32,
             heartbeat,
             figures: parts.metrics.shard(),
+            deliveries: generation.limits.client.deliveries,
+            over_deliveries: generation.limits.client.over_deliveries,
+            paced: Paced::default(),
             tells_clients: generation.config.sources.alerts.clients,
             parts,
             // Reserved, so that they never move: a move leaves the old place resident for a while. Memory that was
@@ -206,7 +215,11 @@ impl Shard {
             return Duration::ZERO;
         }
         // Never for long, so that others see that the shard turns.
-        let until_beat = self.next_beat.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP);
+        let until_beat = self
+            .next_beat
+            .saturating_duration_since(Instant::now())
+            .min(LONGEST_SLEEP)
+            .min(self.until_paced());
         let nothing_pressing = self.held.is_empty()
             && self.drain.is_none()
             && self.closing.is_empty()
@@ -296,6 +309,7 @@ impl Shard {
             }
         }
         self.end_closing();
+        self.wake_paced();
         self.refit_some();
         self.go_on_removing();
         self.go_on_draining();

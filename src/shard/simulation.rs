@@ -9,7 +9,7 @@
 use super::new_client::{ClientSocket, NewClient};
 use super::shard::Shard;
 use super::shards::ShardPolls;
-use crate::config::{BufferConfig, Config, HistoryConfig, RoomConfig, SlowClient};
+use crate::config::{BufferConfig, Config, HistoryConfig, Rate, RoomConfig, SlowClient};
 use crate::event::Event;
 use crate::limits::ClientCounter;
 use crate::metrics::Metrics;
@@ -106,6 +106,7 @@ fn config() -> Config {
         urgent: None,
         history: HistoryConfig { events, age: Duration::from_secs(3600), bytes: 1 << 30 },
         slow_client,
+        subscribers: None,
     };
     config.rooms = ROOMS.into_iter().map(room).collect();
     config.limits.client.unsent = 4096;
@@ -116,7 +117,11 @@ fn config() -> Config {
 
 impl Simulation {
     fn new(seed: u64) -> Simulation {
-        let config = config();
+        let mut config = config();
+        if seed.is_multiple_of(3) {
+            // Every third time clients are paced, and time enough passes for them.
+            config.limits.client.deliveries = Some(Rate { per_second: 100_000.0, burst: 30 });
+        }
         let metrics = Arc::new(Metrics::new());
         let polls = ShardPolls::new(1).unwrap();
         let rooms = Rooms::new(&Arc::new(config.clone()), polls.bells(), Arc::clone(&metrics));

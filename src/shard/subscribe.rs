@@ -104,6 +104,18 @@ impl Shard {
             return Err(refuse(ErrorCode::Limit, format!("a client can be in {most} rooms at once"), hint));
         }
         let (seat, tail) = self.sit(&name).ok_or_else(|| self.no_room(&name))?;
+        let limit = self.seats[seat as usize].room.policy().subscribers;
+        if existing.is_none()
+            && let Some(most) =
+                limit.filter(|most| self.seats[seat as usize].room.subscribers() as usize >= *most)
+        {
+            self.leave_seat_if_unused(seat);
+            return Err(refuse(
+                ErrorCode::Limit,
+                format!("the room has {most} subscriptions, its limit"),
+                None,
+            ));
+        }
         let view = match self.find_view(seat, condition.as_ref()) {
             Some(view) => view,
             None => match self.make_view(seat, condition, tail) {

@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod ingest;
 mod ingest_http;
+mod limits;
 mod listeners;
 mod logs;
 mod prometheus;

@@ -33,8 +33,16 @@ fn every_key_is_in_the_reference_and_documented() {
     let (reference, documentation) = (read("broadcast.toml"), read("docs/configuration.md"));
     let mut keys: Vec<String> = Config::default().effective().into_iter().map(|(key, _)| key).collect();
     keys.extend(
-        ["server.auth", "limits.clients_per_ip", "rooms.x.where", "types.x.required", "test.line"]
-            .map(str::to_owned),
+        [
+            "server.auth",
+            "limits.clients_per_ip",
+            "limits.client.deliveries",
+            "rooms.x.subscribers",
+            "rooms.x.where",
+            "types.x.required",
+            "test.line",
+        ]
+        .map(str::to_owned),
     );
     assert!(keys.len() > 40);
     for key in keys {

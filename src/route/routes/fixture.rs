@@ -22,6 +22,7 @@ pub(super) fn room(name: &str, types: &[&str]) -> RoomConfig {
         urgent: None,
         history: HistoryConfig { events: 10, age: Duration::from_secs(1), bytes: 1000 },
         slow_client: SlowClient::Replay,
+        subscribers: None,
     }
 }
 
@@ -72,6 +73,8 @@ pub(super) fn config(rooms: Vec<RoomConfig>) -> Config {
                 message_size: 1,
                 messages: rate,
                 subscriptions: rate,
+                deliveries: None,
+                over_deliveries: crate::config::OverDeliveries::Pace,
                 unsent: 1,
                 user_timeout: second,
             },
