@@ -1,7 +1,7 @@
 //! The process: arguments, the subcommand, the exit code.
 
 use broadcastd::cli::args::{Cli, Command};
-use broadcastd::cli::{check, completions, config, init, reload, serve};
+use broadcastd::cli::{check, completions, config, doctor, init, reload, serve};
 use broadcastd::error::Exit;
 use clap::Parser;
 use std::process::ExitCode;
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Reload(args)) => reload::run(&args),
         Some(Command::Init(args)) => init::run(&args),
     };

@@ -45,6 +45,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Show the effective value of every key, and where it comes from
     Config(ConfigArgs),
+    /// Look at what usually goes wrong, and say what to do
+    Doctor(DoctorArgs),
     /// Have a running daemon read its configuration anew, and say what came of it
     Reload(ReloadArgs),
     /// Write a configuration to start from
@@ -96,6 +98,25 @@ pub struct ConfigArgs {
     /// Another value for a key of the configuration, as TOML; can be given many times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_long_help = "\
+Looks at the configuration, the daemon that runs with it, descriptors, ports, sockets, kernel queues, memory, origins, proxies,
+the clock and the sandbox. Run it as the daemon's user, to see what the daemon sees. Changes nothing.
+
+Exit codes: 0 nothing is wrong, 1 something is, 64 the command line is wrong, 78 the configuration is.")]
+pub struct DoctorArgs {
+    /// The configuration
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Another value for a key of the configuration, as TOML; can be given many times
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Say whether this user, a producer's, may write to the ingest sockets
+    #[arg(long = "as", value_name = "USER")]
+    pub producer: Option<String>,
 }
 
 /// Arguments of `reload`.

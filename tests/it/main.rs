@@ -9,6 +9,7 @@ mod alerts;
 mod api;
 mod cli;
 mod config;
+mod doctor;
 mod fanout;
 mod harness;
 mod hostile;
