@@ -8,6 +8,8 @@ pub use diff::{Change, Diff, hash, hash_number};
 
 use crate::config::{Problem, Problems};
 use crate::listen::BindError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use tokio::sync::oneshot;
 
@@ -39,11 +41,8 @@ impl Cause {
 /// A request for the reloading thread.
 #[derive(Debug)]
 pub enum Request {
-    /// Something in the file's folder changed. `settled` when whoever wrote has closed it.
-    Changed {
-        /// Whether it is not being written to any more, as far as is known.
-        settled: bool,
-    },
+    /// Something in the file's folder changed: [`Requests::take_change`] says what.
+    Changed,
     /// Reload now.
     Reload {
         /// Who asks.
@@ -92,12 +91,37 @@ pub struct Fault {
 
 /// The way to ask for a reload. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Handle(SyncSender<Request>);
+pub struct Handle {
+    tx: SyncSender<Request>,
+    change: Arc<AtomicU8>,
+}
+
+/// The end at the reloading thread.
+#[derive(Debug)]
+pub struct Requests {
+    /// The requests, in order.
+    pub rx: Receiver<Request>,
+    change: Arc<AtomicU8>,
+}
+
+/// No change; one that somebody is still writing; one that has settled. However many changes there are, they take one place
+/// among the requests: a busy folder must not keep anybody else from asking.
+const NOTHING: u8 = 0;
+const UNSETTLED: u8 = 1;
+const SETTLED: u8 = 2;
 
 /// A way to ask, and its end at the reloading thread.
-pub fn pair() -> (Handle, Receiver<Request>) {
+pub fn pair() -> (Handle, Requests) {
     let (tx, rx) = sync_channel(WAITING);
-    (Handle(tx), rx)
+    let change = Arc::new(AtomicU8::new(NOTHING));
+    (Handle { tx, change: Arc::clone(&change) }, Requests { rx, change })
+}
+
+impl Requests {
+    /// Whether who wrote has closed the file, as far as is known.
+    pub fn take_change(&self) -> bool {
+        self.change.swap(NOTHING, Ordering::AcqRel) != UNSETTLED
+    }
 }
 
 impl Handle {
@@ -105,23 +129,27 @@ impl Handle {
     /// takes place all the same.
     pub async fn reload(&self, dry_run: bool) -> Option<Outcome> {
         let (reply, outcome) = oneshot::channel();
-        self.0.try_send(Request::Reload { cause: Cause::Api, dry_run, reply: Some(reply) }).ok()?;
+        self.tx.try_send(Request::Reload { cause: Cause::Api, dry_run, reply: Some(reply) }).ok()?;
         outcome.await.ok()
     }
 
     /// Asks without waiting. When too many wait already there is one to come.
     pub fn ask(&self, cause: Cause) {
-        let _ = self.0.try_send(Request::Reload { cause, dry_run: false, reply: None });
+        let _ = self.tx.try_send(Request::Reload { cause, dry_run: false, reply: None });
     }
 
     /// Ends the thread, after what waits already.
     pub fn stop(&self) {
-        let _ = self.0.send(Request::Stop);
+        let _ = self.tx.send(Request::Stop);
     }
 
     /// Tells of a change. Never blocks.
     pub fn changed(&self, settled: bool) {
-        let _ = self.0.try_send(Request::Changed { settled });
+        let change = if settled { SETTLED } else { UNSETTLED };
+        if self.change.swap(change, Ordering::AcqRel) == NOTHING {
+            // When too many wait already there is a reload to come.
+            let _ = self.tx.try_send(Request::Changed);
+        }
     }
 }
 

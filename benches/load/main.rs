@@ -11,6 +11,7 @@ mod floor;
 mod frame;
 mod isolate;
 mod ledger;
+mod meanwhile;
 mod measure;
 mod meter;
 mod options;

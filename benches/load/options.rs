@@ -1,5 +1,6 @@
 //! The command line, and what each scenario takes where an option is left out.
 
+use crate::meanwhile::Meanwhile;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 
@@ -91,6 +92,9 @@ pub(crate) struct Options {
     /// `when_full` of the ingest listener.
     #[arg(long, value_parser = ["wait", "shed"])]
     pub(crate) when_full: Option<String>,
+    /// What is done over and over meanwhile; the variant with nothing done is measured beside it.
+    #[arg(long)]
+    pub(crate) meanwhile: Option<Meanwhile>,
     /// Seed of whatever is random.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

@@ -1,5 +1,6 @@
 //! The process under load: broadcastd with a configuration of the load's, or the floor.
 
+use crate::meanwhile::{Doing, Meanwhile};
 use crate::measure::Memory;
 use crate::options::{Options, ServerPlan};
 use crate::{Outcome, isolate};
@@ -84,6 +85,13 @@ impl Server {
             return Err("the server is ready, and did not say where it listens".into());
         }
         Ok(())
+    }
+
+    /// Has something done to it over and over.
+    pub(crate) fn meanwhile(&self, what: Option<Meanwhile>) -> Option<Doing> {
+        let config = self.dir.path().join("broadcast.toml");
+        let text = fs::read_to_string(&config).ok()?;
+        Some(what?.begin(self.admin?, config, text))
     }
 
     pub(crate) fn memory(&self) -> Outcome<Memory> {
@@ -199,6 +207,12 @@ rooms = 100000
 user_timeout = "120s"
 messages = {{ rate = "10000/s", burst = 10000 }}
 subscriptions = {{ rate = "10000/s", burst = 10000 }}
+
+[sources.alerts]
+enabled = false
+
+[sources.system]
+every = "off"
 
 [room_defaults]
 history = {{ events = {history}, age = "10m", bytes = "256MiB" }}

@@ -29,7 +29,6 @@ use inherited::{Inherited, Places};
 use live::Live;
 use reloader::Reloader;
 use std::io;
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -48,7 +47,7 @@ pub struct Daemon {
     text: reloader::Text,
     origin: Origin,
     log: log::Handle,
-    reload: (Handle, Receiver<reload::Request>),
+    reload: (Handle, reload::Requests),
     clients: Vec<Listener>,
     admins: Vec<Listener>,
     ingest: Ingest,
@@ -196,13 +195,15 @@ impl Parts {
             reload: reload.clone(),
             shards: Arc::clone(&shards),
             tests: crate::http::test_bucket(),
+            status: Mutex::default(),
         });
         let vitals = Vitals {
+            stopping: accepting_ends.clone(),
             metrics: Arc::clone(&metrics),
             clients: Arc::clone(&counter),
             rooms: Arc::clone(&rooms),
         };
-        threads.extend(vitals.spawn(accepting_ends.clone())?);
+        threads.extend(vitals.spawn(admin_ends.clone())?);
         let (clients, new_clients) = Control::start(&config.server.listen, clients)?;
         let (admins, new_admins) = Control::start(&config.admin.listen, admins)?;
         let for_clients = Pages::for_clients(Arc::clone(&state));

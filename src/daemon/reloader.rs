@@ -4,14 +4,14 @@ use super::live::Live;
 use crate::alert::{Alert, Alerts, Severity};
 use crate::config::{Config, Dirs, Input, Loaded, Problems};
 use crate::metrics::{Metrics, ReloadResult};
-use crate::reload::{Cause, Change, Diff, Fault, Outcome, Refusal, Request, hash_number};
+use crate::reload::{Cause, Change, Diff, Fault, Outcome, Refusal, Request, Requests, hash_number};
 use crate::room::now_ms;
 use crate::route::failed_tests;
 use crate::systemd;
 use crate::watch::Watcher;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -91,15 +91,16 @@ impl Dirty {
 
 impl Reloader {
     /// Serves requests until nobody can ask any more.
-    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+    pub(super) fn run(mut self, requests: &Requests) {
         // It may have changed before it was watched.
         self.reload_if_changed();
         let mut dirty: Option<Dirty> = None;
         let mut recheck = Instant::now() + RECHECK;
         loop {
             let until = dirty.as_ref().map_or(recheck, |dirty| dirty.due().min(recheck));
-            match requests.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Request::Changed { settled }) => {
+            match requests.rx.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Request::Changed) => {
+                    let settled = requests.take_change();
                     let now = Instant::now();
                     let change = dirty.get_or_insert(Dirty { since: now, last: now, writing: false });
                     (change.last, change.writing) = (now, !settled);

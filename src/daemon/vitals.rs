@@ -17,6 +17,7 @@ const NO_WATCHDOG: Duration = Duration::from_secs(3600);
 
 /// What is told of.
 pub(super) struct Vitals {
+    pub(super) stopping: Shutdown,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clients: Arc<ClientCounter>,
     pub(super) rooms: Arc<Rooms>,
@@ -46,10 +47,12 @@ impl Vitals {
         loop {
             // A shard turns once a second at least: one that has not for all of the watchdog's time is stuck, and then
             // nothing is said, and systemd starts the daemon anew.
-            if patience.is_some_and(|patience| self.metrics.longest_still() < patience) {
+            // While the daemon stops, shards end one by one; `server.drain_timeout` bounds that.
+            let is_stopping = self.stopping.has_begun();
+            if patience.is_some_and(|patience| is_stopping || self.metrics.longest_still() < patience) {
                 systemd::alive();
             }
-            if Instant::now() >= next_status {
+            if !is_stopping && Instant::now() >= next_status {
                 next_status = Instant::now() + STATUS;
                 systemd::status(&self.line());
             }

@@ -68,6 +68,8 @@ pub struct State {
     pub shards: Arc<Shards>,
     /// Test events that may be published.
     pub tests: Mutex<Bucket>,
+    /// The status that was told last, and when: strangers may ask for it, and it takes a look at every room.
+    pub status: Mutex<Option<(Instant, serde_json::Value)>>,
 }
 
 /// What answers at one kind of listener. Cheap to clone.
@@ -360,6 +362,7 @@ mod tests {
             started: Instant::now(),
             shards: Shards::spawn(polls, &rooms, &metrics, &alerts).unwrap().0,
             tests: test::bucket(),
+            status: Mutex::default(),
             rooms,
             metrics,
             clients: ClientCounter::new(),

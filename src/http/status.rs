@@ -4,12 +4,26 @@ use super::{Answer, State, health, json_answer};
 use crate::room::RoomFigures;
 use hyper::StatusCode;
 use serde_json::{Value, json};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Rooms told of, those with the most subscribers first.
 const ROOMS: usize = 100;
 
+/// How long an answer is told again.
+const FRESH: Duration = Duration::from_secs(1);
+
 pub(super) fn answer(state: &State) -> Answer {
+    let mut told = state.status.lock().unwrap_or_else(PoisonError::into_inner);
+    let fresh = told.take().filter(|(at, _)| at.elapsed() < FRESH);
+    let (at, value) = fresh.unwrap_or_else(|| (Instant::now(), look(state)));
+    let answer = json_answer(StatusCode::OK, &value);
+    *told = Some((at, value));
+    answer
+}
+
+fn look(state: &State) -> Value {
     let generation = state.rooms.generation();
     let totals = state.rooms.totals();
     let clients = state.clients.connected() as u64;
@@ -37,9 +51,7 @@ pub(super) fn answer(state: &State) -> Answer {
     let room = |room: &RoomFigures| -> Value {
         json!({ "name": room.name, "subscribers": room.subscribers, "published": room.head, "buffered": room.buffered })
     };
-    json_answer(
-        StatusCode::OK,
-        &json!({
+    json!({
             "status": status,
             "reasons": reasons,
             "connectedClients": clients,
@@ -55,6 +67,5 @@ pub(super) fn answer(state: &State) -> Answer {
             "rooms": rooms.iter().take(ROOMS).map(room).collect::<Vec<_>>(),
             "uptimeSeconds": state.started.elapsed().as_secs(),
             "version": env!("CARGO_PKG_VERSION"),
-        }),
-    )
+    })
 }

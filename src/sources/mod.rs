@@ -126,8 +126,8 @@ impl Sources {
 
     /// Publishes the machine's metrics, if that is on. Returns when to come back.
     fn measure(&mut self) -> Duration {
-        let generation = self.rooms.generation();
-        let config = &generation.config.sources.system;
+        // Cloned: a look may take long where a disk hangs, and a reload waits until nobody holds the generation.
+        let config = self.rooms.generation().config.sources.system.clone();
         let Some(every) = config.every else {
             self.system = None;
             return LOOK;

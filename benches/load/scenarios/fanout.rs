@@ -3,6 +3,7 @@
 use super::{CONNECTS, variant};
 use crate::Outcome;
 use crate::fleet::Fleet;
+use crate::meanwhile::{Doing, Meanwhile};
 use crate::meter::measure;
 use crate::options::{Options, Plan};
 use crate::report::Row;
@@ -38,7 +39,15 @@ pub(crate) fn run(
     }
     let mut row = Row::new(name, variant(options, plan));
     let server = Server::daemon(options, &plan.server)?;
-    one(server, plan, &mut row)?;
+    one(server, plan, None, &mut row)?;
+    if options.meanwhile.is_some() {
+        let mut beside = Row::new(name, format!("{}-meanwhile", variant(options, plan)));
+        one(Server::daemon(options, &plan.server)?, plan, options.meanwhile, &mut beside)?;
+        for (ratio, of) in [("p99_ratio_to_alone", "p99_ms"), ("cpu_ratio_to_alone", "cpu_us_per_delivery")] {
+            beside.put(ratio, beside.get(of).zip(row.get(of)).map(|(beside, alone)| beside / alone));
+        }
+        emit(beside);
+    }
     match first {
         Some(first) => put_ratios(&mut row, first, &RATIOS_TO_FIRST),
         None => *first = Some(row.clone()),
@@ -75,7 +84,7 @@ fn floor(name: &str, options: &Options, plan: &Plan, joined: usize, frame_bytes:
     };
     let mut row = Row::new(name, variant);
     row.put("joined", joined as f64);
-    one(Server::floor(options, joined, frame_bytes)?, &plan, &mut row)?;
+    one(Server::floor(options, joined, frame_bytes)?, &plan, None, &mut row)?;
     Ok(row)
 }
 
@@ -86,10 +95,16 @@ fn put_ratios(row: &mut Row, to: &Row, ratios: &[(&'static str, &'static str)]) 
     }
 }
 
-fn one(server: Server, plan: &Plan, row: &mut Row) -> Outcome<()> {
+fn one(server: Server, plan: &Plan, meanwhile: Option<Meanwhile>, row: &mut Row) -> Outcome<()> {
     let mut fleet = Fleet::new(&server, plan.rooms, plan.size, plan.receive_buffer)?;
     fleet.connect(plan.clients, CONNECTS)?;
+    let doing = server.meanwhile(meanwhile);
     measure(&server, &mut fleet, plan, row)?;
+    if let Some(done) = doing.map(Doing::end) {
+        row.put("meanwhile_times", done.times as f64)
+            .put("meanwhile_longest_ms", done.longest_ms)
+            .put("meanwhile_failed", done.failed as f64);
+    }
     row.faults(&fleet.ledger.faults);
     drop(fleet);
     server.stop()
