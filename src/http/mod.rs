@@ -266,7 +266,7 @@ impl Pages {
             Path::PageStyle => page::style(),
             Path::PageRooms => self.page_rooms(),
             Path::Health => health::answer(state),
-            Path::Status => status::answer(state),
+            Path::Status => status::answer(state, self.for_whom == For::Operators),
             Path::Test => test::answer(state),
             Path::Rooms => rooms::list(&state.rooms, query),
             Path::Room => rooms::one(&state.rooms, query),
