@@ -42,17 +42,28 @@ const FAMILIES: [Family; 8] = [
 ];
 
 fn render(out: &mut Exposition, rooms: &[Arc<Room>], most: usize) {
-    // Sorted by what was seen of each at one moment: subscribers come and go meanwhile.
-    let mut figures: Vec<RoomFigures> = rooms.iter().map(|room| room.figures()).collect();
-    figures.sort_unstable_by(|a, b| b.subscribers.cmp(&a.subscribers).then_with(|| a.name.cmp(&b.name)));
-    let (shown, others) = figures.split_at(figures.len().min(most));
+    // By what was seen of each at one moment: subscribers come and go meanwhile.
+    let mut seen: Vec<(&str, RoomFigures)> = rooms.iter().map(|room| (room.name(), room.figures())).collect();
+    let order = |a: &(&str, RoomFigures), b: &(&str, RoomFigures)| {
+        b.1.subscribers.cmp(&a.1.subscribers).then_with(|| a.0.cmp(b.0))
+    };
+    if seen.len() > most {
+        // Ten thousand names are not put in order for the sake of the first thousand.
+        seen.select_nth_unstable_by(most, order);
+    }
+    let (shown, others) = seen.split_at_mut(rooms.len().min(most));
+    shown.sort_unstable_by(order);
     for (name, kind, help, value) in FAMILIES {
         out.family(name, kind, help);
-        for room in shown {
-            out.sample(name, &[("room", &room.name)], value(room));
+        for (room, figures) in &*shown {
+            out.sample(name, &[("room", room)], value(figures));
         }
         if !others.is_empty() {
-            out.sample(name, &[("room", OTHER)], others.iter().map(value).sum::<u64>());
+            out.sample(
+                name,
+                &[("room", OTHER)],
+                others.iter().map(|(_, figures)| value(figures)).sum::<u64>(),
+            );
         }
     }
 }

@@ -57,7 +57,7 @@ fn show(room: &Room) -> Value {
     let figures: RoomFigures = room.figures();
     let policy = room.policy();
     json!({
-        "room": figures.name,
+        "room": room.name(),
         "made_by": policy.name.source(),
         "epoch": figures.epoch.to_string(),
         "head": figures.head,

@@ -49,11 +49,18 @@ fn look(state: &State) -> Value {
         (false, false) => "degraded",
         (false, true) => "healthy",
     };
-    let mut rooms: Vec<RoomFigures> = state.rooms.all().iter().map(|room| room.figures()).collect();
-    let buffered: usize = rooms.iter().map(|room| room.buffered).sum();
-    rooms.sort_unstable_by(|a, b| b.subscribers.cmp(&a.subscribers).then_with(|| a.name.cmp(&b.name)));
-    let room = |room: &RoomFigures| -> Value {
-        json!({ "name": room.name, "subscribers": room.subscribers, "published": room.head, "buffered": room.buffered })
+    let rooms = state.rooms.all();
+    let mut rooms: Vec<(&str, RoomFigures)> =
+        rooms.iter().map(|room| (room.name(), room.figures())).collect();
+    let buffered: usize = rooms.iter().map(|(_, figures)| figures.buffered).sum();
+    rooms.sort_unstable_by(|a, b| b.1.subscribers.cmp(&a.1.subscribers).then_with(|| a.0.cmp(b.0)));
+    let room = |(name, figures): &(&str, RoomFigures)| -> Value {
+        json!({
+            "name": name,
+            "subscribers": figures.subscribers,
+            "published": figures.head,
+            "buffered": figures.buffered,
+        })
     };
     json!({
             "status": status,

@@ -4,6 +4,9 @@ use super::exposition::Exposition;
 use crate::memory;
 use nix::unistd::{SysconfVar, sysconf};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Adds the process's figures, as far as `/proc` tells them.
 pub(super) fn render(out: &mut Exposition) {
@@ -25,8 +28,7 @@ pub(super) fn render(out: &mut Exposition) {
         let started = booted + number(19) / ticks;
         out.single("process_start_time_seconds", "gauge", "When it was started, since 1970.", started);
     }
-    let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    out.single("process_open_fds", "gauge", "Open descriptors.", open);
+    out.single("process_open_fds", "gauge", "Open descriptors.", open_descriptors());
     let most =
         nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(0, |most| most.0);
     out.single("process_max_fds", "gauge", "Descriptors that it may open.", most);
@@ -37,4 +39,21 @@ pub(super) fn render(out: &mut Exposition) {
         "Memory that the allocator has of the system.",
         committed,
     );
+}
+
+/// Open descriptors. Linux 6.2 and later tell how many there are; before that they must be counted one by one, which takes
+/// milliseconds when they are ten thousand, and is done only now and then.
+fn open_descriptors() -> u64 {
+    static COUNTED: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
+    const FRESH: Duration = Duration::from_secs(10);
+    let told = fs::metadata("/proc/self/fd").map_or(0, |found| found.size());
+    if told > 0 {
+        return told;
+    }
+    let mut counted = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (at, count) = counted.filter(|(at, _)| at.elapsed() < FRESH).unwrap_or_else(|| {
+        (Instant::now(), fs::read_dir("/proc/self/fd").map_or(0, |list| list.count() as u64))
+    });
+    *counted = Some((at, count));
+    count
 }

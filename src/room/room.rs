@@ -67,8 +67,6 @@ pub struct Tally {
 /// A room at one moment, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomFigures {
-    /// Its name.
-    pub name: String,
     /// This life of its log.
     pub epoch: Epoch,
     /// Offset of the newest event: how many got one.
@@ -185,7 +183,6 @@ impl Room {
         let Tail { epoch, head, first } = state.tail();
         let body = state.body.as_deref();
         RoomFigures {
-            name: self.name.to_string(),
             epoch,
             head,
             first,
