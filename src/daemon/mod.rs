@@ -182,10 +182,7 @@ impl Parts {
         let (accepting, accepting_ends) = pair();
         let (admin, admin_ends) = pair();
         let counter = ClientCounter::new();
-        let front_config = FrontConfig { server: config.server.clone(), limits: config.limits.clone() };
-        // Each has its own bound on handshakes: operators are answered while clients storm.
-        let fronts = [front_config.clone(), front_config]
-            .map(|config| FrontState::new(config, Arc::clone(&counter), Arc::clone(&metrics)));
+        let fronts = fronts(&config, &counter, &metrics);
         let state = Arc::new(State {
             started: Instant::now(),
             metrics: Arc::clone(&metrics),
@@ -268,6 +265,13 @@ impl Parts {
         }
         Ended { ingest, clients_unfinished }
     }
+}
+
+/// The state of the clients' front and of the operators'. Each has its own bound on handshakes: operators are answered while
+/// clients storm.
+fn fronts(config: &Config, counter: &Arc<ClientCounter>, metrics: &Arc<Metrics>) -> [Arc<FrontState>; 2] {
+    let config = FrontConfig { server: config.server.clone(), limits: config.limits.clone() };
+    [config.clone(), config].map(|config| FrontState::new(config, Arc::clone(counter), Arc::clone(metrics)))
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
