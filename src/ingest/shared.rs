@@ -1,6 +1,8 @@
 //! What the producers of one thread share.
 
 use super::intake::{Gate, Intake};
+use super::lines::{Line, Splitter};
+use super::producer::Producer;
 use crate::config::{IngestListenConfig, OriginPattern, WhenFull};
 use crate::metrics::{ListenerFigures, Metrics};
 use crate::shutdown::Shutdown;
@@ -121,6 +123,23 @@ impl Shared {
     /// What a listener in a slot does while the backlog is full.
     pub(super) fn when_full(&self, listener: &Slot) -> WhenFull {
         self.settings().listeners[listener.index()].when_full
+    }
+
+    /// Processes one read of so many bytes: `cut` hands out its lines, which are checked, routed and published as a whole.
+    pub(super) fn process(
+        &self,
+        listener: &Slot,
+        (splitter, producer): (&mut Splitter, &mut Producer),
+        bytes: usize,
+        cut: impl FnOnce(&mut Splitter, &mut dyn FnMut(u64, Line<'_>)),
+    ) {
+        let settings = self.settings();
+        let max = settings.max_event_size;
+        let mut intake = self.intake.borrow_mut();
+        let mut reading = intake.begin(listener.index(), self.when_full(listener), bytes);
+        splitter.set_max(max);
+        cut(splitter, &mut |number, line| producer.take_line(&mut reading, number, line, max));
+        reading.commit(&settings.figures[listener.index()]);
     }
 
     /// Counts a producer that is cut off, and what it had begun.

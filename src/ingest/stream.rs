@@ -171,15 +171,7 @@ impl Raw {
     }
 
     fn process(&mut self, bytes: usize, cut: impl FnOnce(&mut Splitter, &mut dyn FnMut(u64, Line<'_>))) {
-        let shared = self.shared.clone();
-        let settings = shared.settings();
-        let max = settings.max_event_size;
-        let mut intake = shared.intake.borrow_mut();
-        let mut reading = intake.begin(self.listener.index(), shared.when_full(&self.listener), bytes);
-        let producer = &mut self.producer;
-        self.splitter.set_max(max);
-        cut(&mut self.splitter, &mut |number, line| producer.take_line(&mut reading, number, line, max));
-        reading.commit(&settings.figures[self.listener.index()]);
+        self.shared.process(&self.listener, (&mut self.splitter, &mut self.producer), bytes, cut);
         self.tell();
     }
 

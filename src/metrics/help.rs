@@ -30,7 +30,10 @@ pub(super) const HELP: [(&str, &str); 41] = [
     ("broadcastd_subscriptions_catching_up", "Subscriptions behind their view's cursor."),
     ("broadcastd_pinned_bytes", "Bytes kept for blocked clients: the rests of cut frames, and answers."),
     ("broadcastd_chunk_bytes", "Bytes of encoded chunks that views keep."),
-    ("broadcastd_clients_rate_limited_total", "Messages of clients refused by a rate."),
+    (
+        "broadcastd_clients_rate_limited_total",
+        "Messages of clients refused by a rate, and times a client had to wait for limits.client.deliveries or was closed for it.",
+    ),
     ("broadcastd_deliveries_total", "Events sent, counted once per client."),
     ("broadcastd_sends_total", "Sends that the kernel took, whole or in part."),
     ("broadcastd_short_sends_total", "Sends that the kernel did not take whole."),

@@ -113,7 +113,8 @@ pub struct Metrics {
     pub pinned_bytes: Gauge,
     /// Bytes of encoded chunks that views keep.
     pub chunk_bytes: Gauge,
-    /// Messages of clients refused by a rate.
+    /// Messages of clients refused by a rate, and times a client had to wait for `limits.client.deliveries` or was closed
+    /// for it.
     pub rate_limited: Counter,
     /// Events sent, counted once per client.
     pub deliveries: Counter,

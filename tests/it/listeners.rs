@@ -1,13 +1,12 @@
 //! Where the daemon listens: sockets that are in the way, modes and groups, what cannot be bound, how many producers.
 
-use crate::harness::{DEADLINE, Producer, ROOMS, Server, binary};
+use crate::harness::{Producer, ROOMS, Server, binary};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
 
 /// Runs the daemon with a configuration that cannot be bound; its standard error.
 fn refused(config: &str) -> String {
@@ -180,11 +179,9 @@ fn over_its_bound_a_producer_is_closed_and_counted() {
     // One that goes makes room for another.
     drop(open.pop());
     server.until_metric("broadcastd_producers", |producers| producers == 2.0);
-    let until = Instant::now() + DEADLINE;
     let mut producer = Producer::connect(&server.ingest[0]);
     producer.write("{\"type\":\"t\"}\n");
     assert_eq!(producer.finish().last().unwrap()["accepted"], 1);
-    assert!(Instant::now() < until);
     for producer in open {
         assert_eq!(producer.finish().last().unwrap()["accepted"], 0, "those that were there go on");
     }
