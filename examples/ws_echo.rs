@@ -27,10 +27,11 @@ const MAX_MESSAGE_SIZE: usize = 16 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".to_owned());
-    let Config { mut server, limits, .. } = Config::default();
+    let Config { mut server, limits, ingest, .. } = Config::default();
     server.allowed_origins = vec![OriginPattern::Any];
-    let state =
-        FrontState::new(FrontConfig { server, limits }, ClientCounter::new(), Arc::new(Metrics::new()));
+    let config = FrontConfig { server, limits, hosts: ingest.hosts };
+    let (clients, metrics) = (ClientCounter::new(), Arc::new(Metrics::new()));
+    let state = FrontState::new(config, clients, metrics, Box::new(|_| Err(None)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener =
         Listener::bind("address", &ListenAddr::Tcp(address.parse()?)).map_err(|error| error.message)?;

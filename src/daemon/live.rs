@@ -71,7 +71,7 @@ impl Live {
         self.rooms.reconfigure(Generation::new(Arc::clone(&config), &ingest.slots));
         self.ingest.apply(&config, ingest);
         for front in &self.fronts {
-            front.set_config(FrontConfig { server: config.server.clone(), limits: config.limits.clone() });
+            front.set_config(FrontConfig::of(&config));
         }
         self.clients.apply(clients);
         self.admins.apply(admins);

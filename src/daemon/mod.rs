@@ -182,7 +182,7 @@ impl Parts {
         let (accepting, accepting_ends) = pair();
         let (admin, admin_ends) = pair();
         let counter = ClientCounter::new();
-        let fronts = fronts(&config, &counter, &metrics);
+        let fronts = fronts(&config, &counter, &rooms);
         let state = Arc::new(State {
             started: Instant::now(),
             metrics: Arc::clone(&metrics),
@@ -269,9 +269,17 @@ impl Parts {
 
 /// The state of the clients' front and of the operators'. Each has its own bound on handshakes: operators are answered while
 /// clients storm.
-fn fronts(config: &Config, counter: &Arc<ClientCounter>, metrics: &Arc<Metrics>) -> [Arc<FrontState>; 2] {
-    let config = FrontConfig { server: config.server.clone(), limits: config.limits.clone() };
-    [config.clone(), config].map(|config| FrontState::new(config, Arc::clone(counter), Arc::clone(metrics)))
+fn fronts(config: &Config, counter: &Arc<ClientCounter>, rooms: &Arc<Rooms>) -> [Arc<FrontState>; 2] {
+    let config = FrontConfig::of(config);
+    [config.clone(), config].map(|config| {
+        let (metrics, rooms) = (Arc::clone(rooms.metrics()), Arc::clone(rooms));
+        let names = move |name: &str| {
+            let generation = rooms.generation();
+            let room = generation.policy(name);
+            room.map(|_| ()).ok_or_else(|| generation.nearest(name).map(|nearest| nearest.to_string()))
+        };
+        FrontState::new(config, Arc::clone(counter), metrics, Box::new(names))
+    })
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

@@ -4,8 +4,9 @@ use super::address::forwarded;
 use super::control::NewListener;
 use super::refusal::Refusal;
 use super::request::check_request;
+use super::stream::{Known, Names, check_stream, preflight};
 use super::under_way::{Place, UnderWay};
-use crate::config::{LimitsConfig, OriginPattern, ServerConfig};
+use crate::config::{Config, LimitsConfig, OriginPattern, ServerConfig};
 use crate::http::{Asked, Reply};
 use crate::limits::{ClientCounter, ClientPermit};
 use crate::listen::{Listener, Stream};
@@ -14,19 +15,18 @@ use crate::metrics::{HandshakeRefusal, Metrics};
 use crate::origin::toml_to_allow;
 use crate::shard::{ClientSocket, NewClient};
 use crate::shutdown::Shutdown;
-use crate::wire::PROTOCOL;
+use crate::wire::{PROTOCOL, SubscribeRoom, Wire};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fastwebsockets::upgrade::{UpgradeFut, upgrade};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,6 +51,8 @@ pub struct FrontConfig {
     pub server: ServerConfig,
     /// `[limits]`.
     pub limits: LimitsConfig,
+    /// `ingest.hosts`.
+    pub hosts: Vec<String>,
 }
 
 /// What the fronts of all listeners share.
@@ -60,6 +62,7 @@ pub struct FrontState {
     clients: Arc<ClientCounter>,
     metrics: Arc<Metrics>,
     under_way: Arc<UnderWay>,
+    names: Box<Names>,
     /// When an origin may be logged again.
     next_origin_log: Mutex<Instant>,
 }
@@ -81,22 +84,47 @@ struct Ends {
     local: Option<IpAddr>,
 }
 
-/// What `GET /ws` leaves for after the upgrade.
+/// A client that passed every check, for after its request.
 struct Accepted {
-    socket: UpgradeFut,
-    rooms: Vec<String>,
+    /// The socket's way out of hyper's hands; none for a stream, whose request hyper does not answer.
+    upgrade: Option<UpgradeFut>,
+    wire: Wire,
+    head: Vec<u8>,
+    rooms: Vec<SubscribeRoom>,
     permit: ClientPermit,
     forwarded: Option<IpAddr>,
 }
 
+/// hyper is to let go of the connection without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is handed over")]
+struct HandedOver;
+
+impl FrontConfig {
+    /// What a configuration says.
+    pub fn of(config: &Config) -> FrontConfig {
+        FrontConfig {
+            server: config.server.clone(),
+            limits: config.limits.clone(),
+            hosts: config.ingest.hosts.clone(),
+        }
+    }
+}
+
 impl FrontState {
-    /// State of fronts that count clients in `clients`.
-    pub fn new(config: FrontConfig, clients: Arc<ClientCounter>, metrics: Arc<Metrics>) -> Arc<FrontState> {
+    /// State of fronts that count clients in `clients`, and know from `names` which rooms there are.
+    pub fn new(
+        config: FrontConfig,
+        clients: Arc<ClientCounter>,
+        metrics: Arc<Metrics>,
+        names: Box<Names>,
+    ) -> Arc<FrontState> {
         Arc::new(FrontState {
             config: ArcSwap::from_pointee(config),
             clients,
             metrics,
             under_way: Arc::default(),
+            names,
             next_origin_log: Mutex::new(Instant::now()),
         })
     }
@@ -119,21 +147,48 @@ impl FrontState {
         body: Incoming,
     ) -> Result<(Response<Full<Bytes>>, Accepted), Refusal> {
         let config = self.config.load();
-        let checked = check_request(&parts, &config.server.allowed_origins).inspect_err(|refusal| {
-            if refusal.reason == HandshakeRefusal::Origin {
-                self.log_origin(&parts.headers, &config.server.allowed_origins);
-            }
-        })?;
+        let checked = check_request(&parts, &config.server.allowed_origins);
+        let checked = checked.inspect_err(|refusal| self.log_refusal(refusal, &parts.headers))?;
         let forwarded = forwarded(peer, &parts.headers, &config.server.trusted_proxies);
         let permit = self.clients.admit(forwarded.or(peer), &config.limits).map_err(Refusal::limit)?;
-        let (response, socket) = upgrade(Request::from_parts(parts, body))
+        let (response, upgrade) = upgrade(Request::from_parts(parts, body))
             .map_err(|error| Refusal::bad_request(StatusCode::BAD_REQUEST, error.to_string()))?;
         let mut response = response.map(|_| Full::default());
         if checked.has_protocol {
             let name = header::SEC_WEBSOCKET_PROTOCOL;
             response.headers_mut().insert(name, HeaderValue::from_static(PROTOCOL));
         }
-        Ok((response, Accepted { socket, rooms: checked.rooms, permit, forwarded }))
+        let rooms = checked.rooms.into_iter().map(SubscribeRoom::to).collect();
+        let (upgrade, wire, head) = (Some(upgrade), Wire::WebSocket, Vec::new());
+        Ok((response, Accepted { upgrade, wire, head, rooms, permit, forwarded }))
+    }
+
+    /// Checks a request for `/sse`, and takes a place for the client. A preflight is answered.
+    fn admit_stream(
+        &self,
+        ends: Ends,
+        parts: &Parts,
+    ) -> Result<Result<Accepted, Response<Full<Bytes>>>, Refusal> {
+        let config = self.config.load();
+        let origins = &config.server.allowed_origins;
+        let known = Known { local: ends.local, origins, hosts: &config.hosts, rooms: &*self.names };
+        let log = |refusal: &Refusal| self.log_refusal(refusal, &parts.headers);
+        if parts.method == Method::OPTIONS {
+            return preflight(&parts.headers, &known)
+                .inspect_err(log)
+                .map(|headers| Err(no_content(headers)));
+        }
+        let asked = check_stream(parts, &known).inspect_err(log)?;
+        let forwarded = forwarded(ends.peer, &parts.headers, &config.server.trusted_proxies);
+        let permit = self.clients.admit(forwarded.or(ends.peer), &config.limits).map_err(Refusal::limit)?;
+        let super::stream::Asked { rooms, wire, head } = asked;
+        Ok(Ok(Accepted { upgrade: None, wire, head, rooms, permit, forwarded }))
+    }
+
+    fn log_refusal(&self, refusal: &Refusal, headers: &HeaderMap) {
+        if refusal.reason == HandshakeRefusal::Origin {
+            self.log_origin(headers, &self.config.load().server.allowed_origins);
+        }
     }
 
     fn log_origin(&self, headers: &HeaderMap, patterns: &[OriginPattern]) {
@@ -249,37 +304,52 @@ where
         let service = service_fn(|request: Request<Incoming>| async {
             let (response, client) = self.answer(ends, request).await;
             *accepted.lock().unwrap_or_else(PoisonError::into_inner) = client;
-            Ok::<_, Infallible>(response)
+            response
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .max_buf_size(BUFFER_BYTES)
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "connection ended within its request");
-            return None;
+        let ended = (&mut connection).await;
+        let accepted_now = accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (ended, accepted_now) {
+            (Ok(()), Some(mut accepted)) => {
+                let parts = upgraded(accepted.upgrade.take()?).await?;
+                hand_over(accepted, parts, take)
+            }
+            (Err(_), Some(accepted)) if accepted.upgrade.is_none() => {
+                let parts = connection.into_parts()?;
+                hand_over(accepted, (parts.io.into_inner(), parts.read_buf), take)
+            }
+            (Ok(()), None) => None,
+            (Err(error), _) => {
+                tracing::debug!(%error, "connection ended within its request");
+                None
+            }
         }
-        let accepted = accepted.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-        take_over(accepted, take).await
     }
 
     async fn answer(
         &self,
         ends: Ends,
         request: Request<Incoming>,
-    ) -> (Response<Full<Bytes>>, Option<Accepted>) {
+    ) -> (Result<Response<Full<Bytes>>, HandedOver>, Option<Accepted>) {
         let (parts, body) = request.into_parts();
-        if parts.uri.path() != "/ws" {
-            return (closing((self.pages)(Asked { parts, body, local: ends.local }).await), None);
-        }
-        match self.state.admit(ends.peer, parts, body) {
-            Ok((response, accepted)) => (response, Some(accepted)),
-            Err(refusal) => {
-                self.state.metrics.refused(refusal.reason);
-                (closing(refusal.response()), None)
-            }
-        }
+        let refusal = match parts.uri.path() {
+            "/ws" => match self.state.admit(ends.peer, parts, body) {
+                Ok((response, accepted)) => return (Ok(response), Some(accepted)),
+                Err(refusal) => refusal,
+            },
+            "/sse" => match self.state.admit_stream(ends, &parts) {
+                Ok(Ok(accepted)) => return (Err(HandedOver), Some(accepted)),
+                Ok(Err(response)) => return (Ok(closing(response)), None),
+                Err(refusal) => refusal,
+            },
+            _ => return (Ok(closing((self.pages)(Asked { parts, body, local: ends.local }).await)), None),
+        };
+        self.state.metrics.refused(refusal.reason);
+        (Ok(closing(refusal.response())), None)
     }
 }
 
@@ -290,13 +360,21 @@ fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response
 }
 
-/// Takes the bare socket out of hyper's and tokio's hands. It stays non-blocking, its registration with tokio's poll is
-/// gone, and of hyper's 8 KiB buffer only bytes that the client sent early are copied.
-async fn take_over<S>(accepted: Accepted, take: fn(S) -> std::io::Result<ClientSocket>) -> Option<NewClient>
+fn no_content(headers: Vec<(HeaderName, String)>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(&value).expect("it was the value of a header, or is a plain word");
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// Takes the bare socket out of hyper's hands after an upgrade, with what the client sent early.
+async fn upgraded<S>(socket: UpgradeFut) -> Option<(S, Bytes)>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Accepted { socket, rooms, permit, forwarded } = accepted;
     let upgraded = match socket.await {
         Ok(websocket) => websocket.into_inner().into_inner(),
         Err(error) => {
@@ -305,10 +383,21 @@ where
         }
     };
     let parts = upgraded.downcast::<TokioIo<S>>().expect("the connection was served on this very type");
-    let early = parts.read_buf.to_vec();
-    drop(parts.read_buf);
-    match take(parts.io.into_inner()) {
-        Ok(socket) => Some(NewClient { socket, early, rooms, permit, forwarded }),
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+/// Takes the bare socket out of tokio's hands. It stays non-blocking, its registration with tokio's poll is gone, and of
+/// hyper's 8 KiB buffer only bytes that the client sent early are copied.
+fn hand_over<S>(
+    accepted: Accepted,
+    (stream, read_buf): (S, Bytes),
+    take: fn(S) -> std::io::Result<ClientSocket>,
+) -> Option<NewClient> {
+    let Accepted { upgrade: _, wire, head, rooms, permit, forwarded } = accepted;
+    let early = read_buf.to_vec();
+    drop(read_buf);
+    match take(stream) {
+        Ok(socket) => Some(NewClient { socket, wire, head, early, rooms, permit, forwarded }),
         Err(error) => {
             tracing::debug!(%error, "socket cannot be handed over");
             None

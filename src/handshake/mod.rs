@@ -1,7 +1,7 @@
 //! The way in for clients: HTTP, the WebSocket handshake and its refusals (RFC 6455 §4.2).
 //!
-//! A [`Front`] accepts connections, answers the one request that each may make, and hands the socket of a `GET /ws`
-//! that passes every check to whom the daemon names (a shard). Everything else goes to a function that makes
+//! A [`Front`] accepts connections, answers the one request that each may make, and hands the socket of a `GET /ws` or
+//! `GET /sse` that passes every check to whom the daemon names (a shard). Everything else goes to a function that makes
 //! pages. Nothing of a connection is left here once it is handed over.
 //!
 //! Knows nothing of rooms, messages or frames, and serves no second request on a connection: a handshake under way is
@@ -14,6 +14,7 @@ mod front;
 mod query;
 mod refusal;
 mod request;
+mod stream;
 mod under_way;
 
 #[cfg(test)]
@@ -21,3 +22,4 @@ mod tests;
 
 pub use control::{Control, NewListener, Planned};
 pub use front::{Front, FrontConfig, FrontState};
+pub use stream::Names;

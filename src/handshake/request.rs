@@ -103,7 +103,7 @@ fn check_protocol(headers: &HeaderMap) -> Result<bool, Refusal> {
 }
 
 /// A header's value, if it is there exactly once.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)

@@ -9,6 +9,7 @@ use crate::limits::ClientCounter;
 use crate::listen::Stream;
 use crate::metrics::Metrics;
 use crate::shard::{ClientSocket, NewClient};
+use crate::wire::SubscribeRoom;
 use http_body_util::Full;
 use hyper::Response;
 use std::io::{Read, Write};
@@ -37,7 +38,8 @@ impl Bench {
         let mut config = config();
         change(&mut config);
         let (metrics, clients) = (Arc::new(Metrics::new()), ClientCounter::new());
-        let state = FrontState::new(config, clients.clone(), metrics.clone());
+        let names = |name: &str| if name == "none" { Err(Some("one".to_owned())) } else { Ok(()) };
+        let state = FrontState::new(config, clients.clone(), metrics.clone(), Box::new(names));
         Bench { state, metrics, clients, adopted: Arc::default(), handshakes: JoinSet::new() }
     }
 
@@ -88,6 +90,7 @@ fn config() -> FrontConfig {
     let rate = Rate { per_second: 1.0, burst: 1 };
     let second = Duration::from_secs(1);
     FrontConfig {
+        hosts: vec![],
         server: ServerConfig {
             listen: vec![],
             allowed_origins: vec![OriginPattern::Local],
@@ -171,7 +174,7 @@ async fn rooms_and_the_subprotocol_are_taken_from_the_request() {
     assert!(!head.contains("extensions"), "{head}");
     bench.settle().await;
     let new = bench.take();
-    assert_eq!(new.rooms, ["agent:42", "b"]);
+    assert_eq!(new.rooms, ["agent:42", "b"].map(|room| SubscribeRoom::to(room.to_owned())));
     assert_eq!(new.early.capacity(), 0, "nothing is kept where nothing came early");
 }
 

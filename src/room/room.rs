@@ -15,6 +15,7 @@ use std::time::Instant;
 /// A named log. Until the first event is published it is an *interest*: a name, an epoch and its subscribers.
 pub struct Room {
     name: Box<str>,
+    epoch: Epoch,
     /// Set once, when the room stops being an interest; read without the lock on the way of every event.
     holds_events: AtomicBool,
     /// Subscriptions, over all shards.
@@ -26,7 +27,6 @@ pub struct Room {
 
 struct State {
     policy: Policy,
-    epoch: Epoch,
     /// Offset that the log goes on after, while there is none.
     head: u64,
     body: Option<Box<Body>>,
@@ -144,9 +144,10 @@ impl Room {
     /// An interest. Its log will go on after `head` in `epoch`.
     pub(super) fn new(name: &str, policy: Policy, epoch: Epoch, head: u64) -> Room {
         let seats = SmallVec::new();
-        let state = State { policy, epoch, head, body: None, seats, closed: false, removed: false };
+        let state = State { policy, head, body: None, seats, closed: false, removed: false };
         Room {
             name: name.into(),
+            epoch,
             holds_events: AtomicBool::new(false),
             subscribers: AtomicU32::new(0),
             tally: OnceLock::new(),
@@ -180,7 +181,7 @@ impl Room {
             self.tally.get().map_or(0, |tally| count(tally).load(Ordering::Relaxed))
         };
         let state = self.lock();
-        let Tail { epoch, head, first } = state.tail();
+        let Tail { epoch, head, first } = self.tail(&state);
         let body = state.body.as_deref();
         RoomFigures {
             epoch,
@@ -199,6 +200,11 @@ impl Room {
     /// The room's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// This life of its log.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// What the configuration says of it.
@@ -360,7 +366,7 @@ impl Room {
     /// `token` is what the shard will call the room; the one that it calls it already is returned if there is one.
     pub(super) fn register(&self, shard: u16, token: u32) -> Result<(u32, Tail), Closed> {
         let mut state = self.live()?;
-        let tail = state.tail();
+        let tail = self.tail(&state);
         if let Some(seat) = state.seats.iter().find(|seat| seat.shard == shard) {
             return Ok((seat.token, tail));
         }
@@ -421,7 +427,7 @@ impl Room {
 
     /// Offset of the oldest event of history, or of the next one.
     pub fn history_first(&self) -> u64 {
-        self.lock().tail().first
+        self.tail(&self.lock()).first
     }
 
     /// The offset after which everything was accepted at `since_ms` or later.
@@ -445,8 +451,7 @@ impl Room {
         let unused = empty && state.seats.is_empty() && reclaim && !state.closed;
         unused.then(|| {
             state.closed = true;
-            let tail = state.tail();
-            (tail.epoch, tail.head)
+            (self.epoch, self.tail(state).head)
         })
     }
 
@@ -468,6 +473,14 @@ impl Room {
             body.log.trim(&limit, now_ms, passed(&state.seats));
             change.apply(&body.log, &body.buffer);
         }
+    }
+
+    fn tail(&self, state: &State) -> Tail {
+        let (head, first) = match &state.body {
+            None => (state.head, state.head + 1),
+            Some(body) => (body.log.head(), body.log.history_first()),
+        };
+        Tail { epoch: self.epoch, head, first }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -494,13 +507,6 @@ impl Room {
 }
 
 impl State {
-    fn tail(&self) -> Tail {
-        match &self.body {
-            None => Tail { epoch: self.epoch, head: self.head, first: self.head + 1 },
-            Some(body) => Tail { epoch: self.epoch, head: body.log.head(), first: body.log.history_first() },
-        }
-    }
-
     /// Of an interest, where reading after `after` begins: an interest that goes on where a room was given up has nothing
     /// of what came before.
     fn first_after(&self, after: u64) -> u64 {

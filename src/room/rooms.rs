@@ -81,6 +81,11 @@ impl Rooms {
         self.generation.load_full()
     }
 
+    /// The daemon's figures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Bytes over all rooms.
     pub fn totals(&self) -> &Totals {
         &self.totals

@@ -4,6 +4,7 @@
 //! One call makes one send. What is put together for it is marked with the position that each piece leads to, so that a
 //! short send leaves every subscription at the last event it had.
 
+use super::gathered::Gathered;
 use super::pass::write_room_json;
 use super::shard::Shard;
 use super::socket::Sent;
@@ -11,7 +12,7 @@ use crate::config::SlowClient;
 use crate::event::BATCH_EVENTS;
 use crate::room::ReadLimit;
 use crate::view::{CHUNK_BYTES, Chunk, Encoder, FRAME_OVERHEAD, Place};
-use crate::wire::{GapReason, push_gap};
+use crate::wire::{Gap, GapReason, push_gap};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -36,15 +37,6 @@ struct Page {
     /// Offset that it leads to; beyond its frame's last event where a filter left events out.
     to: u64,
     chunk: Rc<Chunk>,
-}
-
-/// Up to where bytes put together for a send belong to a subscription, and where they lead it.
-pub(super) struct Mark {
-    subscription: u32,
-    end: usize,
-    position: u64,
-    events: u32,
-    gap: Option<(GapReason, u64)>,
 }
 
 impl PageCache {
@@ -82,54 +74,47 @@ impl Shard {
         let state = &mut self.clients[client as usize];
         let turn = state.turn as usize % count;
         state.turn = state.turn.wrapping_add(1);
-        let mut bytes = std::mem::take(&mut self.scratch);
-        bytes.clear();
-        let mut marks = std::mem::take(&mut self.marks);
-        marks.clear();
+        let mut gathered = self.begin_gathering(client);
         for index in (turn..count).chain(0..turn) {
             let subscription = &self.clients[client as usize].subscriptions[index];
-            if subscription.live || subscription.waiting || bytes.len() >= CATCH_UP_BYTES {
+            if subscription.live || subscription.waiting || gathered.bytes.len() >= CATCH_UP_BYTES {
                 continue;
             }
-            if !self.gather(client, index as u32, &mut bytes, &mut marks) {
-                (self.scratch, self.marks) = (bytes, marks);
+            if !self.gather(client, index as u32, &mut gathered) {
+                self.gathered = gathered;
                 self.close(client, 4001, "slow_client", None);
                 return;
             }
         }
-        self.send_gathered(client, &bytes, &marks);
-        (self.scratch, self.marks) = (bytes, marks);
+        self.send_gathered(client, &gathered);
+        self.gathered = gathered;
     }
 
     /// Puts together what a subscription needs next. False when its room disconnects those who fall behind so far.
-    fn gather(&mut self, client: u32, index: u32, bytes: &mut Vec<u8>, marks: &mut Vec<Mark>) -> bool {
+    fn gather(&mut self, client: u32, index: u32, gathered: &mut Gathered) -> bool {
         let subscription = &self.clients[client as usize].subscriptions[index as usize];
         let (view, slow, mut position) = (subscription.view, subscription.slow, subscription.position);
         let cursor = self.views[view as usize].cursor;
         let policy = if slow { self.slow_policy(view) } else { SlowClient::Replay };
         if policy == SlowClient::Skip && position < cursor {
-            self.gather_gap(client, index, (position, cursor), GapReason::SlowClient, bytes, marks);
+            self.gather_gap(view, index, (position, cursor), GapReason::SlowClient, gathered);
             return true;
         }
-        while position < cursor && bytes.len() < CATCH_UP_BYTES {
+        while position < cursor && gathered.bytes.len() < CATCH_UP_BYTES {
             let active = self.views[view as usize].active.as_ref();
             match active.map_or(Place::Older, |active| active.kept.place(position)) {
                 Place::Frame(chunk, frame) => {
-                    position = self.gather_frames(index, view, (chunk, frame), bytes, marks);
+                    let active = active.expect("it has kept chunks");
+                    let chunk = active.kept.chunk(chunk);
+                    position = gathered.frames(index, chunk, frame..chunk.frames.len(), CATCH_UP_BYTES);
                 }
                 Place::End => position = cursor,
                 Place::Older if policy == SlowClient::Disconnect => return false,
-                Place::Older => position = self.gather_page(client, index, position, slow, bytes, marks),
+                Place::Older => position = self.gather_page(view, index, position, slow, gathered),
             }
         }
         if position >= cursor {
-            marks.push(Mark {
-                subscription: index,
-                end: bytes.len(),
-                position: cursor,
-                events: 0,
-                gap: None,
-            });
+            gathered.mark(index, cursor, 0, None);
         }
         true
     }
@@ -138,61 +123,31 @@ impl Shard {
         self.seats[self.views[view as usize].seat as usize].room.policy().slow_client
     }
 
-    /// Copies whole frames of a kept chunk.
-    fn gather_frames(
-        &mut self,
-        index: u32,
-        view: u32,
-        (chunk, first): (usize, usize),
-        bytes: &mut Vec<u8>,
-        marks: &mut Vec<Mark>,
-    ) -> u64 {
-        let active = self.views[view as usize].active.as_ref().expect("it has kept chunks");
-        let chunk = active.kept.chunk(chunk);
-        let start = chunk.start_of(first);
-        let base = bytes.len();
-        let mut position = chunk.frames[first].last;
-        let mut end = start;
-        for frame in &chunk.frames[first..] {
-            if end > start && base + (frame.end as usize - start) > CATCH_UP_BYTES {
-                break;
-            }
-            end = frame.end as usize;
-            position = frame.last;
-            marks.push(Mark {
-                subscription: index,
-                end: base + end - start,
-                position,
-                events: frame.events,
-                gap: None,
-            });
-        }
-        bytes.extend_from_slice(&chunk.bytes[start..end]);
-        position
-    }
-
     /// Copies a page of the log, or says what it no longer has.
     fn gather_page(
         &mut self,
-        client: u32,
+        view: u32,
         index: u32,
         position: u64,
         slow: bool,
-        bytes: &mut Vec<u8>,
-        marks: &mut Vec<Mark>,
+        gathered: &mut Gathered,
     ) -> u64 {
-        let view = self.clients[client as usize].subscriptions[index as usize].view;
         let (to, chunk) = match self.page(view, position) {
             Ok(page) => page,
             Err(available_after) => {
                 let reason = if slow { GapReason::SlowClient } else { GapReason::HistoryExpired };
-                self.gather_gap(client, index, (position, available_after), reason, bytes, marks);
+                self.gather_gap(view, index, (position, available_after), reason, gathered);
                 return available_after;
             }
         };
-        bytes.extend_from_slice(&chunk.bytes);
-        let events = chunk.frames.iter().map(|frame| frame.events).sum();
-        marks.push(Mark { subscription: index, end: bytes.len(), position: to, events, gap: None });
+        let frames = chunk.frames.len();
+        if frames == 1 {
+            // A batch tells where the page leads, beyond its last event.
+            gathered.frame(index, &chunk.bytes);
+            gathered.mark(index, to, chunk.frames[0].events, None);
+        } else if frames == 0 || gathered.frames(index, &chunk, 0..frames, usize::MAX) < to {
+            gathered.mark(index, to, 0, None);
+        }
         to
     }
 
@@ -206,7 +161,8 @@ impl Shard {
         let room = &self.seats[state.seat as usize].room;
         write_room_json(&mut self.room_json, room.name());
         let filter = state.filtered.as_ref().map(|filtered| &*filtered.filter);
-        let encoder = Encoder { room_json: &self.room_json, filter };
+        let (wire, epoch) = (state.wire, room.epoch());
+        let encoder = Encoder { wire, room_json: &self.room_json, epoch, filter };
         let mut chunk = Chunk::default();
         let (mut to, mut skipped) = (after, 0);
         let furthest = state.cursor.min(after.saturating_add(FILTERED_EVENTS));
@@ -244,29 +200,32 @@ impl Shard {
     /// Says that everything after one offset and up to another cannot be given.
     fn gather_gap(
         &mut self,
-        client: u32,
+        view: u32,
         index: u32,
         (after, to): (u64, u64),
         reason: GapReason,
-        bytes: &mut Vec<u8>,
-        marks: &mut Vec<Mark>,
+        gathered: &mut Gathered,
     ) {
-        let view = &self.views[self.clients[client as usize].subscriptions[index as usize].view as usize];
-        write_room_json(&mut self.room_json, self.seats[view.seat as usize].room.name());
+        let view = &self.views[view as usize];
+        let room = &self.seats[view.seat as usize].room;
+        write_room_json(&mut self.room_json, room.name());
         // Of those a filter would have let pass, nobody knows how many there were.
         let missed = view.filtered.is_none().then_some(to - after);
-        push_gap(bytes, &self.room_json, after + 1, to, missed, reason, None);
-        let gap = Some((reason, missed.unwrap_or(0)));
-        marks.push(Mark { subscription: index, end: bytes.len(), position: to, events: 0, gap });
+        let (room_json, epoch) = (&self.room_json, room.epoch());
+        let gap = Gap { room_json, epoch, first: after + 1, offset: to, missed, reason };
+        let mut frame = Vec::new();
+        push_gap(view.wire, &mut frame, gap);
+        gathered.frame(index, &frame);
+        gathered.mark(index, to, 0, Some((reason, missed.unwrap_or(0))));
     }
 
     /// Sends what was put together and moves the subscriptions to where it led them.
-    fn send_gathered(&mut self, client: u32, bytes: &[u8], marks: &[Mark]) {
-        let sent = if bytes.is_empty() {
+    fn send_gathered(&mut self, client: u32, gathered: &Gathered) {
+        let sent = if gathered.bytes.is_empty() {
             0
         } else {
             self.stats.sends += 1;
-            match self.clients[client as usize].socket.send(bytes) {
+            match self.clients[client as usize].socket.send(&gathered.bytes) {
                 Sent::Bytes(sent) => sent,
                 Sent::Gone => return self.gone(client, 1006),
             }
@@ -276,18 +235,13 @@ impl Shard {
         if sent > 0 {
             state.progress_ms = elapsed_ms;
         }
-        let (mut start, mut events) = (0, 0);
-        let mut rest = 0..0;
-        for mark in marks {
-            let begun = mark.end <= sent || start < sent;
-            if !begun {
-                break;
-            }
+        let taken = gathered.taken(sent);
+        let mut events = 0;
+        for mark in &gathered.marks[..taken.marks] {
             let subscription = &mut state.subscriptions[mark.subscription as usize];
             let is_told = mark.events > 0 || mark.gap.is_some();
             subscription.untold = !is_told && (subscription.untold || subscription.position < mark.position);
             subscription.position = mark.position;
-            self.stats.deliveries += u64::from(mark.events);
             events += u64::from(mark.events);
             if is_told {
                 let tally = self.seats[self.views[subscription.view as usize].seat as usize].room.tally();
@@ -297,18 +251,12 @@ impl Shard {
             if let Some((reason, missed)) = mark.gap {
                 self.parts.metrics.gap(reason, missed);
             }
-            if mark.end > sent {
-                rest = sent..mark.end;
-            }
-            start = mark.end;
         }
+        self.stats.deliveries += events;
         self.spend_deliveries(client, events);
-        let state = &mut self.clients[client as usize];
-        if sent < bytes.len() {
-            state.keep_unsent(&bytes[rest.clone()]);
+        if sent < gathered.bytes.len() {
             self.stats.short_sends += 1;
-            self.stats.levels.pinned_bytes += rest.len() as i64;
-            self.block(client);
+            self.cut(client, &gathered.bytes[taken.rest]);
         } else {
             self.promote(client);
         }

@@ -3,7 +3,7 @@
 use super::socket::Socket;
 use crate::config::ClientLimits;
 use crate::limits::{Bucket, ClientPermit};
-use crate::wire::Partial;
+use crate::wire::{Partial, Wire};
 use smallvec::SmallVec;
 use std::net::IpAddr;
 
@@ -12,6 +12,8 @@ pub(super) struct Client {
     pub(super) socket: Socket,
     pub(super) subscriptions: SmallVec<[Subscription; 1]>,
     pub(super) extra: Option<Box<Extra>>,
+    /// How it is written to.
+    pub(super) wire: Wire,
     /// Given back when the client is dropped.
     _permit: ClientPermit,
     /// The number that `welcome` told, unique in the daemon's life.
@@ -89,7 +91,7 @@ pub(super) struct Subscription {
 impl Client {
     /// `now_ms` is in the shard's milliseconds.
     pub(super) fn new(
-        socket: Socket,
+        (socket, wire): (Socket, Wire),
         permit: ClientPermit,
         number: u64,
         forwarded: Option<IpAddr>,
@@ -98,6 +100,7 @@ impl Client {
     ) -> Client {
         Client {
             socket,
+            wire,
             subscriptions: SmallVec::new(),
             extra: forwarded.map(|address| Box::new(Extra { forwarded: Some(address), ..Extra::default() })),
             _permit: permit,
@@ -125,6 +128,11 @@ impl Client {
     /// Bytes that are kept for it.
     pub(super) fn pinned_bytes(&self) -> usize {
         self.extra.as_ref().map_or(0, |extra| extra.unsent.len() - extra.unsent_start)
+    }
+
+    /// Whether each frame that it is sent must tell where it is in its other rooms.
+    pub(super) fn tells_other_rooms(&self) -> bool {
+        self.subscriptions.len() > 1 && self.wire.tells_all_positions()
     }
 
     /// Whether something was not delivered to it.

@@ -1,14 +1,14 @@
 //! A client's life in a shard: taken over, read, answered, closed.
 
-use super::client::{Client, Subscription, UNSENT_BYTES};
+use super::client::{Client, UNSENT_BYTES};
+use super::drain::retry_after_ms;
 use super::new_client::NewClient;
-use super::shard::{BEATS, Shard};
+use super::shard::Shard;
 use super::socket::{Sent, Socket};
 use crate::alert::{Alert, Severity};
-use crate::config::Rate;
 use crate::wire::{
-    ClientMessage, ErrorCode, From, Incoming, MessageError, SubscribeRoom, frame, parse_message,
-    push_closing, push_error, push_pong, push_position, push_welcome,
+    ClientMessage, ErrorCode, Incoming, MessageError, Wire, frame, parse_message, push_closing, push_error,
+    push_pong, push_welcome,
 };
 use mio::Token;
 use serde_json::json;
@@ -19,10 +19,8 @@ use std::time::Duration;
 const READS: usize = 4;
 /// Messages in a row that are nonsense before a client is closed with 1008.
 const MISTAKES: u8 = 16;
-/// Heartbeats without a word before a client counts as gone: one may pass before it is asked, one is its answer's.
-const SILENT_BEATS: u8 = 2;
-/// Slow clients that a shard names in the log: each once, and no more than these.
-pub(super) const SLOW_LOG: Rate = Rate { per_second: 0.2, burst: 10 };
+/// What clients are answered on: nobody else can ask.
+const WS: Wire = Wire::WebSocket;
 /// How long a client that was sent a close frame may take to answer it.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -30,7 +28,7 @@ impl Shard {
     /// Takes a connection over, greets it, and subscribes it to the rooms that its request named.
     pub(super) fn adopt(&mut self, new: NewClient) {
         let limits = self.client_limits();
-        let NewClient { socket, early, rooms, permit, forwarded } = new;
+        let NewClient { socket, wire, head, early, rooms, permit, forwarded } = new;
         let key = self.clients.vacant_key();
         let socket = Socket::new(socket, &limits).and_then(|mut socket| {
             socket.register(self.parts.poll.registry(), Token(key))?;
@@ -44,22 +42,39 @@ impl Shard {
             }
         };
         let number = self.parts.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        self.clients.insert(Client::new(socket, permit, number, forwarded, &limits, self.elapsed_ms()));
+        self.clients.insert(Client::new(
+            (socket, wire),
+            permit,
+            number,
+            forwarded,
+            &limits,
+            self.elapsed_ms(),
+        ));
         self.count_clients();
         self.stats.levels.clients += 1;
         self.parts.metrics.clients_opened.increment(1);
         self.tell_of_client("client_connected", number, None);
         let client = key as u32;
-        let mut out = Vec::with_capacity(256);
-        push_welcome(&mut out, &format!("{number:x}"), self.heartbeat.as_millis() as u64);
+        let mut out = head;
+        out.reserve(256);
+        wire.push_retry(&mut out, retry_after_ms(number));
+        push_welcome(wire, &mut out, &format!("{number:x}"), self.heartbeat.as_millis() as u64);
         if !rooms.is_empty() {
-            let rooms =
-                rooms.into_iter().map(|room| Ok(SubscribeRoom { room, from: From::Now, condition: None }));
-            self.subscribe(client, None, rooms.collect(), &mut out);
+            self.subscribe(client, None, rooms.into_iter().map(Ok).collect(), &mut out);
+            self.push_all_positions(client, &mut out);
         }
         self.answer(client, &out);
         if !early.is_empty() && self.clients.contains(key) {
             self.received(client, &early);
+        }
+        self.end_if_alone(client);
+    }
+
+    /// Closes a client that is in no room and cannot subscribe to one.
+    pub(super) fn end_if_alone(&mut self, client: u32) {
+        let is_alone = |state: &Client| state.wire != Wire::WebSocket && state.subscriptions.is_empty();
+        if self.clients.get(client as usize).is_some_and(is_alone) {
+            self.close(client, 1000, "no room is left", None);
         }
     }
 
@@ -96,6 +111,10 @@ impl Shard {
 
     fn received(&mut self, client: u32, bytes: &[u8]) {
         let state = &mut self.clients[client as usize];
+        if state.wire != Wire::WebSocket {
+            // It has asked all it may.
+            return;
+        }
         let mut partial = state.take_partial();
         let number = state.number;
         let most = self.client_limits().message_size;
@@ -169,7 +188,7 @@ impl Shard {
         match message {
             ClientMessage::Subscribe { id, rooms } => self.subscribe(client, id.as_deref(), rooms, out),
             ClientMessage::Unsubscribe { id, rooms } => self.unsubscribe(client, id.as_deref(), &rooms, out),
-            ClientMessage::Ping { id } => push_pong(out, id.as_deref()),
+            ClientMessage::Ping { id } => push_pong(WS, out, id.as_deref()),
         }
     }
 
@@ -192,12 +211,12 @@ impl Shard {
             message: format!("too fast: {limit} is reached, and this message was not carried out"),
             hint: Some("send it again a little later".to_owned()),
         };
-        push_error(out, &error);
+        push_error(WS, out, &error);
     }
 
     /// Answers a message that could not be carried out; closes a client that sends nothing else.
     fn mistake(&mut self, client: u32, error: &MessageError, out: &mut Vec<u8>) {
-        push_error(out, error);
+        push_error(WS, out, error);
         let state = &mut self.clients[client as usize];
         state.mistakes += 1;
         if state.mistakes >= MISTAKES {
@@ -223,9 +242,7 @@ impl Shard {
             }
         };
         if sent < bytes.len() {
-            self.clients[client as usize].keep_unsent(&bytes[sent..]);
-            self.stats.levels.pinned_bytes += (bytes.len() - sent) as i64;
-            self.block(client);
+            self.cut(client, &bytes[sent..]);
         } else {
             self.promote(client);
         }
@@ -270,14 +287,14 @@ impl Shard {
             return;
         }
         let mut out = Vec::new();
-        push_closing(&mut out, code, reason, retry_after_ms);
+        push_closing(self.clients[client as usize].wire, &mut out, code, reason, retry_after_ms);
         self.answer(client, &out);
         if self.clients.contains(client as usize) {
             self.end(client, code, Some(reason));
         }
     }
 
-    /// Sends a close frame, unless the connection is closing already.
+    /// Sends a close frame, where there are such, unless the connection is closing already.
     fn end(&mut self, client: u32, code: u16, reason: Option<&str>) {
         let state = &mut self.clients[client as usize];
         if state.closing {
@@ -286,7 +303,9 @@ impl Shard {
         self.leave_rooms(client);
         let mut out = Vec::new();
         // 1005 stands for a close frame without a code, and is not sent (RFC 6455 §7.4.1).
-        if code == 1005 {
+        if self.clients[client as usize].wire != Wire::WebSocket {
+            // The end of the answer is all there is to say.
+        } else if code == 1005 {
             frame::push_control(&mut out, frame::CLOSE, b"");
         } else {
             frame::push_close(&mut out, code, reason.unwrap_or_default());
@@ -350,63 +369,5 @@ impl Shard {
                 self.gone(client, 1006);
             }
         }
-    }
-
-    /// Looks at the clients of one step: asks who is silent, and gives up who stays so.
-    pub(super) fn heartbeat(&mut self, step: usize) {
-        let capacity = self.clients.capacity();
-        let elapsed_ms = self.elapsed_ms();
-        let heartbeat_ms = self.heartbeat.as_millis() as u64;
-        for key in (step..capacity).step_by(BEATS) {
-            let Some(state) = self.clients.get_mut(key) else { continue };
-            if state.closing {
-                continue;
-            }
-            let behind = state.subscriptions.iter().filter(|subscription| !subscription.live);
-            let lacks = |subscription: &Subscription| {
-                self.views[subscription.view as usize].cursor.saturating_sub(subscription.position)
-            };
-            self.behind_events = behind.map(lacks).max().unwrap_or(0).max(self.behind_events);
-            if state.blocked && !state.named_slow && self.slow_log.take(1, SLOW_LOG, elapsed_ms) {
-                state.named_slow = true;
-                let address = state.socket.peer().map(|address| address.to_string());
-                let client = format!("{:x}", state.number);
-                tracing::warn!(
-                    client,
-                    address,
-                    unsent_bytes = state.pinned_bytes(),
-                    "client reads too slowly"
-                );
-            }
-            // A blocked client is not asked; that its socket drains is an answer as good.
-            if state.blocked && elapsed_ms.saturating_sub(state.progress_ms) < heartbeat_ms {
-                state.silent_beats = 0;
-                continue;
-            }
-            state.silent_beats += 1;
-            if state.silent_beats > SILENT_BEATS {
-                self.gone(key as u32, 1006);
-            } else if !state.blocked {
-                self.beat(key as u32);
-            }
-        }
-    }
-
-    /// Sends a ping, and where a filter lets nothing pass, how far the subscription has come all the same.
-    fn beat(&mut self, client: u32) {
-        let mut out = Vec::new();
-        for subscription in &mut self.clients[client as usize].subscriptions {
-            let view = &self.views[subscription.view as usize];
-            let Some(filtered) = &view.filtered else { continue };
-            let moved = subscription.position < view.cursor || subscription.untold;
-            if subscription.live && view.pass().is_none() && filtered.told < view.cursor && moved {
-                super::pass::write_room_json(&mut self.room_json, self.seats[view.seat as usize].room.name());
-                push_position(&mut out, &self.room_json, view.cursor);
-                subscription.position = view.cursor;
-                subscription.untold = false;
-            }
-        }
-        frame::push_control(&mut out, frame::PING, b"");
-        self.answer(client, &out);
     }
 }

@@ -70,7 +70,7 @@ impl Shard {
 
 /// When the client with this number is told to come back. Multiples of the golden ratio, without their whole part, lie
 /// as far apart as they can, whichever clients are left and whichever shard they are in.
-fn retry_after_ms(number: u64) -> u64 {
+pub(super) fn retry_after_ms(number: u64) -> u64 {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     let share = u128::from(number.wrapping_mul(GOLDEN)) * u128::from(RETRY_SPREAD_MS);
     RETRY_MS + (share >> 64) as u64

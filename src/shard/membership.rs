@@ -109,7 +109,7 @@ impl Shard {
     }
 
     /// What a live subscription has had: everything up to the cursor, but for a pass that has not come to it.
-    fn live_position(&self, subscription: &Subscription) -> u64 {
+    pub(super) fn live_position(&self, subscription: &Subscription) -> u64 {
         let view = &self.views[subscription.view as usize];
         match view.pass() {
             Some(pass) if subscription.member >= pass.next && !subscription.served => pass.from,

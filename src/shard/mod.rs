@@ -8,6 +8,8 @@ mod catch_up;
 mod client;
 mod connection;
 mod drain;
+mod gathered;
+mod heartbeat;
 mod hold;
 mod inbox;
 mod inspect;
@@ -15,6 +17,7 @@ mod membership;
 mod new_client;
 mod pace;
 mod pass;
+mod pass_joined;
 mod reconfigure;
 // The module's main type has its name.
 #[allow(clippy::module_inception)]

@@ -8,8 +8,6 @@ use super::socket::Sent;
 use super::view::{Active, Pass};
 use crate::room::{ReadLimit, now_ms};
 use crate::view::{CHUNK_BYTES, Encoder, FRAME_OVERHEAD};
-use smallvec::SmallVec;
-use std::io::IoSlice;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -25,8 +23,6 @@ const CATCH_UP_SHARE: usize = 4;
 const PASS_EVENTS: usize = 4096;
 /// With less room than that left, a chunk is full.
 const CHUNK_ROOM: usize = 4 << 10;
-/// Pieces of one joined send; a client in more rooms that grew at once gets the others in their own passes.
-const JOINED: usize = 64;
 
 /// What one slice may still do.
 struct Budget {
@@ -146,7 +142,8 @@ impl Shard {
         let active: &mut Active = state.active.as_mut().expect("a view in a pass is active");
         let chunk = active.kept.last_mut().expect("a pass has begun a chunk");
         let (frame, start) = (chunk.frames.len(), chunk.bytes.len());
-        let encoder = Encoder { room_json: &self.room_json, filter };
+        let encoder =
+            Encoder { wire: state.wire, room_json: &self.room_json, epoch: seat.room.epoch(), filter };
         let skipped = encoder.live(chunk, &self.entries, first, skipped);
         let events = chunk.events_in(frame..chunk.frames.len());
         let end = chunk.bytes.len();
@@ -201,7 +198,12 @@ impl Shard {
             return false;
         }
         let joins = self.passing > 1 && client.subscriptions.len() > 1;
+        let composes = client.tells_other_rooms();
         if self.deliveries.is_some() && self.is_over_deliveries(member.client) {
+            return false;
+        }
+        if composes {
+            self.send_composed(member.client, view);
             return false;
         }
         if joins {
@@ -230,76 +232,10 @@ impl Shard {
         false
     }
 
-    /// Sends to a client in several rooms what all their passes have for it, as one.
-    fn send_joined(&mut self, client: u32, view: u32) {
-        let state = &self.clients[client as usize];
-        let mut pieces: SmallVec<[IoSlice<'_>; 8]> = SmallVec::new();
-        let mut owners: SmallVec<[(u32, usize); 8]> = SmallVec::new();
-        for (index, subscription) in state.subscriptions.iter().enumerate() {
-            let other = &self.views[subscription.view as usize];
-            let due = subscription.live && !subscription.served;
-            let Some(pass) = other.pass().filter(|pass| due && subscription.member >= pass.next) else {
-                continue;
-            };
-            let chunk =
-                other.active.as_ref().and_then(|active| active.kept.last()).expect("a pass has a chunk");
-            if pass.end > pass.start && pieces.len() < JOINED {
-                pieces.push(IoSlice::new(&chunk.bytes[pass.start..pass.end]));
-                owners.push((index as u32, pass.end - pass.start));
-            }
-        }
-        let total: usize = owners.iter().map(|(_, len)| len).sum();
-        self.stats.sends += 1;
-        let sent = state.socket.send_pieces(&pieces);
-        drop(pieces);
-        let Sent::Bytes(mut sent) = sent else { return self.gone(client, 1006) };
-        let short = sent < total;
-        for (subscription, len) in owners {
-            if sent < len {
-                break;
-            }
-            sent -= len;
-            self.note_served(client, subscription, view);
-        }
-        if short {
-            self.fall_behind_at(client, sent);
-        }
-    }
-
-    /// A subscription has had what its view's pass sends: by the pass in its turn, if that is `view`, or before it.
-    fn note_served(&mut self, client: u32, subscription: u32, view: u32) {
-        let subscription = &mut self.clients[client as usize].subscriptions[subscription as usize];
-        let in_turn = subscription.view == view;
-        let pass = self.views[subscription.view as usize].pass_mut().expect("it was sent in a pass");
-        let events = pass.events;
-        self.stats.deliveries += events;
-        pass.delivered += events;
-        if in_turn {
-            pass.next += 1;
-        } else {
-            subscription.served = true;
-        }
-        self.spend_deliveries(client, events);
-    }
-
-    /// The first subscription whose pass has not come to it took `sent` bytes of that pass.
-    fn fall_behind_at(&mut self, client: u32, sent: usize) {
-        let cut = self.clients[client as usize].subscriptions.iter().position(|subscription| {
-            let view = &self.views[subscription.view as usize];
-            let due = subscription.live && !subscription.served;
-            view.pass().is_some_and(|pass| due && subscription.member >= pass.next && pass.end > pass.start)
-        });
-        if let Some(cut) = cut {
-            self.fall_behind(client, cut as u32, sent);
-        }
-    }
-
     /// A socket took only `sent` bytes of a pass: the rest of the frame that was cut is kept, the client is blocked, and
     /// each of its subscriptions is behind at the last event it had.
-    fn fall_behind(&mut self, client: u32, subscription: u32, sent: usize) {
-        self.stats.short_sends += 1;
-        let state = &self.clients[client as usize].subscriptions[subscription as usize];
-        let view = state.view;
+    pub(super) fn fall_behind(&mut self, client: u32, subscription: u32, sent: usize) {
+        let view = self.clients[client as usize].subscriptions[subscription as usize].view;
         let active = self.views[view as usize].active.as_ref().expect("a view in a pass is active");
         let pass = active.pass.as_ref().expect("the view is in a pass");
         let chunk = active.kept.last().expect("a pass has a chunk");
@@ -308,12 +244,26 @@ impl Shard {
         let rest = &chunk.bytes[split.rest.0..split.rest.1];
         self.clients[client as usize].keep_unsent(rest);
         self.stats.levels.pinned_bytes += rest.len() as i64;
-        self.stats.deliveries += split.events;
+        self.stop_short(client, subscription, position, split.events);
+    }
+
+    /// A subscription had only a part of a pass, up to a position, before its client's socket was full.
+    pub(super) fn stop_short(&mut self, client: u32, subscription: u32, position: u64, events: u64) {
+        self.stats.short_sends += 1;
+        self.stats.deliveries += events;
+        let view = self.clients[client as usize].subscriptions[subscription as usize].view;
         if let Some(pass) = self.views[view as usize].pass_mut() {
-            pass.delivered += split.events;
+            pass.delivered += events;
         }
         self.leave_live(client, subscription, position);
         self.clients[client as usize].subscriptions[subscription as usize].slow = true;
+        self.block(client);
+    }
+
+    /// A client's socket took only a part of what is its alone: the rest is kept, and the client is blocked.
+    pub(super) fn cut(&mut self, client: u32, rest: &[u8]) {
+        self.clients[client as usize].keep_unsent(rest);
+        self.stats.levels.pinned_bytes += rest.len() as i64;
         self.block(client);
     }
 

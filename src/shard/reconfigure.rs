@@ -1,7 +1,8 @@
 //! Following another configuration: limits of clients that are connected, rooms that are gone.
 
 use super::shard::{BEATS, Shard};
-use crate::wire::{GapReason, push_gap, push_unsubscribed};
+use super::view::View;
+use crate::wire::{Gap, GapReason, push_gap, push_unsubscribed};
 use std::time::Duration;
 
 /// Sockets that get other limits in one turn.
@@ -97,18 +98,21 @@ impl Shard {
         else {
             return;
         };
-        let subscription = &state.subscriptions[index];
-        let (cursor, filtered) =
-            (self.views[view as usize].cursor, self.views[view as usize].filtered.is_some());
+        let (wire, subscription) = (state.wire, &state.subscriptions[index]);
+        let View { cursor, seat, ref filtered, .. } = self.views[view as usize];
+        let (filtered, epoch) = (filtered.is_some(), self.seats[seat as usize].room.epoch());
         let behind = (!subscription.live && subscription.position < cursor).then_some(subscription.position);
         self.remove_member(client, index as u32);
         let mut out = Vec::new();
         if let Some(position) = behind {
             let missed = (!filtered).then_some(cursor - position);
-            push_gap(&mut out, room_json, position + 1, cursor, missed, GapReason::RoomClosed, None);
+            let (first, reason) = (position + 1, GapReason::RoomClosed);
+            push_gap(wire, &mut out, Gap { room_json, epoch, first, offset: cursor, missed, reason });
             self.parts.metrics.gap(GapReason::RoomClosed, missed.unwrap_or(0));
         }
-        push_unsubscribed(&mut out, None, &[room_json], Some(ROOM_CLOSED));
+        push_unsubscribed(wire, &mut out, None, &[room_json], Some(ROOM_CLOSED));
+        self.push_all_positions(client, &mut out);
         self.answer(client, &out);
+        self.end_if_alone(client);
     }
 }

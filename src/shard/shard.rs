@@ -3,10 +3,11 @@
 //! Each turn serves what is ready on its sockets, takes what others handed over, and then spends a bounded slice on
 //! passes and on clients who catch up. Nothing here waits but the poll.
 
-use super::catch_up::{Mark, PageCache};
+use super::catch_up::PageCache;
 use super::client::Client;
-use super::connection::SLOW_LOG;
 use super::drain::Drain;
+use super::gathered::Gathered;
+use super::heartbeat::SLOW_LOG;
 use super::inbox::{Inbox, Message};
 use super::pace::Paced;
 use super::stats::Stats;
@@ -83,9 +84,8 @@ pub(super) struct Shard {
     pub(super) closing: VecDeque<(Instant, u32, u64)>,
     pub(super) entries: Vec<Entry>,
     pub(super) room_json: Vec<u8>,
-    /// What is put together for one client who catches up, and where it leads its subscriptions.
-    pub(super) scratch: Vec<u8>,
-    pub(super) marks: Vec<Mark>,
+    /// What is put together for one client. Kept for its memory.
+    pub(super) gathered: Gathered,
     pub(super) stats: Stats,
     /// What others see of the shard.
     pub(super) figures: Arc<ShardFigures>,
@@ -154,8 +154,7 @@ impl Shard {
             closing: VecDeque::new(),
             entries: Vec::new(),
             room_json: Vec::new(),
-            scratch: Vec::new(),
-            marks: Vec::new(),
+            gathered: Gathered::default(),
             stats: Stats::default(),
             slow_log: Bucket::new(SLOW_LOG, 0),
             behind_events: 0,

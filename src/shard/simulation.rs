@@ -17,7 +17,7 @@ use crate::pattern::{Condition, Template, TypePattern};
 use crate::room::{Publisher, Rooms, now_ms};
 use crate::route::{Destination, Scratch};
 use crate::wire::frame::{CLOSE, PING, TEXT, frame_len};
-use crate::wire::{From, SubscribeRoom};
+use crate::wire::{From, SubscribeRoom, Wire};
 use mio::Events;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -175,7 +175,8 @@ impl Simulation {
         theirs.set_nonblocking(true).unwrap();
         let permit = self.counter.admit(None, &self.limits).unwrap();
         let socket = ClientSocket::Unix(theirs);
-        self.shard.adopt(NewClient { socket, early: Vec::new(), rooms: Vec::new(), permit, forwarded: None });
+        let (wire, head, early, rooms) = (Wire::WebSocket, Vec::new(), Vec::new(), Vec::new());
+        self.shard.adopt(NewClient { socket, wire, head, early, rooms, permit, forwarded: None });
         let number = self.shard.parts.numbers.load(std::sync::atomic::Ordering::Relaxed);
         self.clients.push(SimClient {
             stream: ours,

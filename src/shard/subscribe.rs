@@ -6,8 +6,8 @@ use crate::event::Filter;
 use crate::pattern::Condition;
 use crate::room::{Tail, now_ms};
 use crate::wire::{
-    Answer, Epoch, ErrorCode, From, GapReason, MessageError, SubscribeRoom, push_gap, push_subscribed,
-    push_unsubscribed,
+    Answer, Epoch, ErrorCode, From, Gap, GapReason, MessageError, SubscribeRoom, Wire, push_gap,
+    push_subscribed, push_unsubscribed, without_id,
 };
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -66,11 +66,16 @@ impl Shard {
                 Err(error) => Answer::Refused { room_json, error },
             })
             .collect();
-        push_subscribed(out, id, &answers);
+        let wire = self.clients[client as usize].wire;
+        push_subscribed(wire, out, id, &answers);
         for (result, room_json) in results.iter().zip(&names) {
             if let Ok(Subscribed { epoch, began_anew: Some(first), .. }) = result {
                 self.parts.metrics.gap(GapReason::EpochChanged, 0);
-                push_gap(out, room_json, 1, first - 1, None, GapReason::EpochChanged, Some(*epoch));
+                let (epoch, offset, reason) = (*epoch, first - 1, GapReason::EpochChanged);
+                let mut gap = Vec::new();
+                push_gap(wire, &mut gap, Gap { room_json, epoch, first: 1, offset, missed: None, reason });
+                // Where all positions are told, they are told after this.
+                out.extend_from_slice(without_id(&gap));
             }
         }
     }
@@ -85,7 +90,7 @@ impl Shard {
             names.push(serde_json::to_vec(room).expect("writing a string to memory does not fail"));
         }
         let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
-        push_unsubscribed(out, id, &names, None);
+        push_unsubscribed(self.clients[client as usize].wire, out, id, &names, None);
     }
 
     fn subscribe_room(&mut self, client: u32, request: SubscribeRoom) -> Result<Subscribed, MessageError> {
@@ -116,9 +121,10 @@ impl Shard {
                 None,
             ));
         }
-        let view = match self.find_view(seat, condition.as_ref()) {
+        let wire = self.clients[client as usize].wire;
+        let view = match self.find_view(seat, wire, condition.as_ref()) {
             Some(view) => view,
-            None => match self.make_view(seat, condition, tail) {
+            None => match self.make_view((seat, wire), condition, tail) {
                 Some(view) => view,
                 None => {
                     self.leave_seat_if_unused(seat);
@@ -177,17 +183,22 @@ impl Shard {
         Some((seat, tail))
     }
 
-    fn find_view(&self, seat: u32, condition: Option<&Condition>) -> Option<u32> {
+    fn find_view(&self, seat: u32, wire: Wire, condition: Option<&Condition>) -> Option<u32> {
         let source = condition.map(Condition::source);
         let same = |view: &&u32| {
-            let filtered = self.views[**view as usize].filtered.as_ref();
-            filtered.map(|filtered| filtered.filter.source()) == source
+            let view = &self.views[**view as usize];
+            view.wire == wire && view.filtered.as_ref().map(|filtered| filtered.filter.source()) == source
         };
         self.seats[seat as usize].views.iter().find(same).copied()
     }
 
     /// Makes a view whose cursor is the room's head. None when it has a filter and `limits.views` is reached.
-    fn make_view(&mut self, seat: u32, condition: Option<Condition>, tail: Tail) -> Option<u32> {
+    fn make_view(
+        &mut self,
+        (seat, wire): (u32, Wire),
+        condition: Option<Condition>,
+        tail: Tail,
+    ) -> Option<u32> {
         let filtered = match condition {
             None => None,
             Some(condition) => {
@@ -202,6 +213,7 @@ impl Shard {
         };
         let view = self.views.insert(View {
             seat,
+            wire,
             live: 0,
             members: SmallVec::new(),
             cursor: tail.head,
@@ -229,6 +241,11 @@ impl Shard {
             From::Ago(ms) => at(since(now_ms().saturating_sub(ms))),
             From::After(position) if position.epoch == tail.epoch && position.offset <= tail.head => {
                 Start { position: position.offset, resumed: position.offset >= oldest, began_anew: None }
+            }
+            From::Resume(resume) => {
+                let own = resume.positions.iter().find(|position| position.epoch == tail.epoch);
+                let from = own.map_or_else(|| resume.otherwise.clone(), |position| From::After(*position));
+                self.start_of(seat, tail, from)
             }
             From::After(_) => Start { position: oldest, resumed: false, began_anew: Some(tail.first) },
         }

@@ -2,6 +2,7 @@
 
 use crate::event::Filter;
 use crate::view::Kept;
+use crate::wire::Wire;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +17,8 @@ pub(super) struct Seat {
 /// What of a room is encoded once for all who read it so.
 pub(super) struct View {
     pub(super) seat: u32,
+    /// How its members are written to.
+    pub(super) wire: Wire,
     /// How many members, from the first, are live.
     pub(super) live: u32,
     pub(super) members: SmallVec<[Member; 1]>,

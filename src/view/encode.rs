@@ -1,10 +1,10 @@
-//! Entries of a log as frames of `broadcastd.v1`: the fourth of the five functions a line passes on its way to a socket.
+//! Entries of a log as a view's wire has them: the fourth of the five functions a line passes on its way to a socket.
 //!
 //! Allocates only when a chunk grows.
 
 use super::chunk::{Chunk, Frame};
 use crate::event::{BATCH_EVENTS, Batch, Entry, Filter};
-use crate::wire::{EventFrame, push_batch, push_event};
+use crate::wire::{Epoch, EventFrame, Wire, push_batch, push_event};
 
 /// What a frame adds to an event at most, beside the room's name: keys, three numbers, a header.
 pub const FRAME_OVERHEAD: usize = 128;
@@ -12,8 +12,12 @@ pub const FRAME_OVERHEAD: usize = 128;
 /// Encodes one room's entries.
 #[derive(Clone, Copy)]
 pub struct Encoder<'a> {
+    /// How the view's clients are written to.
+    pub wire: Wire,
     /// The room's name as a JSON string.
     pub room_json: &'a [u8],
+    /// The life of the room's log.
+    pub epoch: Epoch,
     /// What to leave out.
     pub filter: Option<&'a Filter>,
 }
@@ -30,6 +34,8 @@ impl Encoder<'_> {
             let at = first + index as u64;
             skipped = if of_run[0].batch == Batch::Single {
                 self.event(chunk, &of_run[0], at, skipped)
+            } else if self.wire.is_bare() {
+                self.one_by_one(chunk, of_run, at, skipped)
             } else {
                 self.batch(chunk, of_run, at, skipped, false)
             };
@@ -39,17 +45,25 @@ impl Encoder<'_> {
     }
 
     /// Appends a page of replayed entries, at most [`BATCH_EVENTS`], as one `batch`; nothing where a filter lets none of
-    /// them pass. Takes and returns what was left out before, as [`live`](Self::live) does.
+    /// them pass; a bare stream has no batches. Takes and returns what was left out before, as [`live`](Self::live) does.
     pub fn page(&self, chunk: &mut Chunk, entries: &[Entry], first: u64, skipped: u64) -> u64 {
+        if self.wire.is_bare() {
+            return self.one_by_one(chunk, entries, first, skipped);
+        }
         self.batch(chunk, entries, first, skipped, true)
+    }
+
+    fn one_by_one(&self, chunk: &mut Chunk, entries: &[Entry], first: u64, skipped: u64) -> u64 {
+        let numbered = (first..).zip(entries);
+        numbered.fold(skipped, |skipped, (offset, entry)| self.event(chunk, entry, offset, skipped))
     }
 
     fn event(&self, chunk: &mut Chunk, entry: &Entry, offset: u64, skipped: u64) -> u64 {
         if !self.passes(entry) {
             return skipped + 1;
         }
-        let frame = EventFrame { room_json: self.room_json, offset, skipped, replay: false };
-        push_event(&mut chunk.bytes, frame, entry.event.seq(), entry.event.json());
+        let frame = self.frame(offset, skipped, false);
+        push_event(self.wire, &mut chunk.bytes, frame, entry.event.seq(), entry.event.json());
         chunk.frames.push(Frame { first: offset, last: offset, end: chunk.bytes.len() as u32, events: 1 });
         0
     }
@@ -67,12 +81,16 @@ impl Encoder<'_> {
         // event. Either way what is left out up to the position that is told, and no more, is counted.
         let offset = if replay { end } else { last };
         let skipped = skipped + (offset + 1 - first) - passing.len() as u64;
-        let frame = EventFrame { room_json: self.room_json, offset, skipped, replay };
+        let frame = self.frame(offset, skipped, replay);
         let events = passing.iter().map(|(offset, entry)| (*offset, entry.event.seq(), entry.event.json()));
-        push_batch(&mut chunk.bytes, frame, events);
+        push_batch(self.wire, &mut chunk.bytes, frame, events);
         let bytes = chunk.bytes.len() as u32;
         chunk.frames.push(Frame { first: begin, last, end: bytes, events: passing.len() as u32 });
         end - offset
+    }
+
+    fn frame(&self, offset: u64, skipped: u64, replay: bool) -> EventFrame<'_> {
+        EventFrame { room_json: self.room_json, epoch: self.epoch, offset, skipped, replay }
     }
 
     fn passes(&self, entry: &Entry) -> bool {

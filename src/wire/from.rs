@@ -30,6 +30,17 @@ pub(super) fn parse_from(json: &str) -> Result<From, Box<MessageError>> {
     }
 }
 
+/// Reads `from` as a query has it: `now`, `start`, `last:10`, `since:-5m`, `after:EPOCH:OFFSET`, or its JSON.
+pub fn parse_query_from(text: &str) -> Result<From, Box<MessageError>> {
+    if text.starts_with(['{', '"']) {
+        return parse_from(text);
+    }
+    let Some((form, value)) = text.split_once(':') else { return parse_word(text) };
+    // Numbers are numbers: of events, or of milliseconds.
+    let number = value.parse::<u64>().ok().filter(|_| form != "after");
+    parse_form(form, &number.map_or_else(|| Value::from(value), Value::from))
+}
+
 fn parse_word(word: &str) -> Result<From, Box<MessageError>> {
     match word {
         "now" => Ok(From::Now),
@@ -138,6 +149,26 @@ mod tests {
         check(r#"{"since":"-5m"}"#, From::Ago(300_000));
         check(r#"{"since":"-2h"}"#, From::Ago(7_200_000));
         check(r#"{"since":"-1d"}"#, From::Ago(86_400_000));
+    }
+
+    #[test]
+    fn a_query_says_it_in_one_word() {
+        let position = Position { epoch: Epoch(0xbeef), offset: 42 };
+        for (text, expected) in [
+            ("now", From::Now),
+            ("start", From::Start),
+            ("last:10", From::Last(10)),
+            ("since:-5m", From::Ago(300_000)),
+            ("since:1700000000000", From::SinceMs(1_700_000_000_000)),
+            ("after:beef:42", From::After(position)),
+            (r#"{"last":10}"#, From::Last(10)),
+            (r#""now""#, From::Now),
+        ] {
+            assert_eq!(parse_query_from(text), Ok(expected), "{text}");
+        }
+        for text in ["", "last", "last:", "last:x", "after:42", "after:", "beef:42", "since:5m", "{}"] {
+            assert!(parse_query_from(text).is_err(), "{text}");
+        }
     }
 
     #[test]

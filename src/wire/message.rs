@@ -8,6 +8,7 @@ use crate::pattern::{Condition, ConditionError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Rooms in one message. Far above `limits.client.rooms`, which is what bounds subscriptions; this one bounds what
 /// reading a message allocates.
@@ -67,7 +68,7 @@ pub struct SubscribeRoom {
 }
 
 /// Where a subscription begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
     /// With the next event.
     Now,
@@ -75,12 +76,30 @@ pub enum From {
     Start,
     /// After a position: `"EPOCH:OFFSET"`.
     After(Position),
+    /// Where a stream of several rooms was.
+    Resume(Arc<Resume>),
     /// With the newest N.
     Last(u64),
     /// With what was accepted since then, in milliseconds since the Unix epoch.
     SinceMs(u64),
     /// With what was accepted in the last so many milliseconds (`"-5m"`).
     Ago(u64),
+}
+
+/// Where a stream of several rooms was, of which one position says by its epoch which room's it is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The positions, in any order.
+    pub positions: Vec<Position>,
+    /// Where a room begins whose epoch none of them has.
+    pub otherwise: From,
+}
+
+impl SubscribeRoom {
+    /// A subscription to everything from now on.
+    pub fn to(room: String) -> SubscribeRoom {
+        SubscribeRoom { room, from: From::Now, condition: None }
+    }
 }
 
 /// Why a message, or one room of it, was refused.
@@ -221,7 +240,7 @@ type RoomResult = Result<Result<SubscribeRoom, Box<MessageError>>, Box<MessageEr
 fn read_room(index: usize, entry: &RawValue) -> RoomResult {
     if let Some(room) = string(entry) {
         return Ok(check_name(&room)
-            .map(|()| SubscribeRoom { room: room.clone(), from: From::Now, condition: None })
+            .map(|()| SubscribeRoom::to(room.clone()))
             .map_err(|error| about(error, room)));
     }
     let fields: BTreeMap<String, &RawValue> =
@@ -257,7 +276,7 @@ fn read_room_fields(
     Ok(SubscribeRoom { room: room.to_owned(), from, condition })
 }
 
-fn check_name(room: &str) -> Result<(), Box<MessageError>> {
+pub(super) fn check_name(room: &str) -> Result<(), Box<MessageError>> {
     match room.len() {
         0 => Err(refuse(ErrorCode::BadField, "a room's name is empty".to_owned(), None)),
         1..=MAX_ROOM_BYTES => Ok(()),
@@ -266,6 +285,21 @@ fn check_name(room: &str) -> Result<(), Box<MessageError>> {
             Err(refuse(ErrorCode::BadField, message, None))
         }
     }
+}
+
+/// Reads one room of a query (`/sse?room=a&where=…`): its name, and a condition as text or as JSON.
+pub fn parse_query_room(
+    room: &str,
+    from: From,
+    condition: Option<&str>,
+) -> Result<SubscribeRoom, Box<MessageError>> {
+    check_name(room)?;
+    let as_json = |text: &str| match text.trim_start().starts_with('{') {
+        true => text.to_owned(),
+        false => serde_json::Value::from(text).to_string(),
+    };
+    let condition = condition.map(|text| parse_where(&as_json(text))).transpose()?;
+    Ok(SubscribeRoom { room: room.to_owned(), from, condition })
 }
 
 /// A condition as text, or as the object that is shorthand for equalities.

@@ -1,4 +1,5 @@
-//! What goes over a client's socket: WebSocket frames and the messages of `broadcastd.v1`, both ways.
+//! What goes over a client's socket: the messages of `broadcastd.v1`, as WebSocket frames both ways, as Server-Sent Events
+//! or lines to clients that only listen.
 //!
 //! Pure: bytes in, bytes out. Knows no sockets, rooms or clients.
 
@@ -11,11 +12,18 @@ mod reader;
 #[cfg(test)]
 mod reader_tests;
 mod reply;
+// The module's main type has its name.
+#[allow(clippy::module_inception)]
+mod wire;
 
-pub use message::{ClientMessage, From, MessageError, SubscribeRoom, parse_message};
+pub use from::parse_query_from;
+pub use message::{
+    ClientMessage, From, MessageError, Resume, SubscribeRoom, parse_message, parse_query_room,
+};
 pub use position::{Epoch, Position};
 pub use reader::{FrameReader, Incoming, Partial, ReadError};
 pub use reply::{
-    Answer, ErrorCode, EventFrame, GapReason, PROTOCOL, push_batch, push_closing, push_error, push_event,
-    push_gap, push_pong, push_position, push_subscribed, push_unsubscribed, push_welcome,
+    Answer, ErrorCode, EventFrame, Gap, GapReason, PROTOCOL, push_batch, push_closing, push_error,
+    push_event, push_gap, push_pong, push_position, push_subscribed, push_unsubscribed, push_welcome,
 };
+pub use wire::{ID, Naming, Sse, Wire, without_id};

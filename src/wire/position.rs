@@ -16,6 +16,17 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Appends it as text. Allocates nothing but `out`'s own growth.
+    pub fn push(self, out: &mut Vec<u8>) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digits = (64 - self.epoch.0.leading_zeros()).div_ceil(4).max(1);
+        out.extend((0..digits).rev().map(|digit| DIGITS[(self.epoch.0 >> (4 * digit)) as usize & 0xf]));
+        out.push(b':');
+        out.extend_from_slice(itoa::Buffer::new().format(self.offset).as_bytes());
+    }
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0)
@@ -56,6 +67,12 @@ mod tests {
     fn positions_read_back_and_nothing_else_does() {
         let position = Position { epoch: Epoch(0xbeef), offset: 42 };
         assert_eq!(position.to_string().parse(), Ok(position));
+        for epoch in [0, 1, 0xf, 0x10, 0xbeef, u64::MAX] {
+            let position = Position { epoch: Epoch(epoch), offset: 7 };
+            let mut out = Vec::new();
+            position.push(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), position.to_string());
+        }
         for text in
             ["", ":", "1", "1:", ":1", "g:1", "1:-1", "1:+1", "+1:1", "1:1:1", "1: 1", "12345678901234567:1"]
         {

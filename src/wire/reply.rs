@@ -1,9 +1,9 @@
-//! Messages to clients (`broadcastd.v1`, docs/protocol.md), each appended as one text frame.
+//! Messages to clients (`broadcastd.v1`, docs/protocol.md), each appended as its client's wire has it.
 //!
 //! `room_json` is always a room's name as a JSON string with its quotes, `id` a client's `id` as it was written.
 
-use super::frame::push_text;
-use super::{Epoch, MessageError};
+use super::wire::{Label, Wire};
+use super::{Epoch, MessageError, Position};
 
 /// The subprotocol's name, in the handshake and in `welcome`.
 pub const PROTOCOL: &str = "broadcastd.v1";
@@ -16,12 +16,38 @@ const ENVELOPE_BYTES: usize = 160;
 pub struct EventFrame<'a> {
     /// The room's name as a JSON string.
     pub room_json: &'a [u8],
+    /// The life of the room's log.
+    pub epoch: Epoch,
     /// Offset in the room; in a batch, of the last event.
     pub offset: u64,
     /// Events left out directly before, by a filter.
     pub skipped: u64,
     /// Whether it comes from the log, to one who catches up.
     pub replay: bool,
+}
+
+impl<'a> EventFrame<'a> {
+    fn label(self, kind: &'static str) -> Label<'a> {
+        let position = Some(Position { epoch: self.epoch, offset: self.offset });
+        Label { kind, room_json: Some(self.room_json), position }
+    }
+}
+
+/// Events that cannot be given.
+#[derive(Clone, Copy, Debug)]
+pub struct Gap<'a> {
+    /// The room's name as a JSON string.
+    pub room_json: &'a [u8],
+    /// The life of the room's log.
+    pub epoch: Epoch,
+    /// The first of their offsets.
+    pub first: u64,
+    /// The last of their offsets, to which the reader is taken.
+    pub offset: u64,
+    /// How many they are; `None` when unknown.
+    pub missed: Option<u64>,
+    /// Why.
+    pub reason: GapReason,
 }
 
 /// Why events cannot be given.
@@ -115,8 +141,8 @@ pub enum Answer<'a> {
 }
 
 /// Appends `welcome`.
-pub fn push_welcome(out: &mut Vec<u8>, client: &str, heartbeat_ms: u64) {
-    push_text(out, |out| {
+pub fn push_welcome(wire: Wire, out: &mut Vec<u8>, client: &str, heartbeat_ms: u64) {
+    wire.push(out, plain("welcome"), |out| {
         push(out, r#"{"type":"welcome","protocol":""#);
         push(out, PROTOCOL);
         push(out, r#"","client":"#);
@@ -128,8 +154,8 @@ pub fn push_welcome(out: &mut Vec<u8>, client: &str, heartbeat_ms: u64) {
 }
 
 /// Appends `subscribed` for all rooms of one message.
-pub fn push_subscribed(out: &mut Vec<u8>, id: Option<&str>, rooms: &[Answer<'_>]) {
-    push_text(out, |out| {
+pub fn push_subscribed(wire: Wire, out: &mut Vec<u8>, id: Option<&str>, rooms: &[Answer<'_>]) {
+    wire.push(out, plain("subscribed"), |out| {
         push(out, r#"{"type":"subscribed""#);
         push_id(out, id);
         push(out, r#","rooms":["#);
@@ -165,8 +191,14 @@ fn push_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
 }
 
 /// Appends `unsubscribed`. `rooms_json` are names as JSON strings.
-pub fn push_unsubscribed(out: &mut Vec<u8>, id: Option<&str>, rooms_json: &[&[u8]], reason: Option<&str>) {
-    push_text(out, |out| {
+pub fn push_unsubscribed(
+    wire: Wire,
+    out: &mut Vec<u8>,
+    id: Option<&str>,
+    rooms_json: &[&[u8]],
+    reason: Option<&str>,
+) {
+    wire.push(out, plain("unsubscribed"), |out| {
         push(out, r#"{"type":"unsubscribed""#);
         push_id(out, id);
         push(out, r#","rooms":["#);
@@ -183,10 +215,13 @@ pub fn push_unsubscribed(out: &mut Vec<u8>, id: Option<&str>, rooms_json: &[&[u8
     });
 }
 
-/// Appends an `event`. Allocates nothing but `out`'s own growth.
-pub fn push_event(out: &mut Vec<u8>, frame: EventFrame<'_>, seq: u64, data: &[u8]) {
+/// Appends an `event`; of a bare stream, the event alone. Allocates nothing but `out`'s own growth.
+pub fn push_event(wire: Wire, out: &mut Vec<u8>, frame: EventFrame<'_>, seq: u64, data: &[u8]) {
     out.reserve(ENVELOPE_BYTES + frame.room_json.len() + data.len());
-    push_text(out, |out| {
+    if wire.is_bare() {
+        return wire.push_bare(out, frame.label("event"), data);
+    }
+    wire.push(out, frame.label("event"), |out| {
         push(out, r#"{"type":"event","room":"#);
         out.extend_from_slice(frame.room_json);
         push(out, r#","offset":"#);
@@ -200,16 +235,17 @@ pub fn push_event(out: &mut Vec<u8>, frame: EventFrame<'_>, seq: u64, data: &[u8
     });
 }
 
-/// Appends a `batch` of events, each an offset, a number and its JSON, in order.
+/// Appends a `batch` of events, each an offset, a number and its JSON, in order. Not for a bare stream, which has no
+/// batches.
 ///
 /// `frame.offset` is the last one's offset, or a later one when a filter left out what follows it. `offsets` are
 /// written unless the events are the consecutive ones that end at `frame.offset`. Allocates nothing but `out`'s own
 /// growth; goes over `events` up to four times.
-pub fn push_batch<'e, I>(out: &mut Vec<u8>, frame: EventFrame<'_>, events: I)
+pub fn push_batch<'e, I>(wire: Wire, out: &mut Vec<u8>, frame: EventFrame<'_>, events: I)
 where
     I: Iterator<Item = (u64, u64, &'e [u8])> + Clone,
 {
-    push_text(out, |out| {
+    wire.push(out, frame.label("batch"), |out| {
         push(out, r#"{"type":"batch","room":"#);
         out.extend_from_slice(frame.room_json);
         push(out, r#","offset":"#);
@@ -237,53 +273,50 @@ fn are_consecutive(last: u64, mut offsets: impl Iterator<Item = u64>) -> bool {
     end == Some(last)
 }
 
-/// Appends a `gap` from offset `first` to `offset`; `missed` is `None` when unknown, `epoch` given when it changed.
-pub fn push_gap(
-    out: &mut Vec<u8>,
-    room_json: &[u8],
-    first: u64,
-    offset: u64,
-    missed: Option<u64>,
-    reason: GapReason,
-    epoch: Option<Epoch>,
-) {
-    push_text(out, |out| {
+/// Appends a `gap`.
+pub fn push_gap(wire: Wire, out: &mut Vec<u8>, gap: Gap<'_>) {
+    let position = Some(Position { epoch: gap.epoch, offset: gap.offset });
+    let label = Label { kind: "gap", room_json: Some(gap.room_json), position };
+    wire.push(out, label, |out| {
         push(out, r#"{"type":"gap","room":"#);
-        out.extend_from_slice(room_json);
+        out.extend_from_slice(gap.room_json);
         push(out, r#","first":"#);
-        push_number(out, first);
+        push_number(out, gap.first);
         push(out, r#","offset":"#);
-        push_number(out, offset);
+        push_number(out, gap.offset);
         push(out, r#","missed":"#);
-        match missed {
+        match gap.missed {
             Some(missed) => push_number(out, missed),
             None => push(out, "null"),
         }
         push(out, r#","reason":""#);
-        push(out, reason.as_str());
+        push(out, gap.reason.as_str());
         push(out, r#"""#);
-        if let Some(epoch) = epoch {
+        if gap.reason == GapReason::EpochChanged {
             push(out, r#","epoch":"#);
-            push_epoch(out, epoch);
+            push_epoch(out, gap.epoch);
         }
         push(out, "}");
     });
 }
 
-/// Appends a `position`.
-pub fn push_position(out: &mut Vec<u8>, room_json: &[u8], offset: u64) {
-    push_text(out, |out| {
+/// Appends a `position`. Of Server-Sent Events it is an `id` alone.
+pub fn push_position(wire: Wire, out: &mut Vec<u8>, room_json: &[u8], position: Position) {
+    if let Wire::Sse(_) = wire {
+        return wire.push_id(out, position);
+    }
+    wire.push(out, plain("position"), |out| {
         push(out, r#"{"type":"position","room":"#);
         out.extend_from_slice(room_json);
         push(out, r#","offset":"#);
-        push_number(out, offset);
+        push_number(out, position.offset);
         push(out, "}");
     });
 }
 
 /// Appends an `error`.
-pub fn push_error(out: &mut Vec<u8>, error: &MessageError) {
-    push_text(out, |out| {
+pub fn push_error(wire: Wire, out: &mut Vec<u8>, error: &MessageError) {
+    wire.push(out, plain("error"), |out| {
         push(out, r#"{"type":"error""#);
         push_id(out, error.id.as_deref());
         if let Some(room) = &error.room {
@@ -297,8 +330,8 @@ pub fn push_error(out: &mut Vec<u8>, error: &MessageError) {
 }
 
 /// Appends a `pong`.
-pub fn push_pong(out: &mut Vec<u8>, id: Option<&str>) {
-    push_text(out, |out| {
+pub fn push_pong(wire: Wire, out: &mut Vec<u8>, id: Option<&str>) {
+    wire.push(out, plain("pong"), |out| {
         push(out, r#"{"type":"pong""#);
         push_id(out, id);
         push(out, "}");
@@ -306,8 +339,11 @@ pub fn push_pong(out: &mut Vec<u8>, id: Option<&str>) {
 }
 
 /// Appends `closing`. The close frame that follows carries the same code.
-pub fn push_closing(out: &mut Vec<u8>, code: u16, reason: &str, retry_after_ms: Option<u64>) {
-    push_text(out, |out| {
+pub fn push_closing(wire: Wire, out: &mut Vec<u8>, code: u16, reason: &str, retry_after_ms: Option<u64>) {
+    if let Some(retry_after_ms) = retry_after_ms {
+        wire.push_retry(out, retry_after_ms);
+    }
+    wire.push(out, plain("closing"), |out| {
         push(out, r#"{"type":"closing","code":"#);
         push_number(out, code.into());
         push(out, r#","reason":"#);
@@ -318,6 +354,11 @@ pub fn push_closing(out: &mut Vec<u8>, code: u16, reason: &str, retry_after_ms: 
         }
         push(out, "}");
     });
+}
+
+/// Of what belongs to no room, or to several.
+fn plain(kind: &'static str) -> Label<'static> {
+    Label { kind, room_json: None, position: None }
 }
 
 fn push_error_fields(out: &mut Vec<u8>, error: &MessageError) {

@@ -15,8 +15,10 @@ fn check(encode: impl FnOnce(&mut Vec<u8>), expected: &str) {
     assert!(serde_json::from_str::<serde_json::Value>(expected).is_ok());
 }
 
+const WS: Wire = Wire::WebSocket;
+
 const FRAME: EventFrame<'static> =
-    EventFrame { room_json: br#""agent:42""#, offset: 7, skipped: 0, replay: false };
+    EventFrame { room_json: br#""agent:42""#, epoch: Epoch(0xbeef), offset: 7, skipped: 0, replay: false };
 
 fn error(room: Option<&str>, hint: Option<&str>) -> MessageError {
     MessageError {
@@ -31,33 +33,33 @@ fn error(room: Option<&str>, hint: Option<&str>) -> MessageError {
 #[test]
 fn every_message_has_its_fields() {
     check(
-        |out| push_welcome(out, "a\"b", 25_000),
+        |out| push_welcome(WS, out, "a\"b", 25_000),
         r#"{"type":"welcome","protocol":"broadcastd.v1","client":"a\"b","heartbeat":25000}"#,
     );
-    check(|out| push_pong(out, None), r#"{"type":"pong"}"#);
-    check(|out| push_pong(out, Some("1e3")), r#"{"type":"pong","id":1e3}"#);
+    check(|out| push_pong(WS, out, None), r#"{"type":"pong"}"#);
+    check(|out| push_pong(WS, out, Some("1e3")), r#"{"type":"pong","id":1e3}"#);
     check(
-        |out| push_position(out, br#""r""#, u64::MAX),
+        |out| push_position(WS, out, br#""r""#, Position { epoch: Epoch(1), offset: u64::MAX }),
         r#"{"type":"position","room":"r","offset":18446744073709551615}"#,
     );
     check(
-        |out| push_closing(out, 1001, "stopping", Some(1500)),
+        |out| push_closing(WS, out, 1001, "stopping", Some(1500)),
         r#"{"type":"closing","code":1001,"reason":"stopping","retry_after":1500}"#,
     );
     check(
-        |out| push_closing(out, 4001, "slow_client", None),
+        |out| push_closing(WS, out, 4001, "slow_client", None),
         r#"{"type":"closing","code":4001,"reason":"slow_client"}"#,
     );
     check(
-        |out| push_error(out, &error(Some("x"), Some("did you mean \"y\"?"))),
+        |out| push_error(WS, out, &error(Some("x"), Some("did you mean \"y\"?"))),
         r#"{"type":"error","id":"q","room":"x","code":"unknown_room","message":"no room \"x\"","hint":"did you mean \"y\"?"}"#,
     );
     check(
-        |out| push_unsubscribed(out, Some("1"), &[br#""a""#, br#""b""#], None),
+        |out| push_unsubscribed(WS, out, Some("1"), &[br#""a""#, br#""b""#], None),
         r#"{"type":"unsubscribed","id":1,"rooms":["a","b"]}"#,
     );
     check(
-        |out| push_unsubscribed(out, None, &[br#""a""#], Some("room_removed")),
+        |out| push_unsubscribed(WS, out, None, &[br#""a""#], Some("room_removed")),
         r#"{"type":"unsubscribed","rooms":["a"],"reason":"room_removed"}"#,
     );
 }
@@ -71,24 +73,24 @@ fn a_subscribe_is_answered_room_by_room() {
         Answer::Refused { room_json: br#""x""#, error: &refused },
     ];
     check(
-        |out| push_subscribed(out, Some("5"), &answers),
+        |out| push_subscribed(WS, out, Some("5"), &answers),
         concat!(
             r#"{"type":"subscribed","id":5,"rooms":[{"room":"a","epoch":"beef","head":9,"offset":7,"resumed":true},"#,
             r#"{"room":"b","epoch":"1","head":0,"offset":0},"#,
             r#"{"room":"x","error":{"code":"unknown_room","message":"no room \"x\""}}]}"#
         ),
     );
-    check(|out| push_subscribed(out, None, &[]), r#"{"type":"subscribed","rooms":[]}"#);
+    check(|out| push_subscribed(WS, out, None, &[]), r#"{"type":"subscribed","rooms":[]}"#);
 }
 
 #[test]
 fn events_say_what_was_left_out_only_when_something_was() {
     check(
-        |out| push_event(out, FRAME, 3, b"{}"),
+        |out| push_event(WS, out, FRAME, 3, b"{}"),
         r#"{"type":"event","room":"agent:42","offset":7,"seq":3,"data":{}}"#,
     );
     check(
-        |out| push_event(out, EventFrame { skipped: 2, replay: true, ..FRAME }, 3, b"{}"),
+        |out| push_event(WS, out, EventFrame { skipped: 2, replay: true, ..FRAME }, 3, b"{}"),
         r#"{"type":"event","room":"agent:42","offset":7,"seq":3,"skipped":2,"replay":true,"data":{}}"#,
     );
 }
@@ -96,7 +98,7 @@ fn events_say_what_was_left_out_only_when_something_was() {
 #[test]
 fn a_batch_gives_offsets_unless_they_follow_from_the_last() {
     let batch = |out: &mut Vec<u8>, frame, offsets: &[u64]| {
-        push_batch(out, frame, offsets.iter().map(|offset| (*offset, offset + 10, &b"{}"[..])));
+        push_batch(WS, out, frame, offsets.iter().map(|offset| (*offset, offset + 10, &b"{}"[..])));
     };
     check(
         |out| batch(out, FRAME, &[5, 6, 7]),
@@ -118,12 +120,26 @@ fn a_batch_gives_offsets_unless_they_follow_from_the_last() {
 
 #[test]
 fn gaps_say_how_many_and_why() {
+    let gap = Gap {
+        room_json: br#""r""#,
+        epoch: Epoch(255),
+        first: 3,
+        offset: 9,
+        missed: Some(7),
+        reason: GapReason::HistoryExpired,
+    };
     check(
-        |out| push_gap(out, br#""r""#, 3, 9, Some(7), GapReason::HistoryExpired, None),
+        |out| push_gap(WS, out, gap),
         r#"{"type":"gap","room":"r","first":3,"offset":9,"missed":7,"reason":"history_expired"}"#,
     );
     check(
-        |out| push_gap(out, br#""r""#, 1, 0, None, GapReason::EpochChanged, Some(Epoch(255))),
+        |out| {
+            push_gap(
+                WS,
+                out,
+                Gap { first: 1, offset: 0, missed: None, reason: GapReason::EpochChanged, ..gap },
+            );
+        },
         r#"{"type":"gap","room":"r","first":1,"offset":0,"missed":null,"reason":"epoch_changed","epoch":"ff"}"#,
     );
 }

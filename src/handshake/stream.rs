@@ -1,0 +1,244 @@
+//! `GET /sse`: Server-Sent Events (HTML standard, section 9.2), or lines of JSON for those who ask for them (`Accept:
+//! application/x-ndjson`).
+//!
+//! The whole request is checked here, so that what is wrong with it is answered with a status; a stream that has begun can
+//! only end. Its answer has no length: it ends with the connection (RFC 9112 §6.3).
+
+use super::refusal::Refusal;
+use super::request::only;
+use crate::config::OriginPattern;
+use crate::origin;
+use crate::query;
+use crate::wire::{
+    From, MessageError, Naming, Resume, Sse, SubscribeRoom, Wire, parse_query_from, parse_query_room,
+};
+use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Rooms of one stream. Each frame of a stream of Server-Sent Events tells its position in all of them.
+const MOST_ROOMS: usize = 64;
+
+/// What a query may have.
+const FIELDS: [&str; 6] = ["room", "from", "where", "raw", "event", "last_event_id"];
+
+/// With what a browser says where it was.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What a proper request asks for.
+#[derive(Debug, PartialEq)]
+pub(super) struct Asked {
+    pub(super) rooms: Vec<SubscribeRoom>,
+    pub(super) wire: Wire,
+    /// The head of the answer.
+    pub(super) head: Vec<u8>,
+}
+
+/// What is known beside the request.
+pub(super) struct Known<'a> {
+    /// The address that it came to; none on a Unix socket.
+    pub(super) local: Option<IpAddr>,
+    /// `server.allowed_origins`.
+    pub(super) origins: &'a [OriginPattern],
+    /// `ingest.hosts`.
+    pub(super) hosts: &'a [String],
+    /// Which rooms there are.
+    pub(super) rooms: &'a Names,
+}
+
+/// Says whether there is a room of a name, or may be one; if not, which may have been meant.
+pub type Names = dyn Fn(&str) -> Result<(), Option<String>> + Send + Sync;
+
+/// Checks everything about a request but who sends it.
+pub(super) fn check_stream(parts: &Parts, known: &Known<'_>) -> Result<Asked, Refusal> {
+    if parts.method != Method::GET {
+        let text = "a stream of events is asked for with GET";
+        let refusal = Refusal::bad_request(StatusCode::METHOD_NOT_ALLOWED, text);
+        return Err(refusal.with_header(header::ALLOW, "GET, OPTIONS"));
+    }
+    check_page(&parts.headers, known)?;
+    let query = Query::read(parts.uri.query().unwrap_or(""))?;
+    let wire = query.wire(&parts.headers)?;
+    let rooms = query.subscriptions(&parts.headers, known.rooms)?;
+    Ok(Asked { rooms, wire, head: head(wire, &parts.headers) })
+}
+
+/// Answers what a browser asks before a page of another origin may ask for a stream with headers of its own.
+pub(super) fn preflight(
+    headers: &HeaderMap,
+    known: &Known<'_>,
+) -> Result<Vec<(HeaderName, String)>, Refusal> {
+    check_page(headers, known)?;
+    let mut answer = cors(headers);
+    answer.push((header::ACCESS_CONTROL_ALLOW_METHODS, "GET".to_owned()));
+    answer.push((header::ACCESS_CONTROL_ALLOW_HEADERS, "last-event-id, cache-control".to_owned()));
+    answer.push((header::ACCESS_CONTROL_MAX_AGE, "600".to_owned()));
+    Ok(answer)
+}
+
+/// Whether the page that asks may have it. A page of this very address sends no `Origin` with such a request, as other
+/// programs do not: then the name that was asked for must be one of ours, for it may be one that somebody else points
+/// here (DNS rebinding).
+fn check_page(headers: &HeaderMap, known: &Known<'_>) -> Result<(), Refusal> {
+    if headers.contains_key(header::ORIGIN) {
+        let is_allowed =
+            only(headers, &header::ORIGIN).is_some_and(|origin| origin::is_allowed(origin, known.origins));
+        return if is_allowed { Ok(()) } else { Err(Refusal::origin()) };
+    }
+    let Some(local) = known.local else { return Ok(()) };
+    let is_ours = |host: &str| {
+        origin::is_own_host(host, local, known.hosts)
+            || ["http", "https"]
+                .iter()
+                .any(|scheme| origin::is_allowed(&format!("{scheme}://{host}"), known.origins))
+    };
+    if only(headers, &header::HOST).is_some_and(is_ours) {
+        return Ok(());
+    }
+    let text = "Host is neither loopback nor this listener's address: add the name to ingest.hosts, or the page's origin to \
+                server.allowed_origins";
+    Err(Refusal::bad_request(StatusCode::FORBIDDEN, text))
+}
+
+/// A query, decoded, with every field known.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn read(query: &str) -> Result<Query, Refusal> {
+        let Some(fields) = query::fields(query) else {
+            return Err(bad(
+                "the query cannot be decoded: percent-encoded UTF-8 is needed, as in room=agent%3A42",
+            ));
+        };
+        // A misspelt `from` must not silently mean "from now on".
+        if let Some((unknown, _)) = fields.iter().find(|(name, _)| !FIELDS.contains(&name.as_str())) {
+            let unknown: String = unknown.chars().take(40).collect();
+            return Err(bad(&format!("no field {unknown:?} in a query; there are {}", FIELDS.join(", "))));
+        }
+        Ok(Query(fields))
+    }
+
+    fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
+        self.0.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
+    fn one<'q>(&'q self, name: &'q str) -> Result<Option<&'q str>, Refusal> {
+        let mut values = self.all(name);
+        let value = values.next();
+        match values.next() {
+            None => Ok(value),
+            Some(_) => Err(bad(&format!("{name} is given twice; it holds for all rooms of a stream"))),
+        }
+    }
+
+    fn wire(&self, headers: &HeaderMap) -> Result<Wire, Refusal> {
+        let bare = match self.one("raw")? {
+            None | Some("0" | "false") => false,
+            Some("1" | "true" | "") => true,
+            Some(other) => return Err(bad(&format!("raw is 1 or 0, not {other:?}"))),
+        };
+        let naming = match self.one("event")? {
+            None | Some("none") => Naming::None,
+            Some("type") => Naming::Type,
+            Some("room") => Naming::Room,
+            Some(other) => return Err(bad(&format!("event is none, type or room, not {other:?}"))),
+        };
+        let wants_lines = headers.get_all(header::ACCEPT).iter().any(|accept| {
+            let accept = accept.to_str().unwrap_or_default();
+            accept.contains("application/x-ndjson") || accept.contains("application/jsonl")
+        });
+        Ok(if wants_lines { Wire::Lines { bare } } else { Wire::Sse(Sse { bare, naming }) })
+    }
+
+    fn subscriptions(&self, headers: &HeaderMap, names: &Names) -> Result<Vec<SubscribeRoom>, Refusal> {
+        let mut rooms: Vec<&str> = Vec::new();
+        for room in self.all("room").filter(|room| !room.is_empty()) {
+            if !rooms.contains(&room) {
+                rooms.push(room);
+            }
+        }
+        if rooms.is_empty() {
+            return Err(bad("which rooms? /sse?room=agent_states&room=agent%3A42"));
+        }
+        if rooms.len() > MOST_ROOMS {
+            return Err(bad(&format!(
+                "{} rooms are asked for; a stream has {MOST_ROOMS} at most",
+                rooms.len()
+            )));
+        }
+        let from = self.from(headers, rooms.len())?;
+        let condition = self.one("where")?;
+        let mut subscriptions = Vec::with_capacity(rooms.len());
+        for room in rooms {
+            let subscription = parse_query_room(room, from.clone(), condition);
+            let subscription = subscription.map_err(|error| bad_field(&error))?;
+            if let Err(nearest) = names(room) {
+                let meant =
+                    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest:?}?"));
+                let shown: String = room.chars().take(200).collect();
+                return Err(Refusal::bad_request(
+                    StatusCode::NOT_FOUND,
+                    format!("no room has the name {shown:?}{meant}"),
+                ));
+            }
+            subscriptions.push(subscription);
+        }
+        Ok(subscriptions)
+    }
+
+    /// Where the stream begins: where its last one ended, if it says so.
+    fn from(&self, headers: &HeaderMap, rooms: usize) -> Result<From, Refusal> {
+        let from =
+            self.one("from")?.map_or(Ok(From::Now), parse_query_from).map_err(|error| bad_field(&error))?;
+        // What the browser says is newer than what its page was made with.
+        let last = match only(headers, &LAST_EVENT_ID) {
+            Some(last) => Some(last),
+            None => self.one("last_event_id")?,
+        };
+        let Some(last) = last.filter(|last| !last.is_empty()) else { return Ok(from) };
+        let positions: Result<Vec<_>, _> = last.split(',').map(str::parse).collect();
+        let Ok(positions) = positions else {
+            return Err(bad("Last-Event-ID is not one of this daemon's: it has EPOCH:OFFSET of each room"));
+        };
+        let first = positions[0];
+        // With a position for each room, one whose epoch is not among them has begun anew.
+        let otherwise = if positions.len() == rooms { From::After(first) } else { from };
+        Ok(From::Resume(Arc::new(Resume { positions, otherwise })))
+    }
+}
+
+/// The answer's head. Proxies are told not to keep back or change what comes (nginx: `X-Accel-Buffering`).
+fn head(wire: Wire, headers: &HeaderMap) -> Vec<u8> {
+    let kind = match wire {
+        Wire::Lines { .. } => "application/x-ndjson",
+        Wire::Sse(_) | Wire::WebSocket => "text/event-stream",
+    };
+    let mut head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
+         x-content-type-options: nosniff\r\nconnection: close\r\n"
+    );
+    for (name, value) in cors(headers) {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
+}
+
+/// What lets a page of another origin, which was checked, read the answer.
+fn cors(headers: &HeaderMap) -> Vec<(HeaderName, String)> {
+    let origin = only(headers, &header::ORIGIN).map(|origin| {
+        vec![(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.to_owned()), (header::VARY, "origin".to_owned())]
+    });
+    origin.unwrap_or_default()
+}
+
+fn bad(text: &str) -> Refusal {
+    Refusal::bad_request(StatusCode::BAD_REQUEST, text)
+}
+
+fn bad_field(error: &MessageError) -> Refusal {
+    let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+    bad(&format!("{}{hint}", error.message))
+}

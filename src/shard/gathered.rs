@@ -1,0 +1,185 @@
+//! What is put together for one client, and where each piece of it leads the client's subscriptions.
+//!
+//! A short send may end anywhere, and must leave every subscription at the last event it had.
+
+use super::client::Client;
+use super::shard::Shard;
+use crate::view::Chunk;
+use crate::wire::{GapReason, ID, Position};
+use std::ops::Range;
+
+/// Frames for one client, one after the other.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) bytes: Vec<u8>,
+    pub(super) marks: Vec<Mark>,
+    /// Where the client is in each of its rooms once it has had `bytes`; empty unless every frame must tell that.
+    positions: Vec<Position>,
+}
+
+/// Up to where bytes belong to a subscription, and where they lead it.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    pub(super) subscription: u32,
+    /// Where its bytes end.
+    pub(super) end: usize,
+    /// Offset that they lead to.
+    pub(super) position: u64,
+    /// Events in them.
+    pub(super) events: u32,
+    pub(super) gap: Option<(GapReason, u64)>,
+}
+
+/// How much of what was gathered a send took.
+pub(super) struct Taken {
+    /// Marks that were begun.
+    pub(super) marks: usize,
+    /// The rest of the frame that was cut; empty if none was.
+    pub(super) rest: Range<usize>,
+}
+
+impl Gathered {
+    /// Adds frames of a chunk, as many as fit into `most` bytes, and one at least. Returns the offset they lead to.
+    pub(super) fn frames(
+        &mut self,
+        subscription: u32,
+        chunk: &Chunk,
+        frames: Range<usize>,
+        most: usize,
+    ) -> u64 {
+        let mut position = 0;
+        for frame in frames.clone() {
+            let bytes = chunk.start_of(frame)..chunk.start_of(frame + 1);
+            if frame > frames.start && self.bytes.len() + bytes.len() > most {
+                break;
+            }
+            self.frame(subscription, &chunk.bytes[bytes]);
+            let frame = &chunk.frames[frame];
+            position = frame.last;
+            self.mark(subscription, position, frame.events, None);
+        }
+        position
+    }
+
+    /// Adds a frame that leads somewhere; [`mark`](Self::mark) says where.
+    pub(super) fn frame(&mut self, subscription: u32, frame: &[u8]) {
+        if self.positions.is_empty() {
+            return self.bytes.extend_from_slice(frame);
+        }
+        self.bytes.extend_from_slice(ID);
+        for (index, position) in self.positions.iter().enumerate() {
+            if index != subscription as usize {
+                position.push(&mut self.bytes);
+                self.bytes.push(b',');
+            }
+        }
+        // A frame that leads somewhere begins so.
+        self.bytes.extend_from_slice(&frame[ID.len()..]);
+    }
+
+    /// What was added since the last mark leads a subscription to an offset.
+    pub(super) fn mark(
+        &mut self,
+        subscription: u32,
+        position: u64,
+        events: u32,
+        gap: Option<(GapReason, u64)>,
+    ) {
+        if let Some(of_room) = self.positions.get_mut(subscription as usize) {
+            of_room.offset = position;
+        }
+        self.marks.push(Mark { subscription, end: self.bytes.len(), position, events, gap });
+    }
+
+    /// Which marks a send of so many bytes has begun, and what is left of the last of them.
+    pub(super) fn taken(&self, sent: usize) -> Taken {
+        let (mut marks, mut start) = (0, 0);
+        while let Some(mark) = self.marks.get(marks).filter(|mark| mark.end <= sent || start < sent) {
+            start = mark.end;
+            marks += 1;
+        }
+        Taken { marks, rest: sent..start.max(sent) }
+    }
+}
+
+impl Shard {
+    /// The shard's `Gathered`, empty, for this client. To be put back.
+    pub(super) fn begin_gathering(&mut self, client: u32) -> Gathered {
+        let mut gathered = std::mem::take(&mut self.gathered);
+        gathered.bytes.clear();
+        gathered.marks.clear();
+        gathered.positions.clear();
+        let state = &self.clients[client as usize];
+        if state.tells_other_rooms() {
+            gathered.positions.extend(self.positions_of(state));
+        }
+        gathered
+    }
+
+    /// Where a client is in each of its rooms, in the order of its subscriptions.
+    fn positions_of<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = Position> + 'a {
+        client.subscriptions.iter().map(|subscription| {
+            let offset =
+                if subscription.live { self.live_position(subscription) } else { subscription.position };
+            let seat = &self.seats[self.views[subscription.view as usize].seat as usize];
+            Position { epoch: seat.room.epoch(), offset }
+        })
+    }
+
+    /// Appends an `id` that tells where a client is in all of its rooms, if its wire has that.
+    pub(super) fn push_all_positions(&self, client: u32, out: &mut Vec<u8>) {
+        let state = &self.clients[client as usize];
+        if !state.wire.tells_all_positions() || state.subscriptions.is_empty() {
+            return;
+        }
+        out.extend_from_slice(ID);
+        for (index, position) in self.positions_of(state).enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            position.push(out);
+        }
+        out.extend_from_slice(b"\n\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::Frame;
+    use crate::wire::Epoch;
+
+    fn chunk() -> Chunk {
+        let bytes = b"id: a:1\nx\n\nid: a:4\nyy\n\n".to_vec();
+        let frame = |last, end| Frame { first: last, last, end, events: 1 };
+        Chunk { bytes, frames: vec![frame(1, 11), frame(4, 23)], from: 0 }
+    }
+
+    #[test]
+    fn frames_of_a_client_in_several_rooms_tell_where_it_is_in_the_others() {
+        let position = |epoch, offset| Position { epoch: Epoch(epoch), offset };
+        let positions = vec![position(1, 7), position(0xa, 0), position(2, 9)];
+        let mut gathered = Gathered { positions, ..Gathered::default() };
+        assert_eq!(gathered.frames(1, &chunk(), 0..2, 1000), 4);
+        gathered.frame(0, b"id: 1:8\nz\n\n");
+        gathered.mark(0, 8, 1, None);
+        assert_eq!(
+            String::from_utf8_lossy(&gathered.bytes),
+            "id: 1:7,2:9,a:1\nx\n\nid: 1:7,2:9,a:4\nyy\n\nid: a:4,2:9,1:8\nz\n\n"
+        );
+    }
+
+    #[test]
+    fn what_a_send_took_ends_within_a_mark_or_between_two() {
+        let mut gathered = Gathered::default();
+        gathered.frames(0, &chunk(), 0..2, 1000);
+        for (sent, marks, rest) in
+            [(0, 0, 0..0), (1, 1, 1..11), (11, 1, 11..11), (12, 2, 12..23), (23, 2, 23..23)]
+        {
+            let taken = gathered.taken(sent);
+            assert_eq!((taken.marks, taken.rest), (marks, rest), "{sent}");
+        }
+        let mut first_only = Gathered::default();
+        assert_eq!(first_only.frames(0, &chunk(), 0..2, 11), 1);
+    }
+}

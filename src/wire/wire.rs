@@ -1,0 +1,178 @@
+//! How messages are put into a client's stream: WebSocket frames, Server-Sent Events, or lines.
+
+use super::Position;
+use super::frame::push_text;
+
+/// What a client's stream is made of. A view's bytes are encoded once for all clients of one wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// Text frames (RFC 6455).
+    #[default]
+    WebSocket,
+    /// Server-Sent Events (HTML standard, section 9.2): a block for each message, with its position as `id`.
+    Sse(Sse),
+    /// A line for each message (NDJSON).
+    Lines {
+        /// Events alone, without the protocol around them.
+        bare: bool,
+    },
+}
+
+/// Choices of a client of Server-Sent Events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sse {
+    /// Events alone, without the protocol around them; what else there is to say has a name of its own.
+    pub bare: bool,
+    /// What `event:` says.
+    pub naming: Naming,
+}
+
+/// What the `event` field of Server-Sent Events says; a browser gives what has none to `onmessage`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// Nothing.
+    #[default]
+    None,
+    /// The message's `type`.
+    Type,
+    /// The room's name, of what belongs to a room.
+    Room,
+}
+
+/// What is known of a message beside its text.
+#[derive(Clone, Copy)]
+pub(super) struct Label<'a> {
+    /// Its `type`.
+    pub(super) kind: &'static str,
+    /// The room it belongs to, as a JSON string.
+    pub(super) room_json: Option<&'a [u8]>,
+    /// Where it takes its reader.
+    pub(super) position: Option<Position>,
+}
+
+/// With what a block begins that takes its reader to a position. In a stream of several rooms the positions of the others
+/// come between this and the room's own.
+pub const ID: &[u8] = b"id: ";
+
+impl Wire {
+    /// Whether events go without the protocol around them.
+    pub fn is_bare(self) -> bool {
+        matches!(self, Wire::Sse(Sse { bare: true, .. }) | Wire::Lines { bare: true })
+    }
+
+    /// Whether each frame of a room tells the positions of all rooms of its stream.
+    pub fn tells_all_positions(self) -> bool {
+        matches!(self, Wire::Sse(_))
+    }
+
+    /// Appends a message whose JSON `write` appends. The JSON is one line, but for an event as its producer wrote it.
+    pub(super) fn push(self, out: &mut Vec<u8>, label: Label<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+        match self {
+            Wire::WebSocket => push_text(out, write),
+            Wire::Sse(sse) => sse.push(out, label, write),
+            Wire::Lines { bare: false } => push_line(out, write),
+            Wire::Lines { bare: true } if is_said_in_lines(label.kind) => push_line(out, |out| {
+                // Like the control lines of producers, so that no event can be taken for it.
+                out.extend_from_slice(b"{\"$");
+                out.extend_from_slice(label.kind.as_bytes());
+                out.extend_from_slice(b"\":");
+                write(out);
+                out.push(b'}');
+            }),
+            Wire::Lines { bare: true } => {}
+        }
+    }
+
+    /// Appends an event alone. Only of a bare stream.
+    pub(super) fn push_bare(self, out: &mut Vec<u8>, label: Label<'_>, data: &[u8]) {
+        match self {
+            Wire::Sse(sse) => {
+                let named = if sse.naming == Naming::Room { Naming::Room } else { Naming::None };
+                Sse { bare: false, naming: named }.push(out, label, |out| out.extend_from_slice(data));
+            }
+            Wire::WebSocket | Wire::Lines { .. } => push_line(out, |out| out.extend_from_slice(data)),
+        }
+    }
+
+    /// Appends a block that moves its reader and gives it nothing.
+    pub fn push_id(self, out: &mut Vec<u8>, position: Position) {
+        if let Wire::Sse(_) = self {
+            push_position(out, position);
+            out.push(b'\n');
+        }
+    }
+
+    /// Appends what keeps a stream open on which nothing else is sent. WebSockets have pings for that.
+    pub fn push_heartbeat(self, out: &mut Vec<u8>) {
+        match self {
+            Wire::WebSocket => {}
+            Wire::Sse(_) => out.extend_from_slice(b":\n\n"),
+            Wire::Lines { .. } => out.push(b'\n'),
+        }
+    }
+
+    /// Appends how long a client that has lost its connection should wait before it comes back.
+    pub fn push_retry(self, out: &mut Vec<u8>, retry_after_ms: u64) {
+        if let Wire::Sse(_) = self {
+            out.extend_from_slice(format!("retry: {retry_after_ms}\n\n").as_bytes());
+        }
+    }
+}
+
+impl Sse {
+    fn push(self, out: &mut Vec<u8>, label: Label<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(position) = label.position {
+            push_position(out, position);
+        }
+        match (self.naming, label.room_json) {
+            (Naming::None, _) if self.bare => push_name(out, label.kind),
+            (Naming::None, _) | (Naming::Room, None) => {}
+            (Naming::Type, _) => push_name(out, label.kind),
+            (Naming::Room, Some(json)) => push_name(out, &name_of(json)),
+        }
+        out.extend_from_slice(b"data: ");
+        push_line(out, write);
+        out.push(b'\n');
+    }
+}
+
+/// A block without the position that it begins with, if it does.
+pub fn without_id(block: &[u8]) -> &[u8] {
+    let end = if block.starts_with(ID) { memchr::memchr(b'\n', block).map(|at| at + 1) } else { None };
+    &block[end.unwrap_or(0)..]
+}
+
+fn push_name(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'\n');
+}
+
+fn push_position(out: &mut Vec<u8>, position: Position) {
+    out.extend_from_slice(ID);
+    position.push(out);
+    out.push(b'\n');
+}
+
+/// A room's name has no line break in it: configurations and templates see to that.
+fn name_of(room_json: &[u8]) -> String {
+    serde_json::from_slice(room_json).expect("a room's name is given as a JSON string")
+}
+
+/// Appends one line. Line breaks that an event has between its tokens become spaces: a reader of lines, and one of
+/// Server-Sent Events, would take them for ends.
+fn push_line(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    write(out);
+    let mut from = start;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[from..]) {
+        out[from + at] = b' ';
+        from += at + 1;
+    }
+    out.push(b'\n');
+}
+
+/// What a stream of lines says beside events: what has happened to them, and no more.
+fn is_said_in_lines(kind: &str) -> bool {
+    matches!(kind, "gap" | "error" | "unsubscribed" | "closing")
+}
