@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of sockets: a front (src/handshake) asks it for what is not a WebSocket handshake.
 
+mod client;
 mod clients;
 mod config;
 mod health;
@@ -95,6 +96,7 @@ enum Path {
     PageScript,
     PageStyle,
     PageRooms,
+    Module,
     Health,
     Status,
     Test,
@@ -109,11 +111,12 @@ enum Path {
 }
 
 impl Path {
-    const ALL: [Path; 15] = [
+    const ALL: [Path; 16] = [
         Path::Page,
         Path::PageScript,
         Path::PageStyle,
         Path::PageRooms,
+        Path::Module,
         Path::Health,
         Path::Status,
         Path::Test,
@@ -133,6 +136,7 @@ impl Path {
             Path::PageScript => "/page.js",
             Path::PageStyle => "/page.css",
             Path::PageRooms => "/page.json",
+            Path::Module => "/client.js",
             Path::Health => "/api/v1/health",
             Path::Status => "/api/v1/websocket/status",
             Path::Test => "/api/v1/websocket/broadcast/test",
@@ -150,6 +154,7 @@ impl Path {
     fn is(self, path: &str) -> bool {
         match self {
             Path::Client => clients::id_of(path).is_some(),
+            Path::Module => client::is_module(path),
             _ => self.as_str() == path,
         }
     }
@@ -163,6 +168,11 @@ impl Path {
             Path::Test => Some(Expose::Test),
             _ => None,
         }
+    }
+
+    /// Whether it is for operators alone. The client's modules are for everybody, whatever is exposed.
+    fn is_for_operators(self) -> bool {
+        self.exposed_as().is_none() && self != Path::Module
     }
 
     /// Methods it understands.
@@ -211,6 +221,7 @@ impl Pages {
         let config = &self.state.rooms.generation().config;
         let is_served = |path: &Path| match self.for_whom {
             For::Operators => true,
+            For::Clients if *path == Path::Module => true,
             For::Clients => path.exposed_as().is_some_and(|name| config.server.expose.contains(&name)),
         };
         let served = || Path::ALL.into_iter().filter(is_served);
@@ -227,10 +238,10 @@ impl Pages {
         }
         // What changes something, and what is for operators alone, is not for web pages of others: neither through a name
         // that was made to point here (DNS rebinding) nor across origins.
-        if path.exposed_as().is_none() {
+        if path.is_for_operators() {
             self.check_host(text(header::HOST), local)?;
         }
-        if path.exposed_as().is_none() || path == Path::Test {
+        if path.is_for_operators() || path == Path::Test {
             self.check_origin(text(header::ORIGIN))?;
         }
         Ok(path)
@@ -265,6 +276,7 @@ impl Pages {
             Path::PageScript => page::script(),
             Path::PageStyle => page::style(),
             Path::PageRooms => self.page_rooms(),
+            Path::Module => client::module(parts.uri.path(), &parts.headers),
             Path::Health => health::answer(state),
             Path::Status => status::answer(state, self.for_whom == For::Operators),
             Path::Test => test::answer(state),

@@ -8,6 +8,7 @@ mod admission;
 mod alerts;
 mod api;
 mod cli;
+mod client;
 mod config;
 mod doctor;
 mod fanout;

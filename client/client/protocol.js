@@ -1,0 +1,275 @@
+// The state machine of a client of broadcastd.v1: messages come in; what to send, what to deliver, and positions come out.
+// Pure: no sockets, no timers, no clock, no handlers. client.js gives it a connection, websocket.js and sse.js carry it.
+
+/** The protocol's name, and the WebSocket subprotocol. */
+export const PROTOCOL = "broadcastd.v1";
+
+/** Room objects of one `subscribe` are kept under this many characters: a message may have 64 KiB, a character 3 bytes. */
+const SUBSCRIBE_CHARS = 20_000;
+/** And this many rooms: half of what the daemon lets a client subscribe to at once. */
+const SUBSCRIBE_ROOMS = 256;
+
+/**
+ * @typedef {{ epoch: string, offset: number }} Position
+ * @typedef {{ from?: unknown, where?: unknown, every?: unknown, snapshot?: boolean }} Wish What a subscription asks for.
+ * @typedef {{ room: string, error: { code: string, message: string, hint?: string } }} Refusal
+ * @typedef {(
+ *   { type: "welcome", heartbeat?: number }
+ *   | { type: "ready", room: string, resumed: boolean, head: number }
+ *   | { type: "events", room: string, events: any[], offsets: number[], seqs: (number | null)[], source: "live" | "replay", skipped: number }
+ *   | { type: "snapshot", room: string, events: any[], offset: number }
+ *   | { type: "gap", room: string, first: number, offset: number, missed: number | null, reason: string }
+ *   | ({ type: "refused" } & Refusal)
+ *   | { type: "later" }
+ *   | { type: "error", code: string, message: string, hint?: string }
+ *   | { type: "closing", code: number, reason: string, retryAfter?: number }
+ * )} Effect What the caller is to do.
+ */
+
+/** One room that is wanted. */
+class Subscription {
+  /**
+   * @param {Wish} wish
+   * @param {Position | null} at
+   */
+  constructor(wish, at) {
+    this.wish = wish;
+    /** The position to go on from, if there is one: what the application has had, never more. */
+    this.at = at;
+    /** @type {"new" | "asked" | "on" | "off"} not sent yet, sent, confirmed, refused or ended */
+    this.phase = "new";
+    /** The `id` of the request that asked for it. */
+    this.ask = 0;
+    /** The epoch of what comes now, and the last offset of it that came. */
+    this.epoch = "";
+    this.seen = -1;
+    /** @type {any[] | null} pages of a snapshot that is not whole yet */
+    this.pages = null;
+  }
+
+  /** @param {number} offset */
+  moveTo(offset) {
+    this.seen = offset;
+    // Before the snapshot is whole the application has nothing: a drop now must begin where this began.
+    if (!this.pages) this.at = { epoch: this.epoch, offset };
+  }
+}
+
+/** Everything that is wanted of one daemon, over any number of connections. */
+export class Protocol {
+  /** @type {Map<string, Subscription>} */
+  #wanted = new Map();
+  /** Rooms that the other side of this connection has been asked for. @type {Set<string>} */
+  #told = new Set();
+  #ids = 0;
+  /** After "too fast": one message at a time, with this many rooms. */
+  #most = Infinity;
+
+  /**
+   * Wants a room, from `at` if that is given. Wanting it again begins anew.
+   * @param {string} room
+   * @param {Wish} wish
+   * @param {Position | null} [at]
+   */
+  want(room, wish, at = null) {
+    this.#wanted.set(room, new Subscription(wish, at));
+  }
+
+  /** @param {string} room */
+  leave(room) {
+    this.#wanted.delete(room);
+  }
+
+  /** A new connection: nothing has been asked for on it. */
+  begin() {
+    this.#told.clear();
+    this.#most = Infinity;
+    for (const it of this.#wanted.values()) {
+      it.phase = "new";
+      it.pages = null;
+    }
+  }
+
+  /**
+   * What must be sent for the other side to know what is wanted.
+   * @returns {{ type: string, id: number, rooms: any[] }[]}
+   */
+  flush() {
+    const messages = [];
+    const left = [...this.#told].filter((room) => !this.#wanted.has(room));
+    if (left.length) messages.push({ type: "unsubscribe", id: ++this.#ids, rooms: left });
+    for (const room of left) this.#told.delete(room);
+    let message = null;
+    let chars = 0;
+    for (const [room, it] of this.#wanted) {
+      if (it.phase !== "new") continue;
+      const from = it.at ? { after: `${it.at.epoch}:${it.at.offset}` } : it.wish.from;
+      const asked = { ...it.wish, room, from };
+      const length = JSON.stringify(asked).length + 1;
+      if (!message || chars + length > SUBSCRIBE_CHARS || message.rooms.length >= Math.min(this.#most, SUBSCRIBE_ROOMS)) {
+        if (message && this.#most < Infinity) break;
+        message = { type: "subscribe", id: ++this.#ids, rooms: /** @type {any[]} */ ([]) };
+        messages.push(message);
+        chars = 0;
+      }
+      chars += length;
+      message.rooms.push(asked);
+      it.phase = "asked";
+      it.ask = message.id;
+      this.#told.add(room);
+    }
+    return messages;
+  }
+
+  /**
+   * Takes a message of the daemon. Unknown types and fields are ignored, as the protocol demands.
+   * @param {any} message
+   * @returns {Effect[]}
+   */
+  receive(message) {
+    const { type, room, offset } = message;
+    switch (type) {
+      case "welcome":
+        return [{ type, heartbeat: message.heartbeat }];
+      case "subscribed":
+        return [...message.rooms.flatMap((/** @type {any} */ answer) => this.#answered(message.id, answer)), ...this.#rest()];
+      case "unsubscribed":
+        return message.reason ? message.rooms.flatMap((/** @type {string} */ name) => this.#ended(name, message.reason)) : [];
+      case "closing":
+        return [{ type, code: message.code, reason: message.reason, retryAfter: message.retry_after }];
+      case "error":
+        return this.#failed(message);
+    }
+    const it = this.#wanted.get(room);
+    if (it?.phase !== "on") return []; // of a subscription that was left or replaced meanwhile
+    switch (type) {
+      case "event":
+        return this.#events(it, room, message, [message.data], [offset], [message.seq ?? null]);
+      case "batch": {
+        const count = message.data.length;
+        const offsets = message.offsets ?? message.data.map((/** @type {any} */ _, /** @type {number} */ n) => offset - count + 1 + n);
+        return this.#events(it, room, message, message.data, offsets, message.seqs ?? message.data.map(() => null));
+      }
+      case "snapshot":
+        return this.#page(it, room, message);
+      case "gap":
+        if (message.epoch) it.epoch = message.epoch;
+        it.moveTo(offset);
+        return [{ type, room, first: message.first, offset, missed: message.missed ?? null, reason: message.reason }];
+    }
+    if (offset !== undefined) it.moveTo(offset); // "position", and whatever else may carry one
+    return [];
+  }
+
+  /** @returns {[room: string, position: Position][]} where every room stands */
+  positions() {
+    const known = [];
+    for (const [room, { at }] of this.#wanted) if (at) known.push(/** @type {[string, Position]} */ ([room, at]));
+    return known;
+  }
+
+  /**
+   * @param {Subscription} it
+   * @param {string} room
+   * @param {any} message
+   * @param {any[]} events
+   * @param {number[]} offsets
+   * @param {(number | null)[]} seqs
+   * @returns {Effect[]}
+   */
+  #events(it, room, message, events, offsets, seqs) {
+    // The daemon gives no offset twice; that a double is left out here costs one comparison.
+    const isNew = (/** @type {any} */ _, /** @type {number} */ n) => offsets[n] > seen;
+    const seen = it.seen;
+    if (message.offset > seen) it.moveTo(message.offset);
+    if (offsets[0] <= seen) [events, seqs, offsets] = [events.filter(isNew), seqs.filter(isNew), offsets.filter((offset) => offset > seen)];
+    if (!events.length) return [];
+    return [{ type: "events", room, events, offsets, seqs, source: message.replay ? "replay" : "live", skipped: message.skipped ?? 0 }];
+  }
+
+  /**
+   * @param {Subscription} it
+   * @param {string} room
+   * @param {any} message
+   * @returns {Effect[]}
+   */
+  #page(it, room, { data, offset }) {
+    const events = (it.pages ??= []);
+    for (const event of data) events.push(event);
+    if (offset === undefined) return [];
+    it.pages = null;
+    it.moveTo(offset);
+    return [{ type: "snapshot", room, events, offset }];
+  }
+
+  /**
+   * @param {unknown} id
+   * @param {any} answer
+   * @returns {Effect[]}
+   */
+  #answered(id, { room, error, epoch, offset, head, resumed = false, snapshot }) {
+    const it = this.#wanted.get(room);
+    if (it?.phase !== "asked" || it.ask !== id) return [];
+    if (error) return this.#refused(room, it, error);
+    it.phase = "on";
+    it.epoch = epoch;
+    it.seen = -1;
+    it.pages = snapshot ? [] : null;
+    if (offset !== undefined) {
+      // Whoever asked to go on and cannot is told by a gap what is missing. Until it comes, the old position stands: if the
+      // connection ends between the two, the gap is told again.
+      if (resumed || !it.at) it.moveTo(offset);
+      else it.seen = offset;
+    }
+    return [{ type: "ready", room, resumed, head }];
+  }
+
+  /**
+   * @param {string} room
+   * @param {Subscription} it
+   * @param {{ code: string, message: string, hint?: string }} error
+   * @returns {Effect[]}
+   */
+  #refused(room, it, error) {
+    this.#told.delete(room);
+    const again = error.code === "rate_limited";
+    it.phase = again ? "new" : "off";
+    return again ? [] : [{ type: "refused", room, error }];
+  }
+
+  /** What still waits to be asked for, because it was too much at once. @returns {Effect[]} */
+  #rest() {
+    return this.#most < Infinity && [...this.#wanted.values()].some(({ phase }) => phase === "new") ? [{ type: "later" }] : [];
+  }
+
+  /**
+   * @param {string} room
+   * @param {string} reason
+   * @returns {Effect[]}
+   */
+  #ended(room, reason) {
+    const it = this.#wanted.get(room);
+    if (it?.phase !== "on") return [];
+    it.at = null;
+    return this.#refused(room, it, { code: reason, message: "the daemon ended the subscription" });
+  }
+
+  /**
+   * @param {any} message
+   * @returns {Effect[]}
+   */
+  #failed({ id, code, message, hint }) {
+    const error = { code, message, hint };
+    /** @type {Effect[]} */
+    const effects = [];
+    let rooms = 0;
+    for (const [room, it] of this.#wanted) {
+      if (it.phase !== "asked" || it.ask !== id) continue;
+      effects.push(...this.#refused(room, it, error));
+      rooms += 1;
+    }
+    if (!rooms) return [{ type: "error", ...error }];
+    if (code === "rate_limited") this.#most = Math.max(1, rooms >> 1);
+    return [...effects, ...this.#rest()];
+  }
+}
