@@ -1,0 +1,227 @@
+// Producers: against the real daemon, and against what is none: nobody, somebody who says nothing, somebody who hangs up.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createServer } from "node:http";
+import { createServer as createTcpServer } from "node:net";
+import { join } from "node:path";
+import { after, afterEach, before, test } from "node:test";
+import WebSocket from "ws";
+import { BroadcastClient } from "../client.js";
+import { Producer } from "../producer.js";
+import { Daemon, Proxy, repository, until, upTo } from "./harness.mjs";
+
+let daemon;
+const cleanup = [];
+before(async () => (daemon = await Daemon.start(undefined, { ingest: ["127.0.0.1:0", "unix:ingest.sock"] })));
+after(() => daemon.end());
+afterEach(async () => {
+  for (const end of cleanup.splice(0).reverse()) await end();
+});
+
+const socketPath = () => daemon.listen.ingest.find((addr) => addr.startsWith("unix:"));
+const kinds = { http: () => `http://${daemon.ingest}`, tcp: () => `tcp://${daemon.ingest}`, unix: socketPath };
+
+function make(options) {
+  const producer = new Producer(options);
+  cleanup.push(() => producer.close(0));
+  return producer;
+}
+
+/** What arrives in a room. */
+async function listen(to, room = "all") {
+  const seen = [];
+  const client = new BroadcastClient(to.url, { WebSocket, retry: { min: 5, max: 50 } });
+  cleanup.push(() => client.close());
+  await new Promise((resolve) => client.subscribe(room, (event) => seen.push(event), { onReady: resolve }));
+  return seen;
+}
+
+async function listening(server, addr = { port: 0, host: "127.0.0.1" }) {
+  await new Promise((resolve) => server.listen(addr, resolve));
+  cleanup.push(() => new Promise((resolve) => { server.closeAllConnections?.(); server.close(resolve); }));
+  return server.address().port;
+}
+
+for (const [kind, to] of Object.entries(kinds)) {
+  test(`all helpers over ${kind}: what they send is what the daemon takes`, async () => {
+    const seen = await listen(daemon);
+    const errors = [];
+    const producer = make({ to: to(), agentId: "p", onError: (error) => errors.push(error) });
+    assert.ok(producer.broadcastAgentState({ status: "busy", currentTask: "t" }));
+    assert.ok(producer.broadcastPerformanceMetric({ metricName: "m", value: 1 }));
+    assert.ok(producer.broadcastMemoryTimeline({ memoryId: "m", content: "c" }));
+    assert.ok(producer.broadcastSystemAlert({ message: "m", severity: "warning" }));
+    const run = producer.startWorkflow("w", { stage: "one" });
+    producer.updateWorkflowProgress(run, 40, { stage: "two" });
+    producer.updateWorkflowProgress(run, 60);
+    producer.completeWorkflow(run, { ok: true });
+    producer.failWorkflow(producer.startWorkflow("w"), new Error("broken"));
+    const before = Date.now();
+    assert.equal(await producer.flush(), true);
+    await until("all", () => seen.length === 10);
+    assert.deepEqual(errors, []);
+    assert.deepEqual(producer.stats(), { queued: 0, sent: 10, rejected: 0, dropped: 0, lost: 0, invalid: 0 });
+    assert.ok(seen.every(({ timestamp }) => timestamp <= before && timestamp > before - 10_000), "of when they happened");
+    const stages = seen.filter(({ executionId }) => executionId === run).map(({ stage, status, progress }) => `${stage} ${status} ${progress}`);
+    assert.deepEqual(stages, ["one running 0", "two running 40", "two running 60", "two completed 100"]);
+    assert.deepEqual([seen.at(-1).status, seen.at(-1).error], ["failed", "broken"]);
+    assert.ok(seen[0].resourceUsage.memory > 1);
+  });
+
+  test(`the daemon is away and comes back, over ${kind}: what happened meanwhile arrives, in order and once`, async () => {
+    const own = await Daemon.start(undefined, { ingest: ["127.0.0.1:0", "unix:ingest.sock"] });
+    cleanup.push(() => own.end());
+    const at = { http: `http://${own.ingest}`, tcp: `tcp://${own.ingest}`, unix: own.listen.ingest[1] }[kind];
+    const producer = make({ to: at });
+    producer.send({ type: "t", n: 0 });
+    await producer.flush();
+    await own.kill();
+    await new Promise((resolve) => setTimeout(resolve, 50)); // the end of the old connection is seen
+    for (const n of upTo(1000)) producer.send({ type: "t", n });
+    await until("a failure", () => producer.stats().queued >= 500);
+    await own.run();
+    const seen = [];
+    const client = new BroadcastClient(own.url, { WebSocket, retry: { min: 5, max: 50 } });
+    cleanup.push(() => client.close());
+    client.subscribe("all", ({ n }) => seen.push(n), { from: "start" });
+    await until("all", () => seen.length === 1000);
+    assert.deepEqual(seen, upTo(1000));
+    assert.deepEqual([producer.stats().lost, producer.stats().dropped], [0, 0]);
+  });
+}
+
+test("a daemon that hangs costs its deadline and the batch, never the program", async () => {
+  const port = await listening(createTcpServer((socket) => socket.on("error", () => {}).resume()));
+  const producer = make({ to: `http://127.0.0.1:${port}`, deadline: 100, queue: 1000 });
+  const begun = performance.now();
+  for (const n of upTo(100_000)) producer.send({ type: "t", n });
+  const took = performance.now() - begun;
+  assert.ok(took < 5000, `${took} ms for 100,000 events that nobody takes`);
+  const { queued, dropped } = producer.stats();
+  assert.deepEqual([queued, dropped], [1000, 99_000]);
+  await until("a lost batch", () => producer.stats().lost === 500);
+  assert.equal(await producer.flush(10), false);
+});
+
+test("the oldest is dropped, by number and by size", async () => {
+  const producer = make({ to: "http://127.0.0.1:1", queue: 3 });
+  for (const n of upTo(10)) producer.send({ type: "t", n });
+  assert.deepEqual([producer.stats().queued, producer.stats().dropped], [3, 7]);
+  const narrow = make({ to: "http://127.0.0.1:1", queueChars: 1000 });
+  for (const n of upTo(10)) narrow.send({ type: "t", n, text: "x".repeat(300) });
+  assert.equal(narrow.stats().queued, 2);
+});
+
+test("what is no event is counted, and nothing throws", async () => {
+  const producer = make({ to: "nonsense://[", onError() { throw new Error("the program's own trouble"); } });
+  const circular = { type: "t" };
+  circular.self = circular;
+  const hostile = { type: "t", toJSON() { throw new Error("no"); } };
+  for (const bad of [null, undefined, 7, "t", [], {}, { type: 7 }, circular, { type: "t", n: 1n }, hostile, { get type() { throw new Error("no"); } }]) {
+    assert.equal(producer.send(bad), false);
+  }
+  for (const name of ["broadcastAgentState", "broadcastPerformanceMetric", "broadcastWorkflowUpdate", "broadcastMemoryTimeline", "broadcastSystemAlert"]) producer[name](null);
+  producer.updateWorkflowProgress("unknown", 3);
+  producer.startWorkflow("w", null);
+  producer.failWorkflow("unknown", null);
+  assert.equal(producer.stats().invalid, 11);
+  assert.equal(await producer.flush(50), false);
+  assert.equal(await producer.close(10), false);
+  assert.equal(producer.send({ type: "t" }), false);
+  assert.equal(producer.stats().queued, 0);
+});
+
+test("refused events are told, the others arrive", async () => {
+  const seen = await listen(daemon);
+  for (const to of [kinds.http(), kinds.unix()]) {
+    const errors = [];
+    seen.length = 0;
+    const producer = make({ to, onError: (error) => errors.push(error) });
+    producer.send({ type: "t", n: 1 });
+    for (let n = 0; n < 30; n += 1) producer.broadcastSystemAlert({ severity: "terrible", component: "c", message: "m" });
+    producer.send({ type: "t", n: 2 });
+    await producer.flush();
+    await until("the refusals", () => producer.stats().rejected >= 20 && seen.length === 2);
+    assert.match(errors[0].message + errors[0].path, /severity/);
+    if (to.startsWith("http")) assert.deepEqual([producer.stats().rejected, producer.stats().sent], [30, 2]);
+  }
+});
+
+test("a daemon without room says which events it took, and the others are sent again", async () => {
+  const bodies = [];
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const data of request) body += data;
+    const lines = body.trim().split("\n").map((line) => JSON.parse(line).n);
+    bodies.push(lines);
+    if (bodies.length > 1) return response.end(JSON.stringify({ accepted: lines.length, rejected: 0, errors: [] }));
+    const errors = [{ line: 2, code: "bad_field" }, ...[4, 5, 6].map((line) => ({ line, code: "backlog_full" }))];
+    response.writeHead(503, { "retry-after": "0" }).end(JSON.stringify({ accepted: 2, rejected: 4, errors }));
+  });
+  const producer = make({ to: `http://127.0.0.1:${await listening(server)}` });
+  for (const n of upTo(6)) producer.send({ type: "t", n });
+  await until("the rest", () => bodies.length === 2);
+  await producer.flush();
+  assert.deepEqual(bodies, [[1, 2, 3, 4, 5, 6], [4, 5, 6]]);
+  assert.deepEqual(producer.stats(), { queued: 0, sent: 5, rejected: 1, dropped: 0, lost: 0, invalid: 0 });
+});
+
+test("a connection that breaks half-way: what may have arrived is not sent again", async () => {
+  const proxy = await Proxy.to(daemon.ingest);
+  cleanup.push(() => proxy.end());
+  const seen = await listen(daemon);
+  proxy.budget = () => (proxy.resets < 3 ? 1 : undefined);
+  const producer = make({ to: `http://${proxy.addr}` });
+  for (const n of upTo(20)) {
+    producer.send({ type: "t", n });
+    if (n % 2 === 0) await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+  await until("the end", () => seen.at(-1)?.n === 20);
+  await producer.flush();
+  const { sent, lost } = producer.stats();
+  assert.equal(sent + lost, 20);
+  assert.ok(lost >= 3);
+  const ns = seen.map(({ n }) => n);
+  assert.equal(new Set(ns).size, ns.length, "none twice");
+});
+
+test("the process's figures are streamed until that is stopped", async () => {
+  const seen = await listen(daemon, "performance_metrics");
+  const producer = make({ to: kinds.http() });
+  const stop = producer.startStreaming(20);
+  await until("four", () => seen.length >= 4);
+  stop();
+  const { memory, cpu } = Object.fromEntries(seen.map(({ metricName, value }) => [metricName.split(".")[1], value]));
+  assert.ok(memory > 1 && memory < 10_000 && cpu >= 0 && cpu < 1000, JSON.stringify(seen));
+});
+
+/** Runs a program that uses the module's functions; how it ended and how long that took. */
+async function run(program, to) {
+  const code = `import * as broadcast from ${JSON.stringify(new URL("../producer.js", import.meta.url).href)};\n${program}`;
+  const begun = Date.now();
+  const child = spawn(process.execPath, ["--input-type=module", "-e", code], { env: { ...process.env, BROADCASTD_INGEST: to }, stdio: "inherit" });
+  const exit = await new Promise((resolve) => child.once("exit", resolve));
+  return [exit, Date.now() - begun];
+}
+
+test("a program that ends gives its last events, and is not kept by a daemon that is away or hangs", async () => {
+  const seen = await listen(daemon);
+  const program = `broadcast.startStreaming(50); broadcast.broadcastAgentState({ agentId: "last", status: "idle" });`;
+  const [exit] = await run(program, kinds.http());
+  await until("the last", () => seen.some(({ agentId }) => agentId === "last"));
+  assert.equal(exit, 0);
+  const hanging = await listening(createTcpServer((socket) => socket.on("error", () => {}).resume()));
+  for (const to of ["http://127.0.0.1:1", "tcp://127.0.0.1:1", "unix:/nowhere/at/all", `http://127.0.0.1:${hanging}`]) {
+    const [exit, took] = await run(program, to);
+    assert.equal(exit, 0, to);
+    assert.ok(took < 8000, `${to}: ${took} ms; the deadline is 2 s`);
+  }
+});
+
+test("the Python producer passes its own tests", { timeout: 120_000 }, async () => {
+  const child = spawn("python3", [join(repository, "client/test/producer_test.py")], {
+    stdio: ["ignore", "inherit", "inherit"],
+    env: { ...process.env, INGEST: daemon.ingest, INGEST_UNIX: socketPath().slice(5), CLIENTS: daemon.clients },
+  });
+  assert.equal(await new Promise((resolve) => child.once("exit", resolve)), 0);
+});

@@ -1,0 +1,240 @@
+"""Tests of examples/broadcastd.py. Run by producer.test.mjs, against the daemon at $INGEST, $INGEST_UNIX and $CLIENTS."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import unittest
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+import broadcastd  # noqa: E402
+from broadcastd import Producer  # noqa: E402
+
+INGEST = os.environ["INGEST"]
+WAYS = {"http": f"http://{INGEST}", "tcp": f"tcp://{INGEST}", "unix": "unix:" + os.environ["INGEST_UNIX"]}
+DEADLINE = 20
+
+
+def until(what, look):
+    end = time.monotonic() + DEADLINE
+    while not (found := look()):
+        if time.monotonic() > end:
+            raise AssertionError(f"waited in vain for {what}")
+        time.sleep(0.005)
+    return found
+
+
+class Hanging:
+    """Accepts, reads, and says nothing."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.taken = []
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                self.taken.append(self.listener.accept()[0])
+            except OSError:
+                return
+
+
+class Answering(Hanging):
+    """Answers requests with the given (status, body, headers), one after the other; notes the lines of each."""
+
+    def __init__(self, *answers):
+        self.answers, self.bodies = list(answers), []
+        super().__init__()
+
+    def run(self):
+        while True:
+            try:
+                connection = self.listener.accept()[0]
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as file:
+                length = 0
+                while (line := file.readline()) not in (b"\r\n", b""):
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                self.bodies.append([json.loads(line) for line in file.read(length).splitlines()])
+                count = len(self.bodies[-1])
+                status, body, headers = self.answers.pop(0) if self.answers else (200, {"accepted": count, "rejected": 0}, "")
+                text = json.dumps(body)
+                connection.sendall(f"HTTP/1.1 {status} X\r\n{headers}Content-Length: {len(text)}\r\n\r\n{text}".encode())
+
+
+class Producers(unittest.TestCase):
+    def make(self, **options):
+        producer = Producer(**options)
+        self.addCleanup(lambda: producer.close(0))
+        return producer
+
+    def test_all_helpers_are_accepted(self):
+        for way, to in WAYS.items():
+            with self.subTest(way):
+                errors = []
+                producer = self.make(to=to, agent_id="python", on_error=errors.append)
+                self.assertTrue(producer.broadcast_agent_state("busy", currentTask="t"))
+                producer.broadcast_performance_metric("m", 1)
+                producer.broadcast_memory_timeline("m", content="c")
+                producer.broadcast_system_alert("m", "warning")
+                run = producer.start_workflow("w", stage="one")
+                producer.update_workflow_progress(run, 40, stage="two")
+                producer.complete_workflow(run, {"ok": True})
+                producer.fail_workflow(producer.start_workflow("w"), ValueError("broken"))
+                self.assertTrue(producer.flush())
+                self.assertEqual(errors, [])
+                self.assertEqual(producer.stats(), {"queued": 0, "sent": 9, "rejected": 0, "dropped": 0, "lost": 0, "invalid": 0})
+
+    def test_refusals_are_told(self):
+        for to in (WAYS["http"], WAYS["unix"]):
+            errors = []
+            producer = self.make(to=to, on_error=errors.append)
+            for _ in range(30):
+                producer.broadcast_system_alert("m", "terrible")
+            producer.broadcast_system_alert("m", "info")
+            producer.flush()
+
+            def refused():
+                producer.broadcast_system_alert("m", "info")
+                return producer.flush() and producer.stats()["rejected"] >= 20
+
+            until("the refusals", refused)
+            self.assertIn("severity", json.dumps(errors[0]))
+
+    def test_a_daemon_that_hangs_costs_the_batch_and_never_the_caller(self):
+        producer = self.make(to=f"http://127.0.0.1:{Hanging().port}", deadline=0.1, queue=1000)
+        longest = 0.0
+        for n in range(20_000):
+            begun = time.perf_counter()
+            producer.send({"type": "t", "n": n})
+            longest = max(longest, time.perf_counter() - begun)
+        self.assertLess(longest, 1)
+        self.assertGreater(producer.stats()["dropped"], 15_000)
+        self.assertLessEqual(producer.stats()["queued"], 1000)
+        until("a lost batch", lambda: producer.stats()["lost"] >= 500)
+        self.assertFalse(producer.flush(0.01))
+
+    def test_what_did_not_arrive_is_sent_when_the_daemon_comes(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        producer = self.make(to=f"http://127.0.0.1:{port}")
+        for n in range(700):
+            producer.send({"type": "t", "n": n})
+        until("a failure", lambda: producer._failures)
+        server = Answering.__new__(Answering)
+        server.answers, server.bodies = [], []
+        server.listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=server.run, daemon=True).start()
+        until("all", lambda: producer.stats()["sent"] == 700)
+        self.assertEqual([event["n"] for body in server.bodies for event in body], list(range(700)))
+
+    def test_a_daemon_without_room_is_sent_the_rest_again(self):
+        errors = [{"line": 2, "code": "bad_field"}, {"line": 4, "code": "backlog_full"}]
+        server = Answering((503, {"accepted": 2, "rejected": 4, "errors": errors}, "Retry-After: 0\r\n"))
+        producer = self.make(to=f"http://127.0.0.1:{server.port}")
+        for n in range(1, 7):
+            producer.send({"type": "t", "n": n})
+        until("the rest", lambda: producer.stats()["sent"] == 5)
+        self.assertEqual([[event["n"] for event in body] for body in server.bodies], [[1, 2, 3, 4, 5, 6], [4, 5, 6]])
+        self.assertEqual(producer.stats()["rejected"], 1)
+
+    def test_the_connection_that_a_daemon_ended_is_made_anew(self):
+        server = Hanging()
+        producer = self.make(to=f"tcp://127.0.0.1:{server.port}")
+        for n in range(3):
+            producer.send({"type": "t", "n": n})
+            producer.flush()
+            connection = until("a connection", lambda: server.taken and server.taken.pop())
+            self.assertIn(b'"n":%d' % n, connection.recv(1000))
+            connection.close()
+        self.assertEqual(producer.stats()["sent"], 3)
+
+    def test_the_oldest_is_dropped(self):
+        producer = self.make(to="http://127.0.0.1:1", queue_bytes=1000)
+        for n in range(10):
+            producer.send({"type": "t", "n": n, "text": "x" * 300})
+        self.assertLessEqual(producer.stats()["queued"], 3)
+        self.assertGreaterEqual(producer.stats()["dropped"], 7)
+
+    def test_nothing_raises(self):
+        def trouble(error):
+            raise RuntimeError("the program's own")
+
+        class Odd:
+            def __str__(self):
+                raise RuntimeError("no")
+
+        producer = self.make(to="nonsense://[", on_error=trouble)
+        circular = {"type": "t"}
+        circular["self"] = circular
+        for bad in (None, 7, "t", [], {}, {"type": 7}, circular, {"type": "t", "n": float("nan")}, {"type": "t", "odd": Odd()}, {"type": "t", (1, 2): 3}):
+            self.assertFalse(producer.send(bad), bad)
+        producer.update_workflow_progress("unknown", 3)
+        producer.fail_workflow("unknown", Odd())
+        self.assertEqual(producer.stats()["invalid"], 10)
+        self.assertFalse(producer.flush(0.1))
+        producer.close(0)
+        self.assertFalse(producer.send({"type": "t"}))
+
+    def test_a_signal_handler_may_send(self):
+        producer = self.make(to="http://127.0.0.1:1")
+        sent = []
+        before = signal.signal(signal.SIGALRM, lambda *_: sent.append(producer.send({"type": "t"})))
+        self.addCleanup(lambda: signal.signal(signal.SIGALRM, before))
+        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        self.addCleanup(lambda: signal.setitimer(signal.ITIMER_REAL, 0))
+        while len(sent) < 100:
+            producer.send({"type": "t"})
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def run_program(self, program, to):
+        begun = time.monotonic()
+        environment = {**os.environ, "PYTHONPATH": str(EXAMPLES), "BROADCASTD_INGEST": to}
+        done = subprocess.run([sys.executable, "-c", program], env=environment, timeout=DEADLINE, capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), to)
+        return done.stdout, time.monotonic() - begun
+
+    def test_a_program_that_ends_gives_its_last_events(self):
+        program = "import broadcastd as b; b.start_streaming(10); b.broadcast_agent_state('idle', agentId='py-last')"
+        for to in WAYS.values():
+            _, took = self.run_program(program, to)
+            self.assertLess(took, 10)
+        for to in ("http://127.0.0.1:1", "tcp://127.0.0.1:1", "unix:/nowhere", f"http://127.0.0.1:{Hanging().port}"):
+            _, took = self.run_program(program, to)
+            self.assertLess(took, 8, to)
+
+    def test_a_fork_sends_for_itself(self):
+        program = """
+import os, broadcastd as b
+b.send({"type": "t", "n": 1})
+b.flush()
+child = os.fork()
+for n in range(5): b.send({"type": "t", "n": n})
+b.flush()
+print(b.stats()["sent"])
+if child: os.waitpid(child, 0)
+"""
+        said, _ = self.run_program(program, WAYS["http"])
+        self.assertEqual(sorted(said.split()), ["5", "6"])
+
+    def test_the_shared_functions_are_those_of_a_producer(self):
+        for name in broadcastd.__all__:
+            if name not in ("Producer", "configure"):
+                self.assertTrue(callable(getattr(Producer, name)), name)
+                self.assertTrue(callable(getattr(broadcastd, name)), name)
+
+
+if __name__ == "__main__":
+    unittest.main()
