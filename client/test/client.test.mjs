@@ -1,6 +1,6 @@
 // The client in Node, with a WebSocket of the application's choice, against the real daemon.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { after, afterEach, before, test } from "node:test";
 import { promisify } from "node:util";
 import WebSocket from "ws";
@@ -205,6 +205,37 @@ test("a network that swallows everything is noticed by a ping without an answer"
   proxy.heal();
   await until("what was missed", () => seen.length === 1);
   assert.deepEqual(seen, [1]);
+});
+
+test("a machine that slept: awake it asks whether the way is open, and goes on if it is", { timeout: 60_000 }, async () => {
+  const proxies = [await Proxy.to(daemon.clients), await Proxy.to(daemon.clients)];
+  cleanup.push(() => Promise.all(proxies.map((proxy) => proxy.end())));
+  const agentId = someAgent();
+  const runs = proxies.map(({ url }) => {
+    const program = `import { BroadcastClient } from ${JSON.stringify(new URL("../client.js", import.meta.url).href)};
+      import WebSocket from ${JSON.stringify(import.meta.resolve("ws"))};
+      const client = new BroadcastClient("${url}", { WebSocket, pongTimeout: 500, retry: { min: 5, max: 50 }, onState: ({ state, reason }) => console.log(state, reason ?? "") });
+      client.subscribe("agent:${agentId}", ({ n }) => console.log("event", n), { onReady: () => console.log("ready") });`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
+    cleanup.push(() => child.kill("SIGKILL"));
+    const run = { child, said: "" };
+    child.stdout.setEncoding("utf8").on("data", (data) => (run.said += data));
+    return run;
+  });
+  await until("both", () => runs.every(({ said }) => said.includes("ready")));
+  for (const { child } of runs) child.kill("SIGSTOP");
+  proxies[1].cut();
+  proxies[1].heal();
+  // Longer than it takes to look at the clock, and what counts as sleep; a third of a heartbeat.
+  await new Promise((resolve) => setTimeout(resolve, 8000));
+  for (const { child } of runs) child.kill("SIGCONT");
+  const woken = Date.now();
+  await until("a new connection", () => runs[1].said.split("ready").length === 3);
+  assert.ok(Date.now() - woken < 10_000, "the daemon's heartbeat is 25 s");
+  await daemon.publish({ type: "t", agentId, n: 1 });
+  await until("it", () => runs.every(({ said }) => said.includes("event 1")));
+  assert.match(runs[1].said, /waiting nothing was heard/);
+  assert.doesNotMatch(runs[0].said, /waiting/);
 });
 
 test("nothing is missed or doubled over 1,000 forced reconnects", { timeout: 120_000 }, async () => {

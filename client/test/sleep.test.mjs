@@ -45,47 +45,56 @@ async function load(url, options = {}) {
   }))`);
 }
 
-async function fallAsleep() {
-  await page.evaluate(`document.addEventListener("freeze", () => (window.froze = true))`);
+async function hide() {
   await other.toFront();
   await page.until(`document.visibilityState === "hidden"`);
-  await page.lifecycle("frozen");
-  await page.until("window.froze");
 }
 
-async function wake() {
-  await page.lifecycle("active");
+test("the network swallows everything while the tab is hidden: seen again, it asks at once and not after a heartbeat", async () => {
+  const proxy = await Proxy.to(daemon.clients);
+  cleanup.push(() => proxy.end());
+  await load(proxy.url, { pongTimeout: 300, retry: { min: 10, max: 50 } });
+  await hide();
+  proxy.cut();
+  proxy.heal();
+  await daemon.publish({ type: "t", agentId, n: 1 }, { type: "t", agentId, n: 2 });
+  assert.deepEqual(await page.evaluate("[seen, client.state.state]"), [[], "open"], "it cannot know yet");
+  const seen = Date.now();
   await page.toFront();
-}
+  await page.until("seen.length === 2");
+  assert.ok(Date.now() - seen < 10_000, "the daemon's heartbeat is 25 s");
+  assert.deepEqual(await page.evaluate("seen"), [1, 2]);
+  assert.ok(await page.evaluate("states.some(({ reason }) => /nothing was heard/.test(reason))"));
+});
 
-for (const [what, befall] of [["resets", "reset"], ["swallows everything", "cut"]]) {
-  test(`the network ${what} while the tab sleeps: awake, it asks at once and not after a heartbeat`, async () => {
+test("a hidden tab keeps its connection, although its timers are late", async () => {
+  await load(daemon.url, { heartbeat: 500, pongTimeout: 300 });
+  await hide();
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  await daemon.publish({ type: "t", agentId, n: 1 });
+  await page.until("seen.length === 1");
+  await page.toFront();
+  assert.deepEqual(await page.evaluate("states.map(({ state }) => state)"), ["connecting", "open"]);
+});
+
+for (const [what, befall] of [["nothing else happens", () => {}], ["the network resets", (proxy) => proxy.reset()], ["the network swallows everything", (proxy) => proxy.cut()]]) {
+  test(`a tab is frozen while ${what}: thawed, it has what it missed`, async () => {
     const proxy = await Proxy.to(daemon.clients);
     cleanup.push(() => proxy.end());
     await load(proxy.url, { pongTimeout: 300, retry: { min: 10, max: 50 } });
-    await fallAsleep();
-    proxy[befall]();
+    await page.evaluate(`document.addEventListener("freeze", () => (window.froze = true)); document.addEventListener("resume", () => (window.thawed = true))`);
+    await hide();
+    await page.lifecycle("frozen");
+    await page.until("window.froze");
+    befall(proxy);
     proxy.heal();
     await daemon.publish({ type: "t", agentId, n: 1 }, { type: "t", agentId, n: 2 });
-    assert.deepEqual(await page.evaluate("[seen, client.state.state]"), [[], "open"], "it sleeps");
-    const woken = Date.now();
-    await wake();
-    await page.until("seen.length === 2");
-    assert.ok(Date.now() - woken < 10_000, "the daemon's heartbeat is 25 s");
+    assert.deepEqual(await page.evaluate("seen"), [], "it sleeps");
+    await page.lifecycle("active");
+    await page.until("window.thawed && seen.length === 2");
     assert.deepEqual(await page.evaluate("seen"), [1, 2]);
   });
 }
-
-test("a tab that sleeps on a sound connection keeps it, whatever its timers think", async () => {
-  await load(daemon.url, { heartbeat: 300, pongTimeout: 100 });
-  await fallAsleep();
-  await daemon.publish({ type: "t", agentId, n: 1 });
-  // Longer than a heartbeat, its answer, and what counts as sleep.
-  await new Promise((resolve) => setTimeout(resolve, 3000));
-  await wake();
-  await page.until("seen.length === 1");
-  assert.deepEqual(await page.evaluate("states.map(({ state }) => state)"), ["connecting", "open"]);
-});
 
 test("a page that comes back by the back button was kept, and goes on where it was", async () => {
   await load(daemon.url);
