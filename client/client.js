@@ -24,6 +24,7 @@ const LOOK_MS = 5000;
 const FALLBACK_MS = 300_000;
 /** How often positions are written to `options.storage` while events come. */
 const SAVE_MS = 1000;
+const STORED = 1000;
 
 const NO_WEBSOCKET = "there is no WebSocket here: take Node 22, node --experimental-websocket, or options.WebSocket";
 
@@ -48,7 +49,7 @@ export class BroadcastClient {
   /** @type {ClientOptions} */
   #options;
   #protocol = new Protocol();
-  /** @type {Map<string, { ask: string, listeners: Set<Listener> }>} */
+  /** @type {Map<string, { ask: string, at?: import("./client/protocol.js").Position, listeners: Set<Listener> }>} */
   #rooms = new Map();
   /** @type {ClientState} */
   #state = { state: "idle", transport: null, attempt: 0 };
@@ -80,8 +81,6 @@ export class BroadcastClient {
 
   /** What is gone on from after a reload of the page. @type {Map<string, import("./client/protocol.js").Position>} */
   #stored = new Map();
-  /** @type {import("./client/sse.js").Kept[]} */
-  #kept = [];
   /** @type {[any, string, (event: any) => void][]} */
   #listening = [];
 
@@ -129,22 +128,24 @@ export class BroadcastClient {
       throw new Error(`${room} is subscribed to with other options (where, every, snapshot): a second client can have both`);
     }
     if (!entry) {
-      entry = { ask, listeners: new Set() };
-      this.#rooms.set(room, entry);
       // A board that begins with a snapshot has nothing to go on from after a reload.
-      const at = snapshot ? null : this.#stored.get(room);
+      const at = snapshot ? undefined : this.#stored.get(room);
+      entry = { ask, at, listeners: new Set() };
+      this.#rooms.set(room, entry);
       this.#stored.delete(room);
       this.#protocol.want(room, { from, where, every, snapshot }, at);
       this.#flush();
     }
-    const { listeners } = entry;
+    const { at, listeners } = entry;
     /** @type {Listener} */
     const listener = { handler, options };
     listeners.add(listener);
+    if (this.#protocol.isConfirmed(room)) queueMicrotask(() => listeners.has(listener) && this.#call(options.onReady, { room, resumed: false }));
     const stop = () => {
       if (!listeners.delete(listener) || listeners.size) return;
       this.#rooms.delete(room);
-      this.#protocol.leave(room);
+      // Left before anything came of it (React mounts twice): the next one may go on from there.
+      if (this.#protocol.leave(room) === at && at) this.#stored.set(room, at);
       this.#flush();
     };
     if (signal?.aborted) stop();
@@ -221,7 +222,7 @@ export class BroadcastClient {
     };
     try {
       if (kind === "sse") {
-        this.#transport = openSse(this.#beside("/sse"), this.#fetch, this.#kept, ears);
+        this.#transport = openSse(this.#beside("/sse"), this.#fetch, ears);
         this.#flush(); // not before this turn's other subscriptions, which share its stream
         if (!this.#rooms.size) return this.#opened(undefined, kind);
       } else {
@@ -345,10 +346,8 @@ export class BroadcastClient {
     this.#probes = 0;
     if (this.#state.state !== "open") {
       this.#openedAt = this.#heard;
-      if (kind === "websocket") {
-        this.#everOpen = true;
-        this.#kept.length = 0; // positions move on without these streams
-      } else this.#fallbackUntil = this.#everOpen ? 0 : this.#heard + FALLBACK_MS;
+      if (kind === "websocket") this.#everOpen = true;
+      else this.#fallbackUntil = this.#everOpen ? 0 : this.#heard + FALLBACK_MS;
       this.#become({ state: "open", transport: kind });
     }
     this.#send();
@@ -498,9 +497,7 @@ export class BroadcastClient {
 
   #load() {
     try {
-      const { at, sse } = JSON.parse(this.#options.storage?.getItem(this.#storageKey) ?? "{}");
-      this.#stored = new Map(at);
-      this.#kept = sse ?? [];
+      this.#stored = new Map(JSON.parse(this.#options.storage?.getItem(this.#storageKey) ?? "[]"));
     } catch (error) {
       this.#debug("storage", error);
     }
@@ -514,9 +511,9 @@ export class BroadcastClient {
     clearTimeout(this.#save);
     this.#save = undefined;
     try {
-      // Rooms of the page before that this one has not come to yet stay.
-      const at = [...this.#stored, ...this.#protocol.positions()];
-      this.#options.storage?.setItem(this.#storageKey, JSON.stringify({ at, sse: this.#kept }));
+      // Rooms of the page before that this one has not come to yet stay, but not for ever.
+      const at = [...this.#stored, ...this.#protocol.positions()].slice(-STORED);
+      this.#options.storage?.setItem(this.#storageKey, JSON.stringify(at));
     } catch (error) {
       this.#debug("storage", error);
     }

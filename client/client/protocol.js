@@ -75,19 +75,26 @@ export class Protocol {
     this.#wanted.set(room, new Subscription(wish, at));
   }
 
-  /** @param {string} room */
+  /**
+   * Gives a room up, and tells where it stood.
+   * @param {string} room
+   */
   leave(room) {
+    const at = this.#wanted.get(room)?.at;
     this.#wanted.delete(room);
+    return at;
+  }
+
+  /** @param {string} room */
+  isConfirmed(room) {
+    return this.#wanted.get(room)?.phase === "on";
   }
 
   /** A new connection: nothing has been asked for on it. */
   begin() {
     this.#told.clear();
     this.#most = Infinity;
-    for (const it of this.#wanted.values()) {
-      it.phase = "new";
-      it.pages = null;
-    }
+    for (const it of this.#wanted.values()) it.phase = "new";
   }
 
   /**

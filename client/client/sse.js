@@ -4,148 +4,155 @@
 
 /** A block larger than this is no message of the daemon. */
 const BLOCK_CHARS = 1 << 25;
+/** Rooms that the daemon takes in one stream. */
+const STREAM_ROOMS = 64;
 
 /**
  * @typedef {import("./websocket.js").Transport} Transport
  * @typedef {import("./websocket.js").Ears} Ears
- * @typedef {{ id: string, ask: string, rooms: string[] }} Kept A stream's last id, what was asked for on it, and its rooms.
+ * @typedef {{ rooms: Set<string>, abort: AbortController }} Stream
  */
 
 /** @param {unknown} value */
 const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
 
-/** What one stream can have only one of. @param {any} room */
-const asked = ({ where, every, snapshot }) => JSON.stringify([where, every, snapshot]);
-
 /**
  * @param {string} url
  * @param {typeof globalThis.fetch} fetch
- * @param {Kept[]} kept the streams of the connection before: their ids go on exactly. Is kept up to date.
  * @param {Ears} ears
  * @returns {Transport}
  */
-export function openSse(url, fetch, kept, ears) {
-  const before = kept.splice(0);
-  const abort = new AbortController();
-  const close = () => abort.abort();
+export function openSse(url, fetch, ears) {
+  /** @type {Set<Stream>} */
+  const streams = new Set();
+  let over = false;
+  const close = () => {
+    over = true;
+    for (const { abort } of streams) abort.abort();
+  };
   /** @param {import("./websocket.js").Failure} failure */
   const fail = (failure) => {
-    if (abort.signal.aborted) return;
+    if (over) return;
     close();
     ears.closed(failure);
   };
 
   /** @param {any} message */
   const subscribe = ({ id, rooms }) => {
-    /** @type {Map<unknown, any[]>} */
+    /** @type {Map<string, any[]>} */
     const groups = new Map();
     for (const room of rooms) {
-      const ask = asked(room);
-      const held = room.from?.after && before.find((it) => it.id && it.ask === ask && it.rooms.includes(room.room));
-      const key = held || ask + text(room.from);
+      const { from, where, every, snapshot } = room;
+      // Where each room was is told for all of them together.
+      const key = JSON.stringify([where, every, snapshot, from?.after ? "after" : from]);
       groups.set(key, [...(groups.get(key) ?? []), room]);
     }
-    for (const [key, group] of groups) stream(id, group, typeof key === "string" ? "" : /** @type {Kept} */ (key).id);
+    for (const group of groups.values()) for (let n = 0; n < group.length; n += STREAM_ROOMS) open(id, group.slice(n, n + STREAM_ROOMS));
   };
 
   /**
-   * @param {unknown} ask
+   * @param {unknown} id
    * @param {any[]} group
-   * @param {string} after
    */
-  const stream = async (ask, group, after) => {
+  const open = async (id, group) => {
     const [{ from, where, every, snapshot }] = group;
-    /** @type {Kept} */
-    const own = { id: after, ask: asked(group[0]), rooms: group.map(({ room }) => room) };
-    const gone = new AbortController();
-    streams.set(own, gone);
-    kept.push(own);
+    /** @type {Stream} */
+    const stream = { rooms: new Set(group.map(({ room }) => room)), abort: new AbortController() };
+    streams.add(stream);
     const target = new URL(url);
-    const put = (/** @type {string} */ name, /** @type {unknown} */ value) => value === undefined || target.searchParams.append(name, text(value));
-    for (const room of own.rooms) put("room", room);
-    for (const [name, value] of Object.entries({ where, every, snapshot })) put(name, value);
-    if (after) put("last_event_id", after);
-    else put("from", from);
-    abort.signal.addEventListener("abort", () => gone.abort(), { once: true });
+    for (const room of stream.rooms) target.searchParams.append("room", room);
+    const at = from?.after ? { last_event_id: group.map((room) => room.from.after).join() } : { from };
+    for (const [name, value] of Object.entries({ where, every, snapshot, ...at })) {
+      if (value !== undefined) target.searchParams.append(name, text(value));
+    }
     try {
-      const answer = await fetch(target.href, { headers: { accept: "text/event-stream" }, cache: "no-store", signal: gone.signal });
-      if (!answer.ok) return await refused(answer, ask, own.rooms);
+      const answer = await fetch(target.href, { headers: { accept: "text/event-stream" }, cache: "no-store", signal: stream.abort.signal });
+      if (!answer.ok) return await refused(answer, id, group, stream);
       if (!answer.headers.get("content-type")?.startsWith("text/event-stream") || !answer.body) {
         return fail({ status: answer.status, reason: "the answer is no event stream: is this broadcastd?" });
       }
       ears.message({ type: "welcome" });
-      await read(answer.body, (block) => take(block, own, ask));
+      await read(answer.body, (data) => take(data, stream, id));
       fail({ reason: "the stream ended" });
     } catch (error) {
-      if (!gone.signal.aborted) fail({ reason: /** @type {Error} */ (error).message });
+      if (streams.has(stream)) fail({ reason: /** @type {Error} */ (error).message });
     }
   };
 
   /**
-   * @param {{ id?: string, data?: string }} block
-   * @param {Kept} own
-   * @param {unknown} ask
+   * @param {string | undefined} data
+   * @param {Stream} stream
+   * @param {unknown} id
    */
-  const take = (block, own, ask) => {
-    if (!streams.has(own)) return;
+  const take = (data, stream, id) => {
+    if (over || !streams.has(stream)) return;
     ears.heard();
-    if (block.data !== undefined) {
-      const message = JSON.parse(block.data);
-      if (message.type === "subscribed") message.id = ask;
-      // A room that was left stays in the stream until the stream ends; it may be in another one already.
-      if (!message.room || own.rooms.includes(message.room)) ears.message(message);
-    }
-    if (block.id !== undefined) own.id = block.id;
+    if (data === undefined) return;
+    const message = JSON.parse(data);
+    if (message.type === "subscribed") message.id = id;
+    // A room that was left stays in the stream until the stream ends; it may be in another one already.
+    if (!message.room || stream.rooms.has(message.room)) ears.message(message);
   };
 
   /**
-   * What is wrong with the request is the rooms' fault; everything else is the connection's.
+   * What is wrong with the request is the rooms' fault, everything else the connection's. A stream is refused for one room of
+   * it, and which one is not told: the halves are tried.
    * @param {Response} answer
    * @param {unknown} id
-   * @param {string[]} rooms
+   * @param {any[]} group
+   * @param {Stream} stream
    */
-  const refused = async (answer, id, rooms) => {
-    const { status } = answer;
-    const { code = "bad_field", detail, hint } = await answer.json().catch(() => ({}));
-    const message = detail ?? `status ${status}`;
-    if (status === 400 || status === 422) return ears.message({ type: "error", id, code, message, hint });
-    const seconds = Number(answer.headers.get("retry-after"));
-    fail({ status, reason: message, hint, retryAfter: seconds > 0 ? seconds * 1000 : undefined });
+  const refused = async (answer, id, group, stream) => {
+    const { status, headers } = answer;
+    const body = await answer.text();
+    const isProblem = headers.get("content-type")?.includes("json");
+    const { detail = `status ${status}`, hint } = isProblem ? JSON.parse(body) : { detail: body.trim().slice(0, 500) || undefined };
+    if (status === 400 || (status === 404 && !isProblem)) {
+      streams.delete(stream);
+      const rooms = group.filter(({ room }) => stream.rooms.has(room));
+      const half = rooms.length >> 1;
+      if (half) for (const part of [rooms.slice(0, half), rooms.slice(half)]) open(id, part);
+      else for (const { room } of rooms) {
+        const error = { code: status === 404 ? "unknown_room" : "bad_field", message: detail, hint };
+        ears.message({ type: "subscribed", id, rooms: [{ room, error }] });
+      }
+      return;
+    }
+    const seconds = Number(headers.get("retry-after"));
+    fail({ status, reason: detail, hint, retryAfter: seconds > 0 ? seconds * 1000 : undefined });
+  };
+
+  /** @param {string[]} rooms */
+  const leave = (rooms) => {
+    for (const stream of streams) {
+      for (const room of rooms) stream.rooms.delete(room);
+      if (stream.rooms.size) continue;
+      streams.delete(stream);
+      stream.abort.abort();
+    }
   };
 
   /** @param {any} message */
-  const unsubscribe = ({ rooms }) => {
-    for (const [own, gone] of streams) {
-      own.rooms = own.rooms.filter((room) => !rooms.includes(room));
-      if (own.rooms.length) continue;
-      streams.delete(own);
-      kept.splice(kept.indexOf(own), 1);
-      gone.abort();
-    }
-  };
-
-  /** @type {Map<Kept, AbortController>} */
-  const streams = new Map();
-  const send = (/** @type {any} */ message) => {
+  const send = (message) => {
     // A room that is asked for again leaves the stream that it was in.
-    const rooms = message.rooms.map((/** @type {any} */ it) => it.room ?? it);
-    unsubscribe({ rooms });
+    leave(message.rooms.map((/** @type {any} */ it) => it.room ?? it));
     if (message.type === "subscribe") subscribe(message);
   };
   return { send, ping: false, close };
 }
 
 /**
- * Cuts a stream into blocks. Comments count as heard: they are the daemon's heartbeat.
+ * Cuts a stream into blocks and gives the data of each. Comments and blocks without data give nothing: they are heard. The
+ * blocks' ids are not needed, since they are the positions that the messages have.
  * @param {ReadableStream<Uint8Array>} body
- * @param {(block: { id?: string, data?: string }) => void} take
+ * @param {(data: string | undefined) => void} take
  */
 async function read(body, take) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
   let rest = "";
-  /** @type {{ id?: string, data?: string }} */
-  let block = {};
+  /** @type {string | undefined} */
+  let block;
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
@@ -154,14 +161,14 @@ async function read(body, take) {
     if (rest.length > BLOCK_CHARS) throw new Error("a block without an end");
     for (const raw of lines) {
       const line = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
-      const [name] = line.split(":", 1);
-      const content = line.slice(name.length + (line[name.length + 1] === " " ? 2 : 1));
       if (!line) {
         take(block);
-        block = {};
-      } else if (!name) take({});
-      else if (name === "data") block.data = block.data === undefined ? content : `${block.data}\n${content}`;
-      else if (name === "id") block.id = content;
+        block = undefined;
+      } else if (line.startsWith(":")) take(undefined);
+      else if (line.startsWith("data:")) {
+        const content = line.slice(line[5] === " " ? 6 : 5);
+        block = block === undefined ? content : `${block}\n${content}`;
+      }
     }
   }
 }

@@ -273,10 +273,13 @@ test("positions outlive the client where they are stored, except of what begins 
   await until("one", () => seen.length === 1);
   first.close();
   await daemon.publish({ type: "t", agentId, n: 2 }, { type: "t", agentId, n: 3 });
-  await ready(make(daemon.url, { storage }), room, ({ n }) => seen.push(n));
+  const second = make(daemon.url, { storage });
+  second.subscribe(room, () => assert.fail("unmounted"))();
+  await ready(second, room, ({ n }) => seen.push(n));
+  await ready(second, room, null);
   await until("the rest", () => seen.length === 3);
   assert.deepEqual(seen, [1, 2, 3]);
-  for (const bad of ["{", "[]", '{"at":7}', "null"]) {
+  for (const bad of ["{", "7", '{"at":7}', "null", "[7]"]) {
     const odd = make(daemon.url, { storage: { getItem: () => bad, setItem() { throw new Error("full"); } } });
     await ready(odd, room, null);
     odd.close();

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 import WebSocket from "ws";
 import { BroadcastClient } from "../client.js";
-import { Daemon, Proxy, Pump, until, upTo } from "./harness.mjs";
+import { CONFIG, Daemon, Proxy, until, upTo } from "./harness.mjs";
 import { StandIn } from "./stand-in.mjs";
 
+const BEATING = CONFIG.replace("[server]", '[server]\nheartbeat = "100ms"');
 const FAST = { min: 2, max: 20, stable: 0 };
 const cleanup = [];
 afterEach(async () => {
@@ -29,7 +30,7 @@ if (status === 200) servers.push(["the daemon", Daemon]);
 for (const [name, kind] of servers) {
   describe(`SSE from ${name}`, () => {
     let server;
-    before(async () => (server = await kind.start()));
+    before(async () => (server = await kind.start(BEATING)));
     after(() => server.end());
     const addr = () => new URL(server.url).host;
     let agents = 0;
@@ -91,7 +92,7 @@ for (const [name, kind] of servers) {
       assert.deepEqual(gaps, []);
     });
 
-    test("over a reload the positions and the stream's id are kept", async () => {
+    test("over a reload the positions are kept", async () => {
       const agentId = `a${(agents += 1)}`;
       const kept = new Map();
       const storage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value) };
@@ -117,8 +118,11 @@ for (const [name, kind] of servers) {
       const agentId = `a${(agents += 1)}`;
       const states = [];
       const seen = [];
-      const client = make(proxy.url, { transport: "sse", heartbeat: 100, connectTimeout: 300, onState: (state) => states.push(state) });
+      const client = make(proxy.url, { transport: "sse", heartbeat: 500, connectTimeout: 300, onState: (state) => states.push(state) });
       await new Promise((resolve) => client.subscribe(`agent:${agentId}`, ({ n }) => seen.push(n), { onReady: resolve }));
+      // Quiet, but alive: more than two heartbeats of the client pass, in which nothing but comments comes.
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      assert.deepEqual(states.map(({ state }) => state), ["connecting", "open"]);
       proxy.cut();
       await server.publish({ type: "t", agentId, n: 1 });
       const lost = await until("the loss", () => states.find(({ state }) => state === "waiting"));
@@ -184,14 +188,19 @@ describe("where WebSockets do not get through", () => {
 
   test("a stream that is refused: the rooms' fault is told to them, Retry-After is obeyed", async () => {
     cleanup.push(() => (server.refuse = () => undefined));
-    server.refuse = (query) => query.get("where") && { status: 400, headers: {}, body: '{"code":"bad_where","detail":"no condition","hint":"look"}' };
+    const headers = { "content-type": "text/plain" };
+    server.refuse = (query) =>
+      query.get("where") ? { status: 400, headers, body: "no condition\n" }
+        : query.getAll("room").includes("lost") && { status: 404, headers, body: "no room has the name lost\n" };
     const client = make(server.url, { transport: "sse", onError() {} });
     const seen = [];
-    client.subscribe("all", ({ n }) => seen.push(n), { onError: assert.fail });
-    const error = await new Promise((resolve) => client.subscribe("agent:1", null, { where: "=", onError: resolve }));
-    assert.deepEqual(error, { code: "bad_where", message: "no condition", hint: "look", room: "agent:1" });
-    const unknown = await new Promise((resolve) => client.subscribe("nothing", null, { onError: resolve }));
-    assert.equal(unknown.code, "unknown_room");
+    for (const room of ["all", "agent:1", "agent:2"]) client.subscribe(room, ({ n }) => seen.push(n), { onError: assert.fail });
+    const unknown = await new Promise((resolve) => client.subscribe("lost", null, { onError: resolve }));
+    assert.deepEqual([unknown.room, unknown.code, unknown.message], ["lost", "unknown_room", "no room has the name lost"]);
+    const error = await new Promise((resolve) => client.subscribe("agent:3", null, { where: "=", onError: resolve }));
+    assert.deepEqual(error, { code: "bad_field", message: "no condition", hint: undefined, room: "agent:3" });
+    const within = await new Promise((resolve) => client.subscribe("nothing", null, { onError: resolve }));
+    assert.equal(within.code, "unknown_room");
     await server.publish({ type: "t", n: 7 });
     await until("the other room", () => seen.length);
     server.refuse = () => ({ status: 503, headers: { "retry-after": "3" }, body: "busy" });

@@ -79,19 +79,24 @@ export class StandIn {
     response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache" });
     response.write(": hello\r\nretry: 1000\n\n");
     const session = new Session(this, (message) => {
-      const id = [...session.at].map(([room, at]) => `${encodeURIComponent(room)}=${at}`).join("&");
+      const id = [...session.at].map(([room, at]) => `${this.room(room).epoch}:${at}`).join();
       // Cut in the middle, so that a reader has to put blocks together; two data lines, as the standard allows.
       const text = JSON.stringify(message, null, 1).split("\n");
       const block = `id: ${id}\n${[text[0], text.slice(1).join("")].map((line) => `data: ${line}\n`).join("")}\n`;
       response.write(block.slice(0, 9));
       response.write(block.slice(9));
     }, () => request.socket.destroy());
-    request.socket.on("close", () => this.sessions.delete(session));
-    const last = new URLSearchParams(searchParams.get("last_event_id") ?? "");
+    const beat = setInterval(() => response.write(":\n\n"), 100);
+    request.socket.on("close", () => {
+      clearInterval(beat);
+      this.sessions.delete(session);
+    });
+    const last = new Map((searchParams.get("last_event_id") ?? "").split(",").map((position) => position.split(":")));
     const word = searchParams.get("from") ?? "now";
     const given = word.startsWith("{") ? JSON.parse(word) : word;
     session.subscribe(undefined, searchParams.getAll("room").map((room) => {
-      const from = last.has(room) ? { after: `${this.room(room).epoch}:${last.get(room)}` } : given;
+      const { epoch } = this.room(room);
+      const from = last.has(epoch) ? { after: `${epoch}:${last.get(epoch)}` } : given;
       return { room, from, snapshot: searchParams.get("snapshot") === "true" };
     }));
   }

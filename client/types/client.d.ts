@@ -156,7 +156,7 @@ export interface SubscribeOptions<Event = any> {
   /** The whole snapshot. Without it, its events go to the handler, with the source `snapshot`. */
   onSnapshot?(events: Event[], meta: { room: string; offset: number }): void;
   onGap?(gap: Gap): void;
-  /** The daemon has confirmed the subscription, after each connect. `resumed`: exactly where it was. */
+  /** The daemon has confirmed the subscription, after each connect; at once if it had before. `resumed`: exactly where it was. */
   onReady?(ready: { room: string; resumed: boolean }): void;
   /** The daemon refused the room, or ended the subscription (`room_closed`). It is asked again after a reconnect. */
   onError?(error: BroadcastError): void;
