@@ -33,6 +33,7 @@ async function ready(client, room, handler, options = {}) {
   return stop;
 }
 
+const AGENT = { type: "agent_state", agentId: "w", status: "busy", resourceUsage: { cpu: 1, memory: 2, activeConnections: 3 } };
 let agents = 0;
 const someAgent = () => `agent-${(agents += 1)}`;
 
@@ -138,6 +139,33 @@ test("a loop over a room: in order, with a bounded queue that says what it dropp
   assert.equal((await idle).done, true);
 });
 
+/** What a subscription comes to: what `onSnapshot` or `onBatch` has first, or why the daemon refused it. */
+const first = (client, room, options) =>
+  new Promise((resolve) => client.subscribe(room, null, { ...options, onSnapshot: resolve, onBatch: resolve, onError: resolve }));
+
+test("a snapshot and then the changes, where the daemon serves them; else it says that it does not", async (t) => {
+  const states = ["idle", "busy"].map((status) => ({ ...AGENT, agentId: someAgent(), status }));
+  await daemon.publish(...states, { ...states[0], status: "offline" });
+  const found = await first(make(daemon.url, { onError() {} }), "agent_states", { snapshot: true });
+  if (found.code === "unsupported") return t.diagnostic("this daemon has no snapshots");
+  const status = new Map(found.map((it) => [it.agentId, it.status]));
+  assert.deepEqual(states.map(({ agentId }) => status.get(agentId)), ["offline", "busy"]);
+  assert.equal(status.size, found.length, "one of each");
+});
+
+test("a paced view gives everything of a room without a key, together, where the daemon serves it", async (t) => {
+  const client = make(daemon.url, { onError() {} });
+  const paced = first(client, "paced", { every: 300 });
+  const refused = await Promise.race([paced, until("a confirmation", () => "paced" in client.positions())]);
+  if (refused.code === "unsupported") return t.diagnostic("this daemon has no paced views");
+  const seen = [];
+  client.subscribe("paced", null, { every: 300, onBatch: (events) => seen.push(events.map(({ n }) => n)) });
+  for (const n of upTo(20)) await daemon.publish({ type: "paced", n });
+  await until("all", () => seen.flat().at(-1) === 20);
+  assert.deepEqual(seen.flat(), upTo(20));
+  assert.ok(seen.length < 20, `${seen.length} deliveries`);
+});
+
 test("a gap says what cannot be given", async () => {
   const proxy = await Proxy.to(daemon.clients);
   cleanup.push(() => proxy.end());
@@ -192,10 +220,10 @@ test("a network that swallows everything is noticed by a ping without an answer"
   const states = [];
   const seen = [];
   const agentId = someAgent();
-  const client = make(proxy.url, { heartbeat: 200, pongTimeout: 100, connectTimeout: 500, onState: (state) => states.push(state) });
+  const client = make(proxy.url, { heartbeat: 1200, pongTimeout: 1000, connectTimeout: 500, onState: (state) => states.push(state) });
   await ready(client, `agent:${agentId}`, ({ n }) => seen.push(n));
   // Quiet, but alive: pings are answered.
-  await new Promise((resolve) => setTimeout(resolve, 700));
+  await new Promise((resolve) => setTimeout(resolve, 3000));
   assert.deepEqual(states.map(({ state }) => state), ["connecting", "open"]);
   proxy.cut();
   await daemon.publish({ type: "t", agentId, n: 1 });
@@ -330,7 +358,6 @@ test("addresses are taken as people write them", async () => {
   await until("it", () => seen.length);
 });
 
-const AGENT = { type: "agent_state", agentId: "w", status: "busy", resourceUsage: { cpu: 1, memory: 2, activeConnections: 3 } };
 const FIVE = [
   AGENT,
   { type: "performance_metric", metricName: "m", value: 1, unit: "ms", category: "agent" },

@@ -37,6 +37,8 @@ types = ["workflow_execution"]
 types = ["memory_timeline"]
 [rooms.system_alerts]
 types = ["system_alert"]
+[rooms.paced]
+types = ["paced"]
 [rooms.short]
 types = ["short"]
 history = { events = 3 }

@@ -19,10 +19,10 @@ const wanted = (protocol) => protocol.flush().map(({ type, rooms }) => [type, ro
 
 test("what is wanted is asked for once, and what is left is given up", () => {
   const protocol = new Protocol();
-  protocol.want("a", { from: { last: 5 }, where: { x: 1 } });
+  protocol.want("a", { from: { last: 5 }, where: { x: 1 }, every: "2s", snapshot: true });
   protocol.want("b", {});
   const [message] = protocol.flush();
-  assert.deepEqual(JSON.parse(JSON.stringify(message)), { type: "subscribe", id: 1, rooms: [{ from: { last: 5 }, where: { x: 1 }, room: "a" }, { room: "b" }] });
+  assert.deepEqual(JSON.parse(JSON.stringify(message)), { type: "subscribe", id: 1, rooms: [{ from: { last: 5 }, where: { x: 1 }, every: "2s", snapshot: true, room: "a" }, { room: "b" }] });
   assert.deepEqual(protocol.flush(), []);
   protocol.leave("a");
   assert.deepEqual(wanted(protocol), [["unsubscribe", ["a"]]]);

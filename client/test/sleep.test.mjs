@@ -68,9 +68,9 @@ test("the network swallows everything while the tab is hidden: seen again, it as
 });
 
 test("a hidden tab keeps its connection, although its timers are late", async () => {
-  await load(daemon.url, { heartbeat: 500, pongTimeout: 300 });
+  await load(daemon.url, { heartbeat: 1200, pongTimeout: 1000 });
   await hide();
-  await new Promise((resolve) => setTimeout(resolve, 3000));
+  await new Promise((resolve) => setTimeout(resolve, 4000));
   await daemon.publish({ type: "t", agentId, n: 1 });
   await page.until("seen.length === 1");
   await page.toFront();

@@ -118,10 +118,10 @@ for (const [name, kind] of servers) {
       const agentId = `a${(agents += 1)}`;
       const states = [];
       const seen = [];
-      const client = make(proxy.url, { transport: "sse", heartbeat: 500, connectTimeout: 300, onState: (state) => states.push(state) });
+      const client = make(proxy.url, { transport: "sse", heartbeat: 1000, connectTimeout: 300, onState: (state) => states.push(state) });
       await new Promise((resolve) => client.subscribe(`agent:${agentId}`, ({ n }) => seen.push(n), { onReady: resolve }));
       // Quiet, but alive: more than two heartbeats of the client pass, in which nothing but comments comes.
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await new Promise((resolve) => setTimeout(resolve, 2500));
       assert.deepEqual(states.map(({ state }) => state), ["connecting", "open"]);
       proxy.cut();
       await server.publish({ type: "t", agentId, n: 1 });
