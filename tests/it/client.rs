@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 fn ask(addr: &str, target: &str, headers: &str) -> (u16, String, String) {
     let mut producer = Producer::connect(addr);
-    producer
-        .write(&format!("GET {target} HTTP/1.1\r\nHost: broadcast.example\r\nConnection: close\r\n{headers}\r\n"));
+    producer.write(&format!(
+        "GET {target} HTTP/1.1\r\nHost: broadcast.example\r\nConnection: close\r\n{headers}\r\n"
+    ));
     let answer = producer.read_to_end();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
     (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
@@ -27,9 +28,7 @@ fn imports(module: &str, source: &str) -> Vec<String> {
 
 #[test]
 fn every_module_is_served_to_everybody() {
-    let server = Server::start(
-        "[server]\nexpose = []\nallowed_origins = []\n[rooms.all]\ntypes = [\"*\"]\n",
-    );
+    let server = Server::start("[server]\nexpose = []\nallowed_origins = []\n[rooms.all]\ntypes = [\"*\"]\n");
     let mut modules = BTreeSet::new();
     let mut next = vec!["/client.js".to_owned()];
     while let Some(module) = next.pop() {
