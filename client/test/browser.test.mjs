@@ -167,6 +167,21 @@ test("where no WebSocket comes through, Server-Sent Events do", async () => {
   assert.equal(await page.evaluate(() => client.state.transport), "sse");
 });
 
+test("the daemon's own Server-Sent Events reach a page of another origin, over a cut as well", async (t) => {
+  const proxy = await Proxy.to(daemon.clients);
+  cleanup.push(() => proxy.end());
+  const { status } = await fetch(`http://${daemon.clients}/sse?room=all`, { signal: AbortSignal.timeout(5000) });
+  if (status !== 200) return t.diagnostic("this daemon has no Server-Sent Events");
+  const agentId = someAgent();
+  await load(proxy.url, { transport: "sse", retry: { min: 10, max: 50 } }, { room: `agent:${agentId}` });
+  await daemon.publish({ type: "t", agentId, n: 1 });
+  await seen(1);
+  proxy.reset();
+  await daemon.publish({ type: "t", agentId, n: 2 });
+  assert.deepEqual(await seen(2), [1, 2]);
+  assert.equal(await page.evaluate(() => client.state.transport), "sse");
+});
+
 test("nothing is missed or doubled over 1,000 forced reconnects", { timeout: 180_000 }, async () => {
   const own = await Daemon.start();
   const proxy = await Proxy.to(own.clients);
