@@ -1,6 +1,7 @@
 //! What is read from the system: CPU time, memory, instructions; and a histogram of times.
 
 use crate::Outcome;
+use clap::ValueEnum;
 use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
@@ -51,13 +52,30 @@ fn kibibytes(text: &str, key: &str) -> u64 {
     line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default() * 1024
 }
 
-/// Counts a process's instructions with `perf`, where the hardware has a counter and `perf` is installed.
-pub(crate) struct Instructions(Option<Child>);
+/// What counts instructions.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counter {
+    /// The hardware's counter by `perf stat`, where there is one.
+    Perf,
+    /// The CPU time: under an emulator whose clock advances by one nanosecond for each instruction.
+    Clock,
+}
+
+/// Counts a process's instructions, where that is possible.
+pub(crate) enum Instructions {
+    /// The hardware has no counter, or `perf` is not installed.
+    Unknown,
+    Perf(Child),
+    Clock,
+}
 
 impl Instructions {
-    pub(crate) fn start(pid: Pid) -> Instructions {
+    pub(crate) fn start(counter: Counter, pid: Pid) -> Instructions {
+        if counter == Counter::Clock {
+            return Instructions::Clock;
+        }
         if !supported() {
-            return Instructions(None);
+            return Instructions::Unknown;
         }
         let child = Command::new("perf")
             .args(["stat", "-x", ",", "-e", "instructions", "-p", &pid.to_string()])
@@ -66,12 +84,17 @@ impl Instructions {
             .spawn();
         // perf attaches before it does anything else; it does not say when. Nothing is published meanwhile.
         std::thread::sleep(Duration::from_millis(200));
-        Instructions(child.ok())
+        child.map_or(Instructions::Unknown, Instructions::Perf)
     }
 
-    /// Instructions since the start, user and kernel; none where they cannot be counted.
-    pub(crate) fn stop(self) -> Option<u64> {
-        let mut child = self.0?;
+    /// Instructions since the start, user and kernel; none where they cannot be counted. `cpu` is the CPU time of the
+    /// window in seconds.
+    pub(crate) fn stop(self, cpu: f64) -> Option<u64> {
+        let mut child = match self {
+            Instructions::Unknown => return None,
+            Instructions::Clock => return Some((cpu * 1e9).round() as u64),
+            Instructions::Perf(child) => child,
+        };
         kill(Pid::from_raw(i32::try_from(child.id()).ok()?), Signal::SIGINT).ok()?;
         let mut text = String::new();
         child.stderr.take()?.read_to_string(&mut text).ok()?;

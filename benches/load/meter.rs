@@ -33,7 +33,7 @@ pub(crate) struct Meter {
 impl Meter {
     /// Begins a window.
     pub(crate) fn begin(server: &Server, fleet: &mut Fleet) -> Outcome<Meter> {
-        let instructions = Instructions::start(server.pid);
+        let instructions = Instructions::start(server.counter, server.pid);
         // Before the clocks are read: rendering metrics costs the daemon time.
         let scrape = server.scrape();
         fleet.ledger.latency = Histogram::default();
@@ -54,7 +54,7 @@ impl Meter {
         let cpu = cpu_time(server.pid)? - self.cpu;
         let own_cpu = own_cpu_time()? - self.own_cpu;
         let wall = self.begun.elapsed().as_secs_f64();
-        let instructions = self.instructions.stop();
+        let instructions = self.instructions.stop(cpu);
         fleet.ledger.measuring = false;
         let scrape = server.scrape();
         let tally = fleet.ledger.tally;

@@ -1,6 +1,7 @@
 //! The command line, and what each scenario takes where an option is left out.
 
 use crate::meanwhile::Meanwhile;
+use crate::measure::Counter;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 
@@ -23,6 +24,9 @@ pub(crate) struct Options {
     /// Core of the load.
     #[arg(long, default_value_t = 1)]
     pub(crate) load_core: usize,
+    /// What counts instructions. `clock` is for `benches/instructions/run`.
+    #[arg(long, value_enum, default_value = "perf")]
+    pub(crate) counter: Counter,
     /// Do not move into a network namespace of its own (which needs root).
     #[arg(long)]
     pub(crate) no_isolate: bool,

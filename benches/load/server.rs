@@ -1,7 +1,7 @@
 //! The process under load: broadcastd with a configuration of the load's, or the floor.
 
 use crate::meanwhile::{Doing, Meanwhile};
-use crate::measure::Memory;
+use crate::measure::{Counter, Memory};
 use crate::options::{Options, ServerPlan};
 use crate::{Outcome, isolate};
 use nix::sys::signal::{Signal, kill};
@@ -23,6 +23,8 @@ const STOP: Duration = Duration::from_secs(5);
 pub(crate) struct Server {
     child: Child,
     pub(crate) pid: Pid,
+    /// What counts its instructions.
+    pub(crate) counter: Counter,
     pub(crate) clients: SocketAddr,
     pub(crate) ingest: SocketAddr,
     admin: Option<SocketAddr>,
@@ -62,7 +64,8 @@ impl Server {
         let pid = Pid::from_raw(i32::try_from(child.id())?);
         let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
         let none = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Server { child, pid, clients: none, ingest: none, admin: None, dir };
+        let counter = options.counter;
+        let mut server = Server { child, pid, counter, clients: none, ingest: none, admin: None, dir };
         let lines = lines(stdout);
         server.read_addresses(&lines).map_err(|error| format!("{error}\n{}", server.log()))?;
         Ok(server)

@@ -22,6 +22,13 @@ const FILL_BYTES: usize = 256 * 1024;
 const AWAKE: Duration = Duration::from_millis(50);
 const ASLEEP: Duration = Duration::from_millis(750);
 
+/// Names of ratios, and of which figure.
+const RATIOS_TO_ALONE: [(&str, &str); 3] = [
+    ("p99_ratio_to_alone", "p99_ms"),
+    ("cpu_ratio_to_alone", "cpu_us_per_delivery"),
+    ("instructions_ratio_to_alone", "instructions_per_delivery"),
+];
+
 pub(crate) fn run(
     name: &str,
     options: &Options,
@@ -37,9 +44,7 @@ pub(crate) fn run(
         one(options, &Plan { clients: plan.clients - stalled, ..plan.clone() }, 0, bursts, &mut alone)?;
         let mut row = Row::new(name, format!("{}-{stalled}", variant(options, plan)));
         one(options, plan, stalled, bursts, &mut row)?;
-        for (ratio, figure) in
-            [("p99_ratio_to_alone", "p99_ms"), ("cpu_ratio_to_alone", "cpu_us_per_delivery")]
-        {
+        for (ratio, figure) in RATIOS_TO_ALONE {
             let figures = row.get(figure).zip(alone.get(figure));
             row.put(ratio, figures.map(|(beside, alone)| beside / alone));
         }
