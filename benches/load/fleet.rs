@@ -262,6 +262,10 @@ impl Fleet {
         }
         // The kernel rounds a time-out to whole milliseconds, up: what is due sooner is looked for without waiting.
         let wait = wake.saturating_duration_since(now).saturating_sub(Duration::from_millis(1));
+        if wait.is_zero() {
+            // Where the daemon has no core of its own, looking without waiting would keep it from running.
+            std::thread::yield_now();
+        }
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         match self.poll.poll(&mut events, Some(wait)) {
             Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error.into()),
