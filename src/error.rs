@@ -11,6 +11,14 @@ pub enum Exit {
     Runtime,
     /// The command line is wrong (`EX_USAGE`).
     Usage,
+    /// Some of what was to be published was refused (`EX_DATAERR`).
+    Rejected,
+    /// No room has such a name (`EX_NOINPUT`).
+    NoRoom,
+    /// The daemon cannot be reached, or lets nobody in (`EX_UNAVAILABLE`).
+    Unreachable,
+    /// What was waited for did not come in time (`EX_TEMPFAIL`).
+    Deadline,
     /// The configuration is wrong (`EX_CONFIG`).
     Config,
 }
@@ -21,6 +29,10 @@ impl From<Exit> for ExitCode {
             Exit::Ok => 0,
             Exit::Runtime => 1,
             Exit::Usage => 64,
+            Exit::Rejected => 65,
+            Exit::NoRoom => 66,
+            Exit::Unreachable => 69,
+            Exit::Deadline => 75,
             Exit::Config => 78,
         })
     }

@@ -53,7 +53,8 @@ where
     S: tracing::Subscriber + for<'s> tracing_subscriber::registry::LookupSpan<'s>,
 {
     let stderr = || fmt::layer().with_writer(std::io::stderr).with_target(false);
-    let human = || stderr().with_ansi(std::io::stderr().is_terminal()).boxed();
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let human = || stderr().with_ansi(std::io::stderr().is_terminal() && !no_colour).boxed();
     let journal = || tracing_journald::layer().map(|layer| layer.with_field_prefix(None).boxed());
     let is_for_journal = format == LogFormat::Journald || (format == LogFormat::Auto && is_of_systemd());
     match format {

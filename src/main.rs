@@ -1,7 +1,9 @@
 //! The process: arguments, the subcommand, the exit code.
 
 use broadcastd::cli::args::{Cli, Command};
-use broadcastd::cli::{check, completions, config, doctor, init, reload, serve};
+use broadcastd::cli::{
+    check, completions, config, doctor, init, publish, reload, replay, serve, status, tail,
+};
 use broadcastd::error::Exit;
 use clap::Parser;
 use std::process::ExitCode;
@@ -24,6 +26,10 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Publish(args)) => publish::run(&args),
+        Some(Command::Status(args)) => status::run(&args),
+        Some(Command::Replay(args)) => replay::run(&args),
+        Some(Command::Tail(args)) => tail::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Reload(args)) => reload::run(&args),

@@ -1,6 +1,8 @@
-//! Asking a running daemon over its HTTP API.
+//! Asking a running daemon over HTTP.
 
-use crate::config::{Config, ListenAddr, UnixAddr};
+use super::find::{At, Endpoint};
+use super::out;
+use crate::error::Exit;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -8,66 +10,96 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Runtime;
 
-/// Reads `HOST:PORT` or `unix:PATH`.
-pub(super) fn parse(text: &str) -> Option<ListenAddr> {
-    match text.strip_prefix("unix:") {
-        Some(path) => {
-            Some(ListenAddr::Unix(UnixAddr { path: PathBuf::from(path), mode: 0o600, group: None }))
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A connected stream.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+/// A runtime of one thread: a tool does one thing.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Runs a tool's work to its end.
+pub(super) fn block_on(work: impl Future<Output = Exit>) -> Exit {
+    match runtime() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(work);
+            // A thread may still wait for standard input.
+            runtime.shutdown_background();
+            exit
         }
-        None => text.parse().map(ListenAddr::Tcp).ok(),
+        Err(error) => {
+            out::error(format_args!("cannot begin: {error}"), None);
+            Exit::Runtime
+        }
     }
 }
 
-/// As it is written.
-pub(super) fn show(addr: &ListenAddr) -> String {
-    match addr {
-        ListenAddr::Tcp(addr) => addr.to_string(),
-        ListenAddr::Unix(addr) => format!("unix:{}", addr.path.display()),
-    }
+/// Connects.
+pub(super) async fn connect(endpoint: &Endpoint) -> io::Result<Box<dyn Duplex>> {
+    let connect = async {
+        Ok(match &endpoint.at {
+            At::Tcp(addr) => {
+                let stream = TcpStream::connect(addr).await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream) as Box<dyn Duplex>
+            }
+            At::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    };
+    tokio::time::timeout(CONNECT, connect).await?
 }
 
-/// Where the operators of a daemon with this configuration connect to.
-pub(super) fn of_config(config: &Config) -> Option<ListenAddr> {
-    config.admin.listen.first().cloned()
+/// Says that nobody answers.
+pub(super) fn unreachable(endpoint: &Endpoint, error: &io::Error, argument: &str) -> Exit {
+    let hint = format!("is it running? {argument} names another address, --config another configuration");
+    out::error(format_args!("cannot reach the daemon at {endpoint}: {error}"), Some(&hint));
+    Exit::Unreachable
 }
 
 /// Makes a request without a body, and waits for the answer, which is JSON. Blocks.
-pub(super) fn ask(
-    addr: &ListenAddr,
+pub(super) fn ask_blocking(
+    endpoint: &Endpoint,
     method: Method,
     target: &str,
     patience: Duration,
 ) -> io::Result<(StatusCode, Value)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let exchange = async {
-        match addr {
-            ListenAddr::Tcp(addr) => exchange(TcpStream::connect(addr).await?, method, target).await,
-            ListenAddr::Unix(addr) => exchange(UnixStream::connect(&addr.path).await?, method, target).await,
-        }
-    };
-    runtime.block_on(async { tokio::time::timeout(patience, exchange).await })?
+    runtime()?.block_on(async { tokio::time::timeout(patience, ask(endpoint, method, target)).await })?
 }
 
-async fn exchange<S>(stream: S, method: Method, target: &str) -> io::Result<(StatusCode, Value)>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+/// Makes a request without a body, and waits for the answer, which is JSON.
+pub(super) async fn ask(
+    endpoint: &Endpoint,
+    method: Method,
+    target: &str,
+) -> io::Result<(StatusCode, Value)> {
+    let stream = connect(endpoint).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    tokio::spawn(connection);
     let request = Request::builder()
         .method(method)
-        .uri(target)
-        .header("host", "localhost")
+        .uri(format!("{}{target}", endpoint.path))
+        .header("host", &endpoint.host)
         .body(Empty::<Bytes>::new())
         .map_err(io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    let status = response.status();
-    let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-    let value = serde_json::from_slice(&body).map_err(io::Error::other)?;
-    Ok((status, value))
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
+    };
+    tokio::pin!(exchange);
+    let answer = tokio::select! {
+        answer = &mut exchange => answer,
+        // The connection's work is done by who polls it; it may end with the answer already there.
+        _ = connection => exchange.await,
+    };
+    let (status, body) = answer.map_err(io::Error::other)?;
+    Ok((status, serde_json::from_slice(&body).map_err(io::Error::other)?))
 }

@@ -1,5 +1,9 @@
 //! The arguments of the command line.
 
+use super::publish::PublishArgs;
+use super::replay::ReplayArgs;
+use super::status::StatusArgs;
+use super::tail::TailArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -43,6 +47,14 @@ pub enum Command {
     Serve(ServeArgs),
     /// Check a configuration, say what it means, and run its tests
     Check(CheckArgs),
+    /// Publish events from arguments or standard input
+    Publish(PublishArgs),
+    /// Print rooms' events, one a line, and go on after a drop
+    Tail(TailArgs),
+    /// Say how a running daemon is
+    Status(StatusArgs),
+    /// Publish a recording at the pace of its timestamps
+    Replay(ReplayArgs),
     /// Show the effective value of every key, and where it comes from
     Config(ConfigArgs),
     /// Look at what usually goes wrong, and say what to do
@@ -123,7 +135,7 @@ pub struct DoctorArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(after_long_help = "\
 The configuration is checked here first, and every problem reported; then the daemon is asked, which reads the file itself.
-Nothing is changed unless all of it can be. Exit codes: 0 applied or unchanged, 1 nobody answers, 78 refused.")]
+Nothing is changed unless all of it can be. Exit codes: 0 applied or unchanged, 69 nobody answers, 78 refused.")]
 pub struct ReloadArgs {
     /// Say only what would change
     #[arg(long)]

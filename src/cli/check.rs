@@ -1,6 +1,7 @@
 //! `broadcastd check`: says what a configuration means, and runs its tests.
 
 use super::args::CheckArgs;
+use super::out;
 use super::serve::load;
 use crate::config::{Ack, IngestAddr, IngestListenConfig, Loaded, RoomConfig, WhenFull};
 use crate::config::{show_duration, show_size};
@@ -14,17 +15,18 @@ pub fn run(args: &CheckArgs) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    print!("{}", describe(&loaded));
+    let text = describe(&loaded);
     let failures = failed_tests(&loaded.config);
     let tests = loaded.config.tests.len();
-    for failure in &failures {
-        eprintln!("{failure}");
-    }
     if failures.is_empty() {
-        println!("\nok: {tests} test{} passed", if tests == 1 { "" } else { "s" });
-        return Exit::Ok;
+        let plural = if tests == 1 { "" } else { "s" };
+        return out::print(&format!("{text}\nok: {tests} test{plural} passed\n"), Exit::Ok);
     }
-    eprintln!("{} of {tests} tests failed", failures.len());
+    out::print(&text, Exit::Config);
+    for failure in &failures {
+        out::say(format_args!("{failure}"));
+    }
+    out::say(format_args!("{} of {tests} tests failed", failures.len()));
     Exit::Config
 }
 

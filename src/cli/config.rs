@@ -1,6 +1,7 @@
 //! `broadcastd config`: the effective value of every key, and where it comes from.
 
 use super::args::ConfigArgs;
+use super::out;
 use super::serve::load;
 use crate::config::Loaded;
 use crate::error::Exit;
@@ -12,10 +13,7 @@ const SECRET: [&str; 3] = ["token", "secret", "password"];
 /// Prints every key as TOML, with its origin behind it.
 pub fn run(args: &ConfigArgs) -> Exit {
     match load(args.config.clone(), &args.set) {
-        Ok(loaded) => {
-            print!("{}", render(&loaded));
-            Exit::Ok
-        }
+        Ok(loaded) => out::print(&render(&loaded), Exit::Ok),
         Err(exit) => exit,
     }
 }

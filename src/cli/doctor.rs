@@ -1,8 +1,9 @@
 //! `broadcastd doctor`: looks at what usually goes wrong, and says what to do.
 
-use super::api;
 use super::args::DoctorArgs;
+use super::find::Endpoint;
 use super::serve::load;
+use super::{api, out};
 use crate::config::{Config, IngestAddr, ListenAddr, Loaded, OriginPattern};
 use crate::error::Exit;
 use crate::listen::Listener;
@@ -74,11 +75,11 @@ pub fn run(args: &DoctorArgs) -> Exit {
         },
     };
     let looks = all(&loaded, who.as_ref());
-    print!("{}", show(&looks));
     let wrong = looks.iter().filter(|look| look.verdict == Verdict::Wrong).count();
     let notes = looks.iter().filter(|look| look.verdict == Verdict::Note).count();
-    println!("\n{wrong} wrong, {notes} to know, {} fine", looks.len() - wrong - notes);
-    if wrong == 0 { Exit::Ok } else { Exit::Runtime }
+    let fine = looks.len() - wrong - notes;
+    let text = format!("{}\n{wrong} wrong, {notes} to know, {fine} fine\n", show(&looks));
+    out::print(&text, if wrong == 0 { Exit::Ok } else { Exit::Runtime })
 }
 
 fn show(looks: &[Look]) -> String {
@@ -117,14 +118,15 @@ fn all(loaded: &Loaded, who: Option<&Who>) -> Vec<Look> {
 
 /// Asks the daemon that runs with this configuration, if there is one.
 fn running(config: &Config, looks: &mut Vec<Look>) -> bool {
-    let Some(addr) = api::of_config(config) else {
+    let Some(addr) = config.admin.listen.first() else {
         let advice = "admin.listen = [\"127.0.0.1:9997\"]";
         looks.push(Look::note("daemon", "admin.listen is empty: nobody can ask the daemon anything", advice));
         return false;
     };
-    match api::ask(&addr, Method::GET, "/api/v1/health", PATIENCE) {
+    let endpoint = Endpoint::from(addr);
+    match api::ask_blocking(&endpoint, Method::GET, "/api/v1/health", PATIENCE) {
         Err(error) => {
-            looks.push(Look::ok("daemon", format!("none answers at {} ({error})", api::show(&addr))));
+            looks.push(Look::ok("daemon", format!("none answers at {endpoint} ({error})")));
             return false;
         }
         Ok((StatusCode::OK, health)) => {
@@ -140,7 +142,9 @@ fn running(config: &Config, looks: &mut Vec<Look>) -> bool {
             looks.push(Look::wrong("daemon", said, "look at its log; a restart if a shard does not turn"));
         }
     }
-    if let Ok((StatusCode::OK, in_force)) = api::ask(&addr, Method::GET, "/api/v1/config", PATIENCE) {
+    if let Ok((StatusCode::OK, in_force)) =
+        api::ask_blocking(&endpoint, Method::GET, "/api/v1/config", PATIENCE)
+    {
         if in_force["hash"] == hash(config) {
             looks.push(Look::ok("in force", "the daemon runs this configuration"));
         } else {
@@ -172,8 +176,8 @@ fn ports(config: &Config, running: bool, looks: &mut Vec<Look>) {
         _ => None,
     });
     for addr in config.server.listen.iter().chain(&config.admin.listen).cloned().chain(ingest) {
-        let ListenAddr::Tcp(_) = addr else { continue };
-        let text = api::show(&addr);
+        let ListenAddr::Tcp(socket) = addr else { continue };
+        let text = socket.to_string();
         match Listener::bind(&text, &addr) {
             Ok(_) => looks.push(Look::ok("port", format!("{text} is free"))),
             Err(error) if running && error.message.contains("taken by broadcastd") => {

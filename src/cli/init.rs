@@ -1,6 +1,7 @@
 //! `broadcastd init`: a configuration to start from.
 
 use super::args::{InitArgs, InitFor};
+use super::out;
 use crate::error::Exit;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -21,18 +22,14 @@ impl InitFor {
 pub fn run(args: &InitArgs) -> Exit {
     let text = args.purpose.text();
     if args.file.as_os_str() == "-" {
-        return match io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => Exit::Ok,
-            Err(_) => Exit::Runtime,
-        };
+        return out::print(text, Exit::Ok);
     }
     let file = args.file.display();
     let mut options = OpenOptions::new();
     options.write(true).truncate(true).create(true).create_new(!args.force);
     match options.open(&args.file).and_then(|mut out| out.write_all(text.as_bytes())) {
         Ok(()) => {
-            println!("{file} is written; run it with: broadcastd --config {file}");
-            Exit::Ok
+            out::print(&format!("{file} is written; run it with: broadcastd --config {file}\n"), Exit::Ok)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             eprintln!("error: {file} is there already\n  hint: --force overwrites it");

@@ -1,6 +1,7 @@
 //! `broadcastd serve`: bind, say where, run, drain.
 
 use super::args::ServeArgs;
+use super::out;
 use crate::config::{Dirs, Loaded};
 use crate::daemon::{Addrs, Daemon, Ended, Origin};
 use crate::error::Exit;
@@ -10,7 +11,7 @@ use crate::reload::{Cause, Handle};
 use crate::shutdown::{Trigger, pair};
 use crate::systemd::{self, Sockets};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -85,7 +86,7 @@ fn origin(file: Option<PathBuf>, set: &[String]) -> Origin {
 
 fn load_from(origin: &Origin) -> Result<Loaded, Exit> {
     origin.load().map_err(|problems| {
-        eprintln!("{}", problems.render(io::stderr().is_terminal()));
+        eprintln!("{}", problems.render(out::has_colour(&io::stderr())));
         Exit::Config
     })
 }

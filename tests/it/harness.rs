@@ -246,7 +246,7 @@ impl Drop for Server {
 }
 
 /// Reads a stream's lines on a thread, so that a full pipe never stops the daemon.
-fn collect_lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+pub fn collect_lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (tx, rx) = sync_channel(100_000);
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {

@@ -204,7 +204,7 @@ fn a_signal_a_command_and_a_dry_run_ask_for_the_same() {
     let (code, text) = reload(&[]);
     assert!(code == Some(78) && text.contains("limits.clients"), "{code:?} {text}");
     let gone = Command::new(binary()).args(["reload", "--admin", "127.0.0.1:1"]).output().unwrap();
-    assert_eq!(gone.status.code(), Some(1));
+    assert_eq!(gone.status.code(), Some(69));
     assert!(String::from_utf8_lossy(&gone.stderr).contains("127.0.0.1:1"));
 }
 

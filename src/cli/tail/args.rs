@@ -1,0 +1,129 @@
+//! The arguments of `tail`.
+
+use crate::config::parse_duration;
+use crate::pattern::Condition;
+use clap::Args;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Rooms of one connection: the daemon takes as many names in one message.
+const ROOMS: usize = 1024;
+
+/// Arguments of `tail`.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Events go to standard output, one a line, as their producers wrote them; notices go to standard error: what is missing, why a
+connection was lost. After a drop it connects anew and goes on exactly where it was.
+
+Examples:
+  broadcastd tail agent:42 | jq .status                              what comes from now on
+  broadcastd tail -n 100 --no-follow system_alerts                   the newest 100, and no more
+  broadcastd tail --since -5m --where 'severity == \"error\"' system_alerts
+  broadcastd tail run:r1 --until 'type == \"RUN_FINISHED\"' --timeout 10m
+  broadcastd tail --frames agent_states workflow_executions | jq -r .room
+
+Exit codes: 0 ended as asked, or the reader went away; 64 a wrong argument; 66 no such room; 69 the daemon cannot be reached;
+75 --timeout passed before --count, --until or --no-follow was fulfilled; 78 the configuration is wrong.")]
+pub struct TailArgs {
+    /// Rooms to listen to
+    #[arg(value_name = "ROOM", required = true, num_args = 1..=ROOMS)]
+    pub rooms: Vec<String>,
+    /// The newest N of each room first
+    #[arg(long, short = 'n', value_name = "N", conflicts_with_all = ["since", "start"])]
+    pub last: Option<u32>,
+    /// What was accepted since then first: -5m (ms, s, m, h, d), or milliseconds since 1970
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = since)]
+    pub since: Option<Since>,
+    /// All that the rooms' histories have first
+    #[arg(long, conflicts_with = "since")]
+    pub start: bool,
+    /// Only what the condition holds for; the daemon evaluates it
+    #[arg(long = "where", value_name = "CONDITION", value_parser = condition)]
+    pub condition: Option<Condition>,
+    /// At most one message per room and interval
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub every: Option<Duration>,
+    /// End after N events
+    #[arg(long, value_name = "N")]
+    pub count: Option<NonZeroU64>,
+    /// End after the first event that the condition holds for; evaluated here, over the event's own fields
+    #[arg(long, value_name = "CONDITION", value_parser = condition)]
+    pub until: Option<Condition>,
+    /// End after this time
+    #[arg(long, value_name = "DURATION", value_parser = positive)]
+    pub timeout: Option<Duration>,
+    /// End with the newest event there is; without -n, --since and --start: of all that history has
+    #[arg(long)]
+    pub no_follow: bool,
+    /// Whole messages of the protocol, one a line
+    #[arg(long)]
+    pub frames: bool,
+    /// No notices
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The configuration, which says where clients connect to
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where clients connect to: HOST:PORT, unix:PATH or ws://HOST:PORT/PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub url: Option<String>,
+}
+
+/// Where `--since` begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// So long ago, as the protocol writes it.
+    Ago(String),
+    /// Milliseconds since 1970.
+    Ms(u64),
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(ms) = text.parse() {
+        return Ok(Since::Ms(ms));
+    }
+    let ago = text.strip_prefix('-').unwrap_or(text);
+    match parse_duration(ago) {
+        Ok(_) => Ok(Since::Ago(format!("-{ago}"))),
+        Err(meant) => Err(meant.map_or_else(
+            || "give -5m (ms, s, m, h or d), or milliseconds since 1970".to_owned(),
+            |meant| format!("did you mean -{meant}?"),
+        )),
+    }
+}
+
+/// Reads a duration that is not 0.
+pub(in crate::cli) fn positive(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be above 0".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(Some(meant)) => Err(format!("did you mean {meant}?")),
+        Err(None) => Err("a duration is a whole number and a unit (ms, s, m, h, d), such as 5s".to_owned()),
+    }
+}
+
+/// Reads a condition.
+fn condition(text: &str) -> Result<Condition, String> {
+    Condition::parse(text).map_err(|error| {
+        let column = text.get(..error.start).map_or(1, |before| before.chars().count() + 1);
+        let hint = error.hint.map_or_else(String::new, |hint| format!("; {hint}"));
+        format!("column {column}: {}{hint}", error.message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        assert_eq!(since("-5m"), Ok(Since::Ago("-5m".to_owned())));
+        assert_eq!(since("5m"), Ok(Since::Ago("-5m".to_owned())));
+        assert_eq!(since("1700000000000"), Ok(Since::Ms(1_700_000_000_000)));
+        assert_eq!(since("-5 minutes"), Err("did you mean -5m?".to_owned()));
+        assert!(since("yesterday").unwrap_err().contains("-5m"));
+        assert!(positive("0s").is_err() && positive("2s") == Ok(Duration::from_secs(2)));
+        assert!(condition("a = 1").unwrap_err().starts_with("column 3"), "{:?}", condition("a = 1"));
+    }
+}
