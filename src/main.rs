@@ -2,7 +2,7 @@
 
 use broadcastd::cli::args::{Cli, Command};
 use broadcastd::cli::{
-    check, completions, config, doctor, init, publish, reload, replay, serve, status, tail,
+    bench, check, completions, config, doctor, init, man, publish, reload, replay, serve, status, tail, top,
 };
 use broadcastd::error::Exit;
 use clap::Parser;
@@ -29,6 +29,9 @@ fn main() -> ExitCode {
         Some(Command::Publish(args)) => publish::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Replay(args)) => replay::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Top(args)) => top::run(&args),
+        Some(Command::Man(args)) => man::run(&args),
         Some(Command::Tail(args)) => tail::run(&args),
         Some(Command::Config(args)) => config::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args),

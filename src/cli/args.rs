@@ -1,9 +1,12 @@
 //! The arguments of the command line.
 
+use super::bench::BenchArgs;
+use super::man::ManArgs;
 use super::publish::PublishArgs;
 use super::replay::ReplayArgs;
 use super::status::StatusArgs;
 use super::tail::TailArgs;
+use super::top::TopArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -19,6 +22,7 @@ Examples:
   broadcastd                                   serve with ./broadcast.toml, or with what is built in
   broadcastd --set limits.clients=500          the same with a key changed
   my-agent | broadcastd --stdin                take events from a pipe as well
+  broadcastd tail agent:42 | jq .              print what a running daemon delivers
   broadcastd check broadcast.toml              say what a file means, and run its tests
   broadcastd init --for agents broadcast.toml  write a file to start from
 
@@ -29,6 +33,10 @@ Exit codes:
   0   all went well
   1   something could not be bound, or failed while running
   64  the command line is wrong
+  65  some of what was to be published was refused
+  66  no room has such a name
+  69  the daemon cannot be reached
+  75  what was waited for did not come in time
   78  the configuration is wrong"
 )]
 pub struct Cli {
@@ -55,6 +63,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Publish a recording at the pace of its timestamps
     Replay(ReplayArgs),
+    /// Show rooms and clients of a running daemon, live
+    Top(TopArgs),
+    /// Load a daemon that you name, and say how fast and how well it delivers
+    Bench(BenchArgs),
     /// Show the effective value of every key, and where it comes from
     Config(ConfigArgs),
     /// Look at what usually goes wrong, and say what to do
@@ -65,6 +77,9 @@ pub enum Command {
     Init(InitArgs),
     /// Write a completion script for a shell
     Completions(CompletionsArgs),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// Arguments of `serve`.
@@ -72,6 +87,9 @@ pub enum Command {
 #[command(after_long_help = "\
 On standard output, for scripts: a line `listening clients|admin|ingest ADDRESS` for each address with its real port, and
 then `ready`. Everything else goes to standard error.
+
+Example:
+  my-agent | broadcastd serve --stdin --set limits.clients=500
 
 The configuration is followed while it runs: when its file changes, on SIGHUP, and with `broadcastd reload`.
 
@@ -93,6 +111,11 @@ pub struct ServeArgs {
 
 /// Arguments of `check`.
 #[derive(Args, Clone, Debug, Default)]
+#[command(after_long_help = "\
+Example:
+  broadcastd check broadcast.toml && sudo cp broadcast.toml /etc/broadcastd/
+
+Exit codes: 0 it is right and passes its tests, 64 the command line is wrong, 78 the configuration is.")]
 pub struct CheckArgs {
     /// The configuration; looked for as `serve` does when left out
     pub file: Option<PathBuf>,
@@ -103,6 +126,9 @@ pub struct CheckArgs {
 
 /// Arguments of `config`.
 #[derive(Args, Clone, Debug, Default)]
+#[command(after_long_help = "\
+Example:
+  broadcastd config --set limits.clients=500 | grep limits")]
 pub struct ConfigArgs {
     /// The configuration
     #[arg(long, short, value_name = "FILE")]
@@ -117,6 +143,9 @@ pub struct ConfigArgs {
 #[command(after_long_help = "\
 Looks at the configuration, the daemon that runs with it, descriptors, ports, sockets, kernel queues, memory, origins, proxies,
 the clock and the sandbox. Run it as the daemon's user, to see what the daemon sees. Changes nothing.
+
+Example:
+  broadcastd doctor --as backend
 
 Exit codes: 0 nothing is wrong, 1 something is, 64 the command line is wrong, 78 the configuration is.")]
 pub struct DoctorArgs {
@@ -135,7 +164,12 @@ pub struct DoctorArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(after_long_help = "\
 The configuration is checked here first, and every problem reported; then the daemon is asked, which reads the file itself.
-Nothing is changed unless all of it can be. Exit codes: 0 applied or unchanged, 69 nobody answers, 78 refused.")]
+Nothing is changed unless all of it can be.
+
+Example:
+  broadcastd reload --dry-run
+
+Exit codes: 0 applied or unchanged, 69 nobody answers, 78 refused.")]
 pub struct ReloadArgs {
     /// Say only what would change
     #[arg(long)]
@@ -150,6 +184,9 @@ pub struct ReloadArgs {
 
 /// Arguments of `init`.
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Example:
+  broadcastd init --for ag-ui broadcast.toml && broadcastd --config broadcast.toml")]
 pub struct InitArgs {
     /// What the configuration is for
     #[arg(long = "for", value_name = "USE", value_enum, default_value_t = InitFor::Agents)]
@@ -177,6 +214,9 @@ pub enum InitFor {
 
 /// Arguments of `completions`.
 #[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Example:
+  broadcastd completions bash > ~/.local/share/bash-completion/completions/broadcastd")]
 pub struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,

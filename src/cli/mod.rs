@@ -8,14 +8,17 @@ mod retry;
 mod socket;
 
 pub mod args;
+pub mod bench;
 pub mod check;
 pub mod completions;
 pub mod config;
 pub mod doctor;
 pub mod init;
+pub mod man;
 pub mod publish;
 pub mod reload;
 pub mod replay;
 pub mod serve;
 pub mod status;
 pub mod tail;
+pub mod top;

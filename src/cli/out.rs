@@ -88,7 +88,7 @@ impl Notices {
     }
 
     /// Says something.
-    pub(super) fn say(&self, text: fmt::Arguments<'_>) {
+    pub(super) fn say(self, text: fmt::Arguments<'_>) {
         match (self.quiet, self.colour) {
             (true, _) => {}
             (false, true) => say(format_args!("\x1b[33mnote:\x1b[0m {text}")),
@@ -108,6 +108,6 @@ pub(super) async fn closed() {
         let _ = pipe.ready(Interest::ERROR).await;
     } else {
         // A file: the kernel does not poll it.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -13,7 +13,7 @@ impl Progress {
     pub(super) fn of_stdin() -> Progress {
         let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
         Progress::new(
-            stdin.and_then(|file| file.metadata()).ok().filter(|it| it.is_file()).map(|it| it.len()),
+            stdin.and_then(|file| file.metadata()).ok().filter(std::fs::Metadata::is_file).map(|it| it.len()),
         )
     }
 

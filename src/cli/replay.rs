@@ -137,13 +137,12 @@ async fn replay(
             continue;
         }
         let next = due.split_off(if at <= Instant::now() { due.len() } else { start });
-        if !due.is_empty() {
-            progress.read(due.len() as u64);
-            publisher.publish(Lines::new(std::mem::replace(&mut due, next))).await?;
+        let lines = std::mem::replace(&mut due, next);
+        if !lines.is_empty() {
+            progress.read(lines.len() as u64);
+            publisher.publish(Lines::new(lines)).await?;
             let totals = publisher.totals();
             progress.published(totals.accepted, totals.rejected);
-        } else {
-            due = next;
         }
         if len == 0 {
             return Ok(());

@@ -36,6 +36,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const SILENCE_MS: u64 = 120_000;
 /// Between two looks at how long nothing has come.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long an answer to a close frame is waited for.
+const GOODBYE: Duration = Duration::from_millis(500);
 /// Bytes of a refusal that are read.
 const REFUSAL_BYTES: usize = 4096;
 /// The protocol that is spoken.
@@ -148,6 +150,14 @@ impl Socket {
         self.messages.try_recv().ok()
     }
 
+    /// Says goodbye, and waits a moment for the answer: a client that just goes is a lost connection to the daemon.
+    pub(super) async fn close(mut self) {
+        if self.frames.send(Frame::close(1000, b"")).await.is_ok() {
+            let answered = async { while self.next().await.is_ok() {} };
+            let _ = tokio::time::timeout(GOODBYE, answered).await;
+        }
+    }
+
     /// Sends a text message.
     pub(super) async fn send(&self, text: String) -> Result<(), End> {
         let frame = Frame::text(Payload::Owned(text.into_bytes()));
@@ -160,7 +170,7 @@ async fn refusal(response: Response<Incoming>) -> Refusal {
     let status = response.status();
     let is_final = !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     let body = Limited::new(response.into_body(), REFUSAL_BYTES).collect().await;
-    let text = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let text = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     let message = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
     Refusal::Refused { message, is_final }

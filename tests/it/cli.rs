@@ -1,6 +1,8 @@
 //! The command line: what each command prints, and how it exits.
 
 use crate::harness::{ROOMS, Server, binary};
+use broadcastd::cli::args::Cli;
+use clap::CommandFactory;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -30,10 +32,58 @@ fn help_and_version_are_asked_for() {
     }
     let (_, version, _) = outcome(&["--version"]);
     assert_eq!(version.trim(), format!("broadcastd {}", env!("CARGO_PKG_VERSION")));
-    for command in ["serve", "check", "config", "init", "completions"] {
-        let (code, out, _) = outcome(&[command, "--help"]);
-        assert_eq!(code, 0);
-        assert!(out.contains("Usage:") && out.lines().all(|line| line.len() <= 120), "{out}");
+}
+
+#[test]
+fn every_subcommand_has_help_with_an_example() {
+    let cli = Cli::command();
+    let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+    assert!(commands.len() >= 13, "{commands:?}");
+    for command in commands {
+        let (code, out, err) = outcome(&[command, "--help"]);
+        assert_eq!((code, &*err), (0, ""));
+        assert!(out.contains("Usage:") && out.contains("Example"), "{out}");
+        assert!(out.contains(&format!("broadcastd {command}")), "{out}");
+        assert!(out.lines().all(|line| line.chars().count() <= 140), "{out}");
+    }
+}
+
+#[test]
+fn man_pages_are_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("man1");
+    let output = run(dir.path(), &["man", folder.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert!(names.len() >= 13 && names.contains(&"broadcastd-tail.1".to_owned()), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("man") || name.contains("help")), "{names:?}");
+    for name in &names {
+        let page = std::fs::read_to_string(folder.join(name)).unwrap();
+        for part in [".TH", ".SH NAME", ".SH SYNOPSIS"] {
+            assert!(page.contains(part), "{name} has no {part}");
+        }
+        assert!(page.contains(name.trim_end_matches(".1").replace('-', "\\-").as_str()), "{name}: {page}");
+    }
+    let tail = std::fs::read_to_string(folder.join("broadcastd-tail.1")).unwrap();
+    assert!(tail.contains("Exit codes: 0 ended as asked"), "{tail}");
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    assert_eq!(run(dir.path(), &["man", "file"]).status.code(), Some(1));
+}
+
+#[test]
+fn a_reader_who_goes_ends_every_command_quietly() {
+    for command in ["config", "check", "init -", "completions bash", "doctor", "--help"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut process = Command::new(binary());
+        process.args(command.split(' ')).current_dir(dir.path()).env("XDG_RUNTIME_DIR", dir.path());
+        let output = process.stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""), "{command}");
     }
 }
 
@@ -44,6 +94,7 @@ fn wrong_usage_exits_64() {
         (&["--cnofig", "x"], "--config"),
         (&["init", "--for", "everything"], "minimal"),
         (&["completions"], "SHELL"),
+        (&["tail"], "ROOM"),
         (&["check", "a", "b"], "unexpected"),
     ] {
         let (code, out, err) = outcome(arguments);

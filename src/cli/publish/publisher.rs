@@ -88,15 +88,16 @@ impl Publisher {
 
     /// Adds an answer up, and tells what was refused. The last `again` lines are sent again.
     fn take(&mut self, answer: &Answer, before: u64, again: u64) -> io::Result<()> {
-        let rejected = answer.rejected.saturating_sub(again);
-        self.totals.accepted += answer.accepted;
-        self.totals.rejected += rejected;
         let mut listed = 0;
         for error in answer.errors.iter().filter(|error| again == 0 || error.code != "backlog_full") {
             listed += 1;
             let line = self.totals.line + error.line.saturating_sub(before);
             self.tell(&LineError { line, ..error.clone() })?;
         }
+        // Where some is sent again, every refusal before it is listed: the first of those again is, and came after them.
+        let rejected = if again > 0 { listed } else { answer.rejected };
+        self.totals.accepted += answer.accepted;
+        self.totals.rejected += rejected;
         if rejected > listed && self.telling == Telling::Words {
             out::say(format_args!("and {} more", rejected - listed));
         }
@@ -111,7 +112,7 @@ impl Publisher {
         match self.telling {
             Telling::Quiet => {}
             Telling::Json => {
-                self.out.line(&serde_json::to_vec(&Told { error }).map_err(io::Error::other)?)?
+                self.out.line(&serde_json::to_vec(&Told { error }).map_err(io::Error::other)?)?;
             }
             Telling::Words => {
                 self.told += 1;

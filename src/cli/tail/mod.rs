@@ -73,7 +73,10 @@ impl Tail {
         loop {
             let (why, after) = match Socket::connect(endpoint).await {
                 Ok(mut socket) => match self.listen(&mut socket, &mut retry).await {
-                    Left::Done(exit) => return exit,
+                    Left::Done(exit) => {
+                        socket.close().await;
+                        return exit;
+                    }
                     Left::Lost(why, after) => (why, after),
                 },
                 Err(Refusal::Refused { message, is_final }) if is_final || !self.was_subscribed => {

@@ -179,7 +179,9 @@ impl Session {
             } else if let (Some(epoch), Some(offset)) = (entry["epoch"].as_str(), entry["offset"].as_u64()) {
                 room.lost = room.at.take().filter(|at| at.0 != epoch).map(|at| at.1);
                 room.at = Some((epoch.to_owned(), offset));
-                room.head = room.head.or(entry["head"].as_u64());
+                // What a log had that is over is not waited for.
+                let first = room.head.filter(|_| room.lost.is_none());
+                room.head = first.or(entry["head"].as_u64());
             }
         }
         refused

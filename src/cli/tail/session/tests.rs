@@ -80,6 +80,14 @@ fn all_there_was_is_read_to_the_head_of_every_room() {
     assert!(!session.has_all());
     take(&mut session, &json!({ "type": "event", "room": "a", "offset": 2, "data": {} }));
     assert!(session.has_all());
+    let mut session = self::session(&["a", "--no-follow"]);
+    take(&mut session, &subscribed("a", 200, 0));
+    take(
+        &mut session,
+        &json!({ "type": "subscribed", "rooms": [{ "room": "a", "epoch": "e2", "head": 3, "offset": 0 }] }),
+    );
+    take(&mut session, &json!({ "type": "event", "room": "a", "offset": 3, "data": {} }));
+    assert!(session.has_all(), "another log is shorter");
 }
 
 #[test]

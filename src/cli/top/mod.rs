@@ -1,0 +1,203 @@
+//! `broadcastd top`: rooms and clients of a running daemon, live.
+//!
+//! The table is lines of text, put together by [`screen`]; of the terminal only its size, its keys and a few sequences are
+//! used, so that it needs no library of widgets.
+
+#[cfg(test)]
+mod fixture;
+mod model;
+mod screen;
+
+use super::find::{Door, Endpoint, find};
+use super::{api, out};
+use crate::error::Exit;
+use clap::Args;
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::style::{Attribute, Print, SetAttribute};
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+    LeaveAlternateScreen,
+};
+use crossterm::{event, execute, queue, terminal};
+use hyper::{Method, StatusCode};
+use model::{Key, Model, Sample};
+use screen::{Look, screen};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::{Duration, Instant};
+
+/// How long the daemon may take to answer, and how long a key may wait for a look at the answers.
+const PATIENCE: Duration = Duration::from_secs(5);
+const KEYS: Duration = Duration::from_millis(100);
+
+/// Arguments of `top`.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Keys: q quit; Tab rooms or clients; s and < sort by the next or last column; r the other way round; / filter; arrows and Page keys
+scroll. Of more than 10,000 rooms the first by name are looked at, of clients the 1,000 that came first.
+
+Examples:
+  broadcastd top
+  broadcastd top --every 5s --admin unix:/run/broadcastd/admin.sock
+
+Exit codes: 0 ended by a key; 1 the terminal has gone; 64 a wrong argument, or no terminal; 69 the daemon cannot be reached; 78 the
+configuration is wrong.")]
+pub struct TopArgs {
+    /// Between two looks
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = super::tail::positive)]
+    pub every: Duration,
+    /// The configuration, which says where the daemon's operators connect to
+    #[arg(long, short, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the daemon's operators connect to: HOST:PORT, unix:PATH or http://HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<String>,
+}
+
+/// Shows the table until a key ends it.
+pub fn run(args: &TopArgs) -> Exit {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        out::error("top needs a terminal", Some("broadcastd status --json is for programs"));
+        return Exit::Usage;
+    }
+    let endpoint = match find(Door::Operators, args.admin.as_deref(), args.config.as_ref()) {
+        Ok(endpoint) => endpoint,
+        Err(exit) => return exit,
+    };
+    let begin = Instant::now();
+    let mut model = Model::new();
+    match look(&endpoint, begin) {
+        Ok(sample) => model.take(sample),
+        Err(error) => return api::unreachable(&endpoint, &error, "--admin"),
+    }
+    let (samples, every) = (watch(endpoint, begin, args.every), args.every);
+    let shown = Screen::enter().and_then(|_screen| show(&mut model, &samples, every));
+    match shown {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            out::error(format_args!("the terminal fails: {error}"), None);
+            Exit::Runtime
+        }
+    }
+}
+
+/// Looks at the daemon again and again, on a thread of its own: keys must not wait for it.
+fn watch(endpoint: Endpoint, begin: Instant, every: Duration) -> Receiver<io::Result<Sample>> {
+    let (samples, received) = sync_channel(1);
+    // It ends with the program.
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(every);
+            if samples.send(look(&endpoint, begin)).is_err() {
+                return;
+            }
+        }
+    });
+    received
+}
+
+fn look(endpoint: &Endpoint, begin: Instant) -> io::Result<Sample> {
+    let ask = |target: &str| match api::ask_blocking(endpoint, Method::GET, target, PATIENCE)? {
+        (StatusCode::OK, answer) => Ok(answer),
+        (status, _) => Err(io::Error::other(format!("{target} is answered with {status}"))),
+    };
+    let status = ask("/api/v1/websocket/status")?;
+    let rooms = list(ask("/api/v1/rooms?limit=10000")?, "rooms")?;
+    let at = begin.elapsed();
+    let clients = list(ask("/api/v1/clients?limit=1000")?, "clients")?;
+    Ok(Sample { status, rooms, clients, at })
+}
+
+fn list<T: DeserializeOwned>(mut answer: Value, name: &str) -> io::Result<Vec<T>> {
+    serde_json::from_value(answer[name].take()).map_err(io::Error::other)
+}
+
+/// The terminal while it is ours; as it was when this is dropped.
+struct Screen;
+
+impl Screen {
+    fn enter() -> io::Result<Screen> {
+        terminal::enable_raw_mode()?;
+        let screen = Screen;
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        Ok(screen)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
+        let _ = terminal::disable_raw_mode();
+    }
+}
+
+fn show(model: &mut Model, samples: &Receiver<io::Result<Sample>>, every: Duration) -> io::Result<()> {
+    draw(model)?;
+    loop {
+        let mut has_changed = false;
+        if event::poll(KEYS.min(every))? {
+            match event::read()? {
+                Event::Key(event) if event.kind != KeyEventKind::Release => match key(event) {
+                    Some(key) if !model.press(key) => return Ok(()),
+                    Some(_) => has_changed = true,
+                    None if is_interrupt(event) => return Ok(()),
+                    None => {}
+                },
+                Event::Resize(..) => has_changed = true,
+                _ => {}
+            }
+        }
+        match samples.try_recv() {
+            Ok(Ok(sample)) => model.take(sample),
+            Ok(Err(error)) => model.trouble = Some(error.to_string()),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) if !has_changed => continue,
+            Err(_) => {}
+        }
+        draw(model)?;
+    }
+}
+
+fn is_interrupt(event: KeyEvent) -> bool {
+    event.modifiers.contains(KeyModifiers::CONTROL) && matches!(event.code, KeyCode::Char('c' | 'd'))
+}
+
+fn key(event: KeyEvent) -> Option<Key> {
+    let page = terminal::size().map_or(20, |(_, height)| height.saturating_sub(4) as isize);
+    Some(match event.code {
+        KeyCode::Char(_) if event.modifiers.contains(KeyModifiers::CONTROL) => return None,
+        KeyCode::Char(letter) => Key::Char(letter),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Tab | KeyCode::BackTab => Key::Tab,
+        KeyCode::Up => Key::Move(-1),
+        KeyCode::Down => Key::Move(1),
+        KeyCode::PageUp => Key::Move(-page),
+        KeyCode::PageDown => Key::Move(page),
+        KeyCode::Home => Key::Move(isize::MIN),
+        KeyCode::End => Key::Move(isize::MAX),
+        _ => return None,
+    })
+}
+
+fn draw(model: &mut Model) -> io::Result<()> {
+    let (width, height) = terminal::size()?;
+    let mut stdout = io::stdout().lock();
+    queue!(stdout, BeginSynchronizedUpdate)?;
+    for (row, (look, line)) in (0..height).zip(screen(model, width.into(), height.into())) {
+        let attribute = match look {
+            Look::Plain => Attribute::Reset,
+            Look::Strong => Attribute::Bold,
+            Look::Reversed => Attribute::Reverse,
+        };
+        queue!(stdout, MoveTo(0, row), SetAttribute(attribute), Print(line), SetAttribute(Attribute::Reset))?;
+        queue!(stdout, Clear(ClearType::UntilNewLine))?;
+    }
+    queue!(stdout, EndSynchronizedUpdate)?;
+    stdout.flush()
+}

@@ -1,0 +1,285 @@
+//! What `top` knows and how it is looked at: two samples, a table, an order, a filter. Pure.
+
+use crate::cli::bench::grouped;
+use crate::cli::status::{in_words, size};
+use serde::Deserialize;
+use serde_json::Value;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The daemon at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub status: Value,
+    pub rooms: Vec<RoomSample>,
+    pub clients: Vec<ClientSample>,
+    /// Since the program's begin.
+    pub at: Duration,
+}
+
+/// A room, as the API tells of it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct RoomSample {
+    room: String,
+    head: u64,
+    delivered: u64,
+    subscribers: u64,
+    buffered: u64,
+    gaps: u64,
+    history: History,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct History {
+    bytes: u64,
+}
+
+/// A client, as the API tells of it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ClientSample {
+    id: String,
+    address: Option<String>,
+    age_seconds: u64,
+    rooms: Vec<String>,
+    lag_events: u64,
+    unsent_bytes: u64,
+    blocked: bool,
+}
+
+/// Which table is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum View {
+    #[default]
+    Rooms,
+    Clients,
+}
+
+/// A column: its name, and how wide it is. The first takes what the others leave.
+pub(super) type Column = (&'static str, usize);
+
+const ROOMS: [Column; 8] = [
+    ("ROOM", 16),
+    ("SUBS", 6),
+    ("SENT/S", 9),
+    ("IN/S", 8),
+    ("GAPS", 7),
+    ("HEAD", 12),
+    ("HISTORY", 10),
+    ("BUFFERED", 9),
+];
+const CLIENTS: [Column; 6] =
+    [("CLIENT", 12), ("BEHIND", 9), ("UNSENT", 10), ("ROOMS", 6), ("AGE", 11), ("ADDRESS", 22)];
+
+/// A place in the table: what is shown, and what it is sorted by.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Cell {
+    Text(String),
+    Number(f64, String),
+}
+
+/// A key, as far as `top` cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Char(char),
+    Enter,
+    Escape,
+    Backspace,
+    Tab,
+    /// So many lines down.
+    Move(isize),
+}
+
+/// What is shown, and how.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub view: View,
+    pub filter: String,
+    /// Whether keys go into the filter.
+    pub is_editing: bool,
+    pub scroll: usize,
+    /// Why there is nothing newer.
+    pub trouble: Option<String>,
+    pub newest: Option<Sample>,
+    /// Heads and deliveries of the sample before, and when that was.
+    before: HashMap<String, (u64, u64)>,
+    before_at: Duration,
+    /// The column that each view is sorted by, and whether the other way round.
+    sort: [(usize, bool); 2],
+}
+
+impl Model {
+    /// The busiest rooms first, and the clients furthest behind.
+    pub(super) fn new() -> Model {
+        Model { sort: [(2, false), (1, false)], ..Model::default() }
+    }
+
+    /// Takes a sample.
+    pub(super) fn take(&mut self, sample: Sample) {
+        if let Some(old) = self.newest.replace(sample) {
+            self.before =
+                old.rooms.into_iter().map(|room| (room.room, (room.head, room.delivered))).collect();
+            self.before_at = old.at;
+        }
+        self.trouble = None;
+    }
+
+    /// Takes a key. False ends the program.
+    pub(super) fn press(&mut self, key: Key) -> bool {
+        match key {
+            Key::Escape if self.is_editing || !self.filter.is_empty() => {
+                self.is_editing = false;
+                self.filter.clear();
+            }
+            Key::Enter => self.is_editing = false,
+            Key::Backspace if self.is_editing => {
+                self.filter.pop();
+            }
+            Key::Char(letter) if self.is_editing => self.filter.push(letter),
+            Key::Char('q') | Key::Escape => return false,
+            Key::Char('/') => self.is_editing = true,
+            Key::Char('r') => self.sort[self.view as usize].1 ^= true,
+            Key::Char('s' | '>') => self.sort_by(1),
+            Key::Char('<') => self.sort_by(self.columns().len() - 1),
+            Key::Tab => {
+                self.view = if self.view == View::Rooms { View::Clients } else { View::Rooms };
+                self.scroll = 0;
+            }
+            Key::Move(lines) => self.scroll = self.scroll.saturating_add_signed(lines),
+            _ => {}
+        }
+        true
+    }
+
+    fn sort_by(&mut self, further: usize) {
+        let columns = self.columns().len();
+        let sort = &mut self.sort[self.view as usize];
+        *sort = ((sort.0 + further) % columns, false);
+    }
+
+    /// The columns of the view.
+    pub(super) fn columns(&self) -> &'static [Column] {
+        match self.view {
+            View::Rooms => &ROOMS,
+            View::Clients => &CLIENTS,
+        }
+    }
+
+    /// The column it is sorted by.
+    pub(super) fn sorted_by(&self) -> usize {
+        self.sort[self.view as usize].0
+    }
+
+    /// The rows that the filter lets pass, sorted.
+    pub(super) fn rows(&self) -> Vec<Vec<Cell>> {
+        let Some(sample) = &self.newest else { return Vec::new() };
+        let mut rows: Vec<Vec<Cell>> = match self.view {
+            View::Rooms => sample.rooms.iter().map(|room| self.room(room, sample.at)).collect(),
+            View::Clients => sample.clients.iter().map(client).collect(),
+        };
+        let shown = |row: &Vec<Cell>| {
+            row.iter().any(|cell| matches!(cell, Cell::Text(text) if text.contains(&self.filter)))
+        };
+        rows.retain(|row| self.filter.is_empty() || shown(row));
+        let (column, is_reversed) = self.sort[self.view as usize];
+        rows.sort_by(|a, b| {
+            let order = a[column].order(&b[column]).then_with(|| a[0].order(&b[0]));
+            if is_reversed { order.reverse() } else { order }
+        });
+        rows
+    }
+
+    fn room(&self, room: &RoomSample, at: Duration) -> Vec<Cell> {
+        let seconds = at.saturating_sub(self.before_at).as_secs_f64();
+        let rate = |now: u64, before: Option<u64>| match before {
+            // A room that was not there before has no rate yet, and one that began anew counts from there.
+            Some(before) if seconds > 0.0 => now.saturating_sub(before) as f64 / seconds,
+            _ => 0.0,
+        };
+        let before = self.before.get(&room.room);
+        let whole = |value: f64| Cell::Number(value, grouped(value.round() as u64));
+        vec![
+            Cell::Text(room.room.clone()),
+            whole(room.subscribers as f64),
+            whole(rate(room.delivered, before.map(|before| before.1))),
+            whole(rate(room.head, before.map(|before| before.0))),
+            whole(room.gaps as f64),
+            whole(room.head as f64),
+            Cell::Number(room.history.bytes as f64, size(room.history.bytes)),
+            whole(room.buffered as f64),
+        ]
+    }
+}
+
+fn client(client: &ClientSample) -> Vec<Cell> {
+    let number = |value: u64| Cell::Number(value as f64, grouped(value));
+    let blocked = if client.blocked { " blocked" } else { "" };
+    vec![
+        Cell::Text(format!("{}{blocked}", client.id)),
+        number(client.lag_events),
+        Cell::Number(client.unsent_bytes as f64, size(client.unsent_bytes)),
+        number(client.rooms.len() as u64),
+        Cell::Number(client.age_seconds as f64, in_words(client.age_seconds)),
+        Cell::Text(client.address.clone().unwrap_or_else(|| "a Unix socket".to_owned())),
+    ]
+}
+
+impl Cell {
+    /// What is shown.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Cell::Text(text) | Cell::Number(_, text) => text,
+        }
+    }
+
+    /// Names from A, numbers from the largest.
+    fn order(&self, other: &Cell) -> Ordering {
+        match (self, other) {
+            (Cell::Number(a, _), Cell::Number(b, _)) => b.total_cmp(a),
+            (a, b) => a.text().cmp(b.text()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::model;
+    use super::*;
+
+    fn names(model: &Model) -> Vec<String> {
+        model.rows().iter().map(|row| row[0].text().to_owned()).collect()
+    }
+
+    fn press(model: &mut Model, keys: &str) {
+        keys.chars().for_each(|key| assert!(model.press(Key::Char(key))));
+    }
+
+    #[test]
+    fn rates_are_differences() {
+        let rows = model().rows();
+        assert_eq!((rows[0][0].text(), rows[0][2].text(), rows[0][3].text()), ("all", "2,000", "1,000"));
+        assert_eq!((rows[1][0].text(), rows[1][2].text()), ("agent:42", "2"));
+        assert_eq!((rows[2][0].text(), rows[2][2].text()), ("quiet", "0"));
+    }
+
+    #[test]
+    fn keys_sort_filter_and_turn_over() {
+        let mut model = model();
+        press(&mut model, "r");
+        assert_eq!(names(&model), ["quiet", "agent:42", "all"]);
+        press(&mut model, "<<");
+        assert_eq!(
+            (model.sorted_by(), names(&model)),
+            (0, vec!["agent:42".to_owned(), "all".to_owned(), "quiet".to_owned()])
+        );
+        press(&mut model, "/qu");
+        assert_eq!(names(&model), ["quiet"]);
+        assert!(model.press(Key::Backspace) && model.press(Key::Backspace) && model.press(Key::Char('a')));
+        assert_eq!(names(&model), ["agent:42", "all"]);
+        assert!(model.press(Key::Enter) && model.press(Key::Tab));
+        assert_eq!(names(&model), ["2 blocked"], "the filter holds for clients too");
+        assert!(model.press(Key::Escape));
+        assert_eq!(names(&model), ["2 blocked", "1"]);
+        assert!(!model.press(Key::Escape) && !model.press(Key::Char('q')));
+    }
+}

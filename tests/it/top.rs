@@ -1,0 +1,68 @@
+//! `broadcastd top` on a pseudo-terminal.
+
+use crate::harness::{ROOMS, Server, binary};
+use crate::tool::Tool;
+use std::process::Command;
+
+/// Runs it on a terminal of a size, types, and prints what came and how it ended. Python's `pty` is the terminal.
+const TERMINAL: &str = r#"
+import fcntl, os, pty, select, struct, sys, termios, time
+width, height = int(sys.argv[1]), int(sys.argv[2])
+pid, fd = pty.fork()
+if pid == 0:
+    os.environ["TERM"] = "xterm"
+    os.execv(sys.argv[4], sys.argv[4:])
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+seen, steps, until = b"", [step.split("=>") for step in sys.argv[3].split(";")], time.time() + 20
+for wanted, keys in steps:
+    begin = len(seen)
+    while wanted.encode() not in seen[begin:]:
+        if time.time() > until: sys.exit(f"{wanted!r} was not shown: {seen!r}")
+        if select.select([fd], [], [], 0.1)[0]: seen += os.read(fd, 65536)
+    os.write(fd, keys.encode())
+while True:
+    try: piece = os.read(fd, 65536)
+    except OSError: break
+    if not piece: break
+    seen += piece
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.stdout.buffer.write(seen)
+sys.exit(status)
+"#;
+
+fn terminal(width: u32, steps: &str, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new("python3");
+    command.args(["-c", TERMINAL, &width.to_string(), "12", steps, binary()]).args(arguments);
+    let output = command.output().unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap(), seen + &said)
+}
+
+#[test]
+fn rooms_and_clients_are_shown_and_keys_work() {
+    let server = Server::start(ROOMS);
+    server.publish("42", 1, 5);
+    let top = ["top", "--admin", &server.admin[0], "--every", "50ms"];
+    for width in [100, 30] {
+        // The clients' table, then the rooms that the filter lets pass, then the end.
+        let steps = "agent:42=>\t;CLIENT=>\t;ROOM=>/42\r;filter: 42=>q";
+        let (code, seen) = terminal(width, steps, &top);
+        assert_eq!(code, 0, "{seen}");
+        assert!(seen.contains("healthy: broadcastd"), "{seen}");
+        assert_eq!(seen.contains("BUFFERED"), width == 100, "columns that do not fit are left out: {seen}");
+        assert!(seen.trim_end().ends_with("\u{1b}[?1049l"), "the terminal is as it was: {seen:?}");
+    }
+    let (code, seen) = terminal(80, "agent:42=>\u{3}", &top);
+    assert_eq!(code, 0, "Ctrl-C: {seen}");
+}
+
+#[test]
+fn how_it_ends_is_in_its_exit_code() {
+    let server = Server::start(ROOMS);
+    let ended = Tool::run(&server, &["top", "--admin", &server.admin[0]]);
+    assert_eq!((ended.code, &*ended.out), (64, ""));
+    assert!(ended.err.contains("needs a terminal") && ended.err.contains("status --json"), "{}", ended.err);
+    let (code, seen) = terminal(80, "reach=>", &["top", "--admin", "unix:/nonexistent/admin.sock"]);
+    assert_eq!(code, 69, "{seen}");
+}
