@@ -186,6 +186,7 @@ fn config() -> Config {
             handshake_timeout: Duration::from_secs(10),
             handshakes: 256,
             watch: false,
+            keep_on_restart: false,
             auth_none: false,
         },
         admin: AdminConfig { listen: Vec::new(), auth_none: false },

@@ -43,7 +43,11 @@ impl Server {
         let config = dir.path().join("broadcast.toml");
         fs::write(&config, config_text(plan))?;
         let mut command = Command::new(&options.daemon);
-        command.args(["serve", "--config"]).arg(&config).current_dir(dir.path());
+        command
+            .args(["serve", "--config"])
+            .arg(&config)
+            .current_dir(dir.path())
+            .env("XDG_STATE_HOME", dir.path());
         Server::start(command, dir, options)
     }
 

@@ -29,6 +29,7 @@ impl Config {
                 handshake_timeout: Duration::from_secs(10),
                 handshakes: 256,
                 watch: true,
+                keep_on_restart: true,
                 auth_none: false,
             },
             admin: AdminConfig { listen: vec![ListenAddr::Tcp(loopback(9997))], auth_none: false },

@@ -49,14 +49,34 @@ impl Dirs {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        let found = std::fs::symlink_metadata(&self.runtime)?;
-        let writable_by_others = found.mode() & 0o002 != 0;
-        if !found.is_dir() || (found.uid() != uid && found.uid() != 0) || writable_by_others {
-            let message = format!("{} is not a directory of this user's alone", self.runtime.display());
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
-        }
-        Ok(())
+        // Not followed: in a temporary directory a symbolic link may be anybody's.
+        check(&self.runtime, &std::fs::symlink_metadata(&self.runtime)?, uid)
     }
+
+    /// Makes the state directory if it is not there, and those above it, for this user alone, and checks that it is this
+    /// user's.
+    pub fn prepare_state(&self, uid: u32) -> io::Result<()> {
+        let unusable = |error: io::Error| {
+            let message = format!("{} cannot be used: {error}", self.state.display());
+            io::Error::new(error.kind(), message)
+        };
+        if self.state.starts_with(&self.runtime) {
+            self.prepare_runtime(uid)?;
+        }
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state).map_err(unusable)?;
+        // Followed: systemd makes one of `DynamicUser=`.
+        check(&self.state, &std::fs::metadata(&self.state)?, uid)
+    }
+}
+
+/// Whether a directory is this user's alone, or one that systemd made.
+fn check(directory: &Path, found: &std::fs::Metadata, uid: u32) -> io::Result<()> {
+    let writable_by_others = found.mode() & 0o002 != 0;
+    if !found.is_dir() || (found.uid() != uid && found.uid() != 0) || writable_by_others {
+        let message = format!("{} is not a directory of this user's alone", directory.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -103,6 +123,21 @@ mod tests {
         if uid == 0 {
             std::os::unix::fs::chown(&dirs.runtime, Some(12_345), None).unwrap();
             assert!(dirs.prepare_runtime(0).is_err());
+        }
+    }
+
+    #[test]
+    fn the_state_directory_is_made_with_those_above_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let uid = std::fs::metadata(temporary.path()).unwrap().uid();
+        let dirs = Dirs { runtime: temporary.path().join("run"), state: temporary.path().join("a/b") };
+        dirs.prepare_state(uid).unwrap();
+        dirs.prepare_state(uid).unwrap();
+        assert_eq!(std::fs::metadata(&dirs.state).unwrap().mode() & 0o777, 0o700);
+        std::fs::write(temporary.path().join("file"), "").unwrap();
+        for state in ["file", "file/below"] {
+            let dirs = Dirs { state: temporary.path().join(state), ..dirs.clone() };
+            assert!(dirs.prepare_state(uid).is_err(), "{state}");
         }
     }
 }

@@ -94,6 +94,7 @@ impl Config {
             line("server.handshake_timeout", quote(&show_duration(server.handshake_timeout))),
             line("server.handshakes", server.handshakes),
             line("server.watch", server.watch),
+            line("server.keep_on_restart", server.keep_on_restart),
         ];
         lines.extend(server.auth_none.then(|| line("server.auth", quote("none"))));
         lines.push(line("admin.listen", list(self.admin.listen.iter().map(listen))));

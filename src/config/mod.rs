@@ -177,6 +177,8 @@ pub struct ServerConfig {
     pub handshakes: usize,
     /// Whether the configuration file is watched for changes.
     pub watch: bool,
+    /// Whether rooms go on after an orderly restart where they were.
+    pub keep_on_restart: bool,
     /// Whether `auth = "none"` is spelled out.
     pub auth_none: bool,
 }

@@ -95,6 +95,8 @@ pub(super) fn server(
     );
     put(&mut config.handshakes, section.get(reader, "handshakes").and_then(|item| reader.count(&item, 1)));
     put(&mut config.watch, section.get(reader, "watch").and_then(|item| reader.boolean(&item)));
+    let keep = section.get(reader, "keep_on_restart").and_then(|item| reader.boolean(&item));
+    put(&mut config.keep_on_restart, keep);
     section.end(reader, |key| {
         let limit = matches!(key, "clients" | "clients_per_ip" | "rooms");
         limit.then(|| format!("`{key}` belongs into [limits]"))

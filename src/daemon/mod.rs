@@ -3,6 +3,7 @@
 //! [`Daemon::bind`] and then [`Daemon::run`] is all that a test or an embedding program needs.
 
 mod inherited;
+mod kept;
 mod live;
 mod reloader;
 mod vitals;
@@ -26,12 +27,13 @@ use crate::sources;
 use crate::systemd::Sockets;
 use crate::watch::Watcher;
 use inherited::{Inherited, Places};
+use kept::KeptFile;
 use live::Live;
 use reloader::Reloader;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vitals::Vitals;
 
 /// Everything bound, nothing running.
@@ -48,6 +50,7 @@ pub struct Daemon {
     origin: Origin,
     log: log::Handle,
     reload: (Handle, reload::Requests),
+    kept: KeptFile,
     clients: Vec<Listener>,
     admins: Vec<Listener>,
     ingest: Ingest,
@@ -111,8 +114,22 @@ impl Daemon {
         let admins = bind("admin", &config.admin.listen, inherited.admin);
         match Ingest::bind(&config, inherited.ingest) {
             Ok(ingest) if errors.is_empty() => {
+                let kept = KeptFile::new(dirs, path.as_deref());
                 let (reload, text) = (reload::pair(), (path, text));
-                Ok(Daemon { read, config, stdin, places, text, origin, log, reload, clients, admins, ingest })
+                Ok(Daemon {
+                    read,
+                    config,
+                    stdin,
+                    places,
+                    text,
+                    origin,
+                    log,
+                    reload,
+                    kept,
+                    clients,
+                    admins,
+                    ingest,
+                })
             }
             Ok(_) => Err(errors),
             Err(more) => {
@@ -138,7 +155,8 @@ impl Daemon {
     }
 
     /// Runs until `shutdown` begins, then stops within `server.drain_timeout`: accepting ends, producers are read to
-    /// their end for half of that time, buffers are flushed, clients get what there is and are closed.
+    /// their end for half of that time, buffers are flushed, clients get what there is and are closed, rooms are kept for
+    /// the next process (`server.keep_on_restart`).
     /// Blocks; starts threads of its own and waits for each of them.
     pub fn run(self, mut shutdown: Shutdown) -> io::Result<Ended> {
         let parts = Parts::start(self)?;
@@ -163,63 +181,47 @@ struct Parts {
     live: Arc<Mutex<Option<Live>>>,
     reload: Handle,
     alerts: Alerts,
+    kept: KeptFile,
 }
 
 impl Parts {
     fn start(daemon: Daemon) -> io::Result<Parts> {
-        let Daemon { read, config, stdin, places, text, origin, log, reload, clients, admins, ingest } =
-            daemon;
-        let (reload, requests) = reload;
+        let Daemon { config, mut kept, .. } = daemon;
+        let (reload, requests) = daemon.reload;
         let metrics = Arc::new(Metrics::new());
-        reloader::note_start(&metrics, &read);
+        reloader::note_start(&metrics, &daemon.read);
         let polls = ShardPolls::new(config.server.shards)?;
-        let rooms = Rooms::new(&config, polls.bells(), Arc::clone(&metrics));
+        let rooms = kept.begin(&config, &polls.bells(), &metrics);
         let (alerts, said) = sources::alerts(&metrics);
         let (shards, shard_threads) = Shards::spawn(polls, &rooms, &metrics, &alerts)?;
-        let clock_rooms = Arc::clone(&rooms);
-        let mut threads = vec![spawn("clock", move || clock_rooms.run_clock())?];
+        let clock = Arc::clone(&rooms);
+        let mut threads = vec![spawn("clock", move || clock.run_clock())?];
         threads.push(sources::spawn(Arc::clone(&rooms), Arc::clone(&metrics), said)?);
         let (accepting, accepting_ends) = pair();
         let (admin, admin_ends) = pair();
         let counter = ClientCounter::new();
         let fronts = fronts(&config, &counter, &rooms);
-        let state = Arc::new(State {
-            started: Instant::now(),
-            metrics: Arc::clone(&metrics),
-            clients: Arc::clone(&counter),
-            shutdown: accepting_ends.clone(),
-            rooms: Arc::clone(&rooms),
-            reload: reload.clone(),
-            shards: Arc::clone(&shards),
-            tests: crate::http::test_bucket(),
-            status: Mutex::default(),
-        });
-        let vitals = Vitals {
-            stopping: accepting_ends.clone(),
-            metrics: Arc::clone(&metrics),
-            clients: Arc::clone(&counter),
-            rooms: Arc::clone(&rooms),
-        };
-        threads.extend(vitals.spawn(admin_ends.clone())?);
-        let (clients, new_clients) = Control::start(&config.server.listen, clients)?;
-        let (admins, new_admins) = Control::start(&config.admin.listen, admins)?;
+        let state = State::new(&rooms, &shards, &counter, &metrics, reload.clone(), accepting_ends.clone());
+        threads.extend(vitals(&state).spawn(admin_ends.clone())?);
+        let (clients, new_clients) = Control::start(&config.server.listen, daemon.clients)?;
+        let (admins, new_admins) = Control::start(&config.admin.listen, daemon.admins)?;
         let for_clients = Pages::for_clients(Arc::clone(&state));
         let for_admins = Pages::for_admins(state);
         let ends = accepting_ends.clone();
         threads.push(spawn_front("front", new_clients, &fronts[0], for_clients, &shards, ends)?);
         threads.push(spawn_front("admin", new_admins, &fronts[1], for_admins, &shards, admin_ends)?);
-        let (ingest, producers) = ingest.spawn(&Wiring {
+        let (ingest, producers) = daemon.ingest.spawn(&Wiring {
             rooms: Arc::clone(&rooms),
             metrics: Arc::clone(&metrics),
             shutdown: accepting_ends,
             patience: config.server.drain_timeout / 2,
         })?;
         let live = Live {
-            config: read,
-            dirs: origin.dirs.clone(),
-            stdin,
-            places,
-            log,
+            config: daemon.read,
+            dirs: daemon.origin.dirs.clone(),
+            stdin: daemon.stdin,
+            places: daemon.places,
+            log: daemon.log,
             rooms: Arc::clone(&rooms),
             shards: Arc::clone(&shards),
             fronts,
@@ -228,24 +230,35 @@ impl Parts {
             ingest: producers,
         };
         let live = Arc::new(Mutex::new(Some(live)));
-        let watcher = text.0.as_deref().and_then(|path| watch(path, reload.clone()));
         let reloader = Reloader {
-            origin,
+            origin: daemon.origin,
             live: Arc::clone(&live),
             metrics,
             alerts: alerts.clone(),
-            watcher,
-            seen: text,
+            watcher: daemon.text.0.as_deref().and_then(|path| watch(path, reload.clone())),
+            seen: daemon.text,
         };
         threads.push(spawn("reload", move || reloader.run(&requests))?);
-        Ok(Parts { shards, shard_threads, rooms, threads, accepting, ingest, admin, live, reload, alerts })
+        Ok(Parts {
+            shards,
+            shard_threads,
+            rooms,
+            threads,
+            accepting,
+            ingest,
+            admin,
+            live,
+            reload,
+            alerts,
+            kept,
+        })
     }
 
     /// The time that stopping may take is the one of the configuration in force.
-    fn stop(self) -> Ended {
+    fn stop(mut self) -> Ended {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let drain_timeout = self.rooms.generation().config.server.drain_timeout;
-        let deadline = Instant::now() + drain_timeout;
+        let server = self.rooms.generation().config.server.clone();
+        let deadline = Instant::now() + server.drain_timeout;
         self.accepting.fire();
         // With its holds of the listeners' sockets, but for the operators', who are answered to the end.
         let operators = live.map(|live| live.admins);
@@ -253,7 +266,12 @@ impl Parts {
         self.alerts.stop();
         let ingest = self.ingest.join();
         self.rooms.flush_all();
-        self.shards.drain(deadline);
+        let reserved = if server.keep_on_restart {
+            KeptFile::reserve(server.drain_timeout, self.rooms.totals().history_bytes())
+        } else {
+            Duration::ZERO
+        };
+        self.shards.drain(deadline.checked_sub(reserved).unwrap_or(deadline));
         let clients_unfinished = self.shard_threads.join();
         self.rooms.stop_clock();
         self.admin.fire();
@@ -263,7 +281,21 @@ impl Parts {
                 tracing::error!("a thread has panicked");
             }
         }
+        // Nobody is left who could publish: offsets that are written are the last ones of this process.
+        if server.keep_on_restart {
+            self.kept.write(&self.rooms, deadline);
+        }
         Ended { ingest, clients_unfinished }
+    }
+}
+
+/// What is said to systemd of a daemon.
+fn vitals(state: &State) -> Vitals {
+    Vitals {
+        stopping: state.shutdown.clone(),
+        metrics: Arc::clone(&state.metrics),
+        clients: Arc::clone(&state.clients),
+        rooms: Arc::clone(&state.rooms),
     }
 }
 

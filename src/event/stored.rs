@@ -9,7 +9,7 @@ const HEADER_BYTES: usize = 20;
 
 /// A checked event. Cloning shares the one allocation, which holds the event's JSON byte for byte (with the
 /// `timestamp` that was added, if it was), its daemon-wide number, when it was accepted, and the fields beside it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Event(Arc<[u8]>);
 
 impl Event {

@@ -102,6 +102,7 @@ fn config() -> FrontConfig {
             handshake_timeout: Duration::from_secs(10),
             handshakes: 16,
             watch: false,
+            keep_on_restart: false,
             auth_none: false,
         },
         limits: LimitsConfig {

@@ -13,8 +13,6 @@ mod rooms;
 mod status;
 mod test;
 
-pub use test::bucket as test_bucket;
-
 use crate::config::Expose;
 use crate::limits::{Bucket, ClientCounter};
 use crate::metrics::Metrics;
@@ -71,6 +69,30 @@ pub struct State {
     pub tests: Mutex<Bucket>,
     /// The status that was told last, and when: strangers may ask for it, and it takes a look at every room.
     pub status: Mutex<Option<(Instant, serde_json::Value)>>,
+}
+
+impl State {
+    /// The state of a daemon that starts now.
+    pub fn new(
+        rooms: &Arc<Rooms>,
+        shards: &Arc<Shards>,
+        clients: &Arc<ClientCounter>,
+        metrics: &Arc<Metrics>,
+        reload: reload::Handle,
+        shutdown: Shutdown,
+    ) -> Arc<State> {
+        Arc::new(State {
+            started: Instant::now(),
+            metrics: Arc::clone(metrics),
+            clients: Arc::clone(clients),
+            shutdown,
+            rooms: Arc::clone(rooms),
+            reload,
+            shards: Arc::clone(shards),
+            tests: Mutex::new(test::bucket()),
+            status: Mutex::default(),
+        })
+    }
 }
 
 /// What answers at one kind of listener. Cheap to clone.
@@ -370,18 +392,10 @@ mod tests {
         let rooms = Rooms::new(&Arc::new(config), Vec::new(), Arc::clone(&metrics));
         let alerts = Alerts::new(::metrics::Counter::noop()).0;
         let polls = ShardPolls::new(0).unwrap();
-        let state = State {
-            started: Instant::now(),
-            shards: Shards::spawn(polls, &rooms, &metrics, &alerts).unwrap().0,
-            tests: test::bucket(),
-            status: Mutex::default(),
-            rooms,
-            metrics,
-            clients: ClientCounter::new(),
-            shutdown,
-            reload: reload::pair().0,
-        };
-        (Pages::for_clients(Arc::new(state)), trigger)
+        let shards = Shards::spawn(polls, &rooms, &metrics, &alerts).unwrap().0;
+        let clients = ClientCounter::new();
+        let state = State::new(&rooms, &shards, &clients, &metrics, reload::pair().0, shutdown);
+        (Pages::for_clients(state), trigger)
     }
 
     async fn ask(pages: &Pages, method: &str, path: &str) -> Answer {

@@ -121,6 +121,7 @@ pub(super) fn config() -> Config {
             handshake_timeout: second,
             handshakes: 1,
             watch: false,
+            keep_on_restart: false,
             auth_none: false,
         },
         admin: AdminConfig { listen: Vec::new(), auth_none: false },

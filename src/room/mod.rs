@@ -7,6 +7,7 @@ mod bell;
 mod buffer;
 mod clock;
 mod generation;
+mod kept;
 mod log;
 mod publisher;
 mod reconfigure;
@@ -19,6 +20,7 @@ mod totals;
 
 pub use bell::Bell;
 pub use generation::Generation;
+pub use kept::{Kept, NotKept};
 pub use log::ReadLimit;
 pub use publisher::Publisher;
 pub use room::{Room, RoomFigures, Tail, Tally};

@@ -34,6 +34,14 @@ impl Remembered {
         }
     }
 
+    /// Every name with its epoch and head, the oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Epoch, u64)> {
+        self.order.iter().filter_map(|(name, stamp)| {
+            let memory = self.by_name.get(name).filter(|memory| memory.stamp == *stamp)?;
+            Some((&**name, memory.epoch, memory.head))
+        })
+    }
+
     /// Takes a room's epoch and head back.
     pub(super) fn take(&mut self, name: &str) -> Option<(Epoch, u64)> {
         let memory = self.by_name.remove(name)?;

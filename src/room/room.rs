@@ -231,6 +231,15 @@ impl Room {
         Ok(true)
     }
 
+    /// Goes on with the log of another process. Nobody has the room yet.
+    pub(super) fn go_on(&self, log: Log, totals: &Totals) {
+        let mut state = self.lock();
+        let body = state.body.as_mut().expect("a room is opened before it goes on");
+        let mut change = totals.change(&body.log, &body.buffer);
+        body.log = log;
+        change.apply(&body.log, &body.buffer);
+    }
+
     /// Takes a read's events, in order, out of `staged`. On `Closed`, `staged` is as it was.
     pub(super) fn publish(
         &self,

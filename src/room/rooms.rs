@@ -24,7 +24,10 @@ pub struct Rooms {
     tables: [Mutex<HashTable<Arc<Room>>>; TABLES],
     hasher: DefaultHashBuilder,
     generation: ArcSwap<Generation>,
-    remembered: Mutex<Remembered>,
+    /// Rooms that were given up.
+    pub(super) remembered: Mutex<Remembered>,
+    /// Names that were subscribed to and never published to. Clients that come back were told their epochs.
+    pub(super) unpublished: Mutex<Remembered>,
     /// One for each shard, by its index.
     bells: Vec<Arc<Bell>>,
     pub(super) totals: Totals,
@@ -33,20 +36,32 @@ pub struct Rooms {
     /// Names in the registry: rooms that hold events, and interests.
     names: AtomicUsize,
     /// The number of the newest event.
-    seq: AtomicU64,
-    next_epoch: AtomicU64,
+    pub(super) seq: AtomicU64,
+    pub(super) next_epoch: AtomicU64,
 }
 
 impl Rooms {
     /// The rooms of a configuration: its static rooms, open from the start. `bells` has one bell for each shard.
     pub fn new(config: &Arc<Config>, bells: Vec<Arc<Bell>>, metrics: Arc<Metrics>) -> Arc<Rooms> {
+        let rooms = Rooms::with_none(config, bells, metrics);
+        rooms.open_statics();
+        rooms
+    }
+
+    /// The same before the first room is opened.
+    pub(super) fn with_none(
+        config: &Arc<Config>,
+        bells: Vec<Arc<Bell>>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Rooms> {
         // An epoch is the time the daemon started and a count, so that it never comes again after a restart.
         let started_ms = now_ms();
         let rooms = Arc::new(Rooms {
             tables: std::array::from_fn(|_| Mutex::new(HashTable::new())),
             hasher: DefaultHashBuilder::default(),
             generation: ArcSwap::from_pointee(Generation::new(Arc::clone(config), &config.ingest.listen)),
-            remembered: Mutex::new(Remembered::default()),
+            remembered: Mutex::default(),
+            unpublished: Mutex::default(),
             bells,
             totals: Totals::default(),
             metrics,
@@ -56,7 +71,6 @@ impl Rooms {
             next_epoch: AtomicU64::new(started_ms << 20),
         });
         rooms.totals.set_backlog_limit(config.ingest.backlog);
-        rooms.open_statics();
         rooms
     }
 
@@ -123,6 +137,21 @@ impl Rooms {
         }
     }
 
+    /// Opens a room that there is not, in an epoch that it had. Whether `limits.rooms` allows it is the caller's to know. None
+    /// when the configuration has no such room.
+    pub(super) fn open_in(&self, epoch: Epoch, name: &str) -> Option<Arc<Room>> {
+        let generation = self.generation.load();
+        let policy = Policy { config: Arc::clone(generation.policy(name)?), serial: generation.serial };
+        let room = Arc::new(Room::new(name, policy, epoch, 0));
+        room.open(|| true).expect("a room that nobody has is not closed");
+        let hash = self.hasher.hash_one(name);
+        let again = |room: &Arc<Room>| self.hasher.hash_one(room.name());
+        self.table(part_of(hash)).insert_unique(hash, Arc::clone(&room), again);
+        self.names.fetch_add(1, Ordering::Relaxed);
+        self.totals.rooms.fetch_add(1, Ordering::Relaxed);
+        Some(room)
+    }
+
     /// The room of a name, if there is one.
     pub fn get(&self, name: &str) -> Option<Arc<Room>> {
         let hash = self.hasher.hash_one(name);
@@ -172,14 +201,13 @@ impl Rooms {
     /// [`PARTS`](Self::PARTS) in turn.
     pub(super) fn sweep(&self, part: usize, now_ms: u64) {
         let generation = self.generation.load();
-        let most = generation.limits.rooms;
         let mut table = self.table(part);
         table.retain(|room| {
             // Who holds it beside this table is about to publish there. Nobody can get hold of it while the table is
             // locked.
             let reclaim = !generation.is_static(room.name()) && Arc::strong_count(room) == 1;
             let Some((epoch, head)) = room.sweep(now_ms, reclaim, &self.totals) else { return true };
-            self.forget(room, epoch, head, most);
+            self.forget(room, epoch, head);
             false
         });
     }
@@ -216,9 +244,11 @@ impl Rooms {
         }
         let generation = self.generation.load();
         let policy = generation.policy(name).or(made_by)?;
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner).take(name);
-        let (epoch, head) =
-            remembered.unwrap_or_else(|| (Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed)), 0));
+        let recall =
+            |memory: &Mutex<Remembered>| memory.lock().unwrap_or_else(PoisonError::into_inner).take(name);
+        let (epoch, head) = recall(&self.remembered)
+            .or_else(|| recall(&self.unpublished))
+            .unwrap_or_else(|| (Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed)), 0));
         let policy = Policy { config: Arc::clone(policy), serial: generation.serial };
         let room = Arc::new(Room::new(name, policy, epoch, head));
         table.insert_unique(hash, Arc::clone(&room), |room| self.hasher.hash_one(room.name()));
@@ -250,25 +280,27 @@ impl Rooms {
         if let Ok(entry) = table.find_entry(hash, |other| Arc::ptr_eq(other, room)) {
             entry.remove();
         }
-        let most = self.generation.load().limits.rooms;
-        self.forget(room, epoch, head, most);
+        self.forget(room, epoch, head);
     }
 
-    /// Counts a room out, and remembers it if there is anything to remember: an interest has reserved an epoch that
-    /// its subscribers were told, but at offset 0 a new epoch is as good.
-    fn forget(&self, room: &Room, epoch: Epoch, head: u64, most: usize) {
+    /// Counts a room out, and remembers it.
+    fn forget(&self, room: &Room, epoch: Epoch, head: u64) {
         self.names.fetch_sub(1, Ordering::Relaxed);
         if room.holds_events() {
             self.totals.rooms.fetch_sub(1, Ordering::Relaxed);
         }
-        if head > 0 {
-            self.remembered.lock().unwrap_or_else(PoisonError::into_inner).insert(
-                room.name(),
-                epoch,
-                head,
-                most,
-            );
-        }
+        self.remember(room.name(), epoch, head);
+    }
+
+    /// Remembers a room's epoch and head. Names without events are remembered apart, so that however many clients name, rooms
+    /// that had some are not forgotten for them.
+    pub(super) fn remember(&self, name: &str, epoch: Epoch, head: u64) {
+        let limits = &self.generation.load().limits;
+        let (memory, most) = match head {
+            0 => (&self.unpublished, limits.rooms.max(limits.clients)),
+            _ => (&self.remembered, limits.rooms),
+        };
+        memory.lock().unwrap_or_else(PoisonError::into_inner).insert(name, epoch, head, most);
     }
 
     fn table(&self, part: usize) -> MutexGuard<'_, HashTable<Arc<Room>>> {

@@ -8,7 +8,12 @@ use std::process::{Command, Output};
 
 fn run(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(binary());
-    command.args(arguments).current_dir(dir).env("XDG_RUNTIME_DIR", dir).env_remove("BROADCASTD_CONFIG");
+    command
+        .args(arguments)
+        .current_dir(dir)
+        .env("XDG_RUNTIME_DIR", dir)
+        .env("XDG_STATE_HOME", dir)
+        .env_remove("BROADCASTD_CONFIG");
     command.output().unwrap()
 }
 

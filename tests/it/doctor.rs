@@ -8,7 +8,7 @@ use std::process::Command;
 fn doctor(config: &std::path::Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(binary());
     command.args(["doctor", "--config"]).arg(config).args(arguments);
-    command.env("XDG_RUNTIME_DIR", config.parent().unwrap()).env_remove("RUNTIME_DIRECTORY");
+    crate::harness::in_folder(&mut command, config.parent().unwrap());
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     (output.status.code(), said)

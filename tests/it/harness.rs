@@ -61,10 +61,17 @@ impl Server {
     /// The command that `start_with` runs, with a temporary directory for its configuration and sockets.
     pub fn command(config: &str, arguments: &[&str]) -> (Command, TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("broadcast.toml");
+        let command = Server::command_in(dir.path(), config, arguments);
+        (command, dir)
+    }
+
+    /// The same in a folder that is there.
+    pub fn command_in(dir: &Path, config: &str, arguments: &[&str]) -> Command {
+        let path = dir.join("broadcast.toml");
         std::fs::write(&path, config).unwrap();
         let mut command = Command::new(binary());
-        command.arg("--config").arg(&path).env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY");
+        command.arg("--config").arg(&path);
+        in_folder(&mut command, dir);
         let table: toml::Table = config.parse().unwrap();
         for section in ["server", "admin", "ingest"] {
             let listens = table.get(section).and_then(|section| section.get("listen")).is_some();
@@ -80,8 +87,26 @@ impl Server {
         if table.get("sources").is_none() {
             command.args(["--set", "sources.alerts.enabled=false", "--set", "sources.system.every=off"]);
         }
-        command.args(arguments).current_dir(dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        (command, dir)
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Stops it and starts it anew with its file and folder; what it has on port 0 is elsewhere then.
+    pub fn restart(mut self) -> Server {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        assert!(self.wait().success(), "{}", self.log());
+        self.start_again()
+    }
+
+    /// Starts it anew after it has ended, with its file and folder.
+    pub fn start_again(mut self) -> Server {
+        self.wait();
+        let folder = tempfile::tempdir().unwrap();
+        let dir = std::mem::replace(&mut self.dir, folder);
+        let config = std::fs::read_to_string(dir.path().join("broadcast.toml")).unwrap();
+        let mut command = Server::command_in(dir.path(), &config, &[]);
+        command.stdin(Stdio::null());
+        Server::spawn((command, dir))
     }
 
     /// Runs a command made by [`command`](Self::command) until the daemon is ready.
@@ -449,6 +474,12 @@ impl Client {
             }
         }
     }
+}
+
+/// Has a daemon keep everything in a folder.
+pub fn in_folder(command: &mut Command, folder: &Path) {
+    command.current_dir(folder).env("XDG_RUNTIME_DIR", folder).env("XDG_STATE_HOME", folder.join("state"));
+    command.env_remove("RUNTIME_DIRECTORY").env_remove("STATE_DIRECTORY");
 }
 
 /// A path of this repository.

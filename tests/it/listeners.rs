@@ -1,6 +1,6 @@
 //! Where the daemon listens: sockets that are in the way, modes and groups, what cannot be bound, how many producers.
 
-use crate::harness::{Producer, ROOMS, Server, binary};
+use crate::harness::{Producer, ROOMS, Server, binary, in_folder};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -72,7 +72,7 @@ fn mode_and_group_are_as_configured_whatever_the_umask() {
     // The same command behind a shell that takes every right away.
     let mut command = std::process::Command::new("sh");
     command.args(["-c", "umask 0777; exec \"$0\" \"$@\""]).arg(daemon.get_program()).args(daemon.get_args());
-    command.env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY").current_dir(dir.path());
+    in_folder(&mut command, dir.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     std::fs::create_dir(dir.path().join("broadcastd")).unwrap();
     std::fs::set_permissions(dir.path().join("broadcastd"), PermissionsExt::from_mode(0o700)).unwrap();
@@ -160,7 +160,13 @@ fn a_folder_that_is_not_ours_is_named_with_its_owner_and_our_groups() {
         use std::os::unix::process::CommandExt;
         command.uid(65_534).gid(65_534);
     }
-    let output = command.arg("--config").arg(&config).env("XDG_RUNTIME_DIR", folder.path()).output().unwrap();
+    let output = command
+        .arg("--config")
+        .arg(&config)
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .env("XDG_STATE_HOME", folder.path())
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     for part in ["Permission denied", "we are user ", ", groups ", "/etc belongs to root:root with mode 0755"]

@@ -28,6 +28,7 @@ mod raw;
 mod real_input;
 mod reload;
 mod replay;
+mod restart;
 mod resume;
 mod shipped;
 mod shutdown;

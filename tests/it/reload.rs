@@ -1,6 +1,6 @@
 //! Another configuration while everything runs: how it gets there, what it changes, and that nobody notices.
 
-use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, binary};
+use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, binary, in_folder};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -77,7 +77,7 @@ fn a_link_that_is_swapped_beside_it_is_seen() {
         let arguments: Vec<_> = command.get_args().skip(2).map(std::ffi::OsStr::to_owned).collect();
         let mut other = Command::new(binary());
         other.args(arguments).env("BROADCASTD_CONFIG", folder.path().join("broadcast.toml"));
-        other.env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY").current_dir(dir.path());
+        in_folder(&mut other, dir.path());
         other.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         other
     };

@@ -1,6 +1,6 @@
 //! Under systemd: units that it understands and likes, and the daemon's word to it, heard by playing systemd.
 
-use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, binary, repository};
+use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, binary, in_folder, repository};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::net::TcpListener;
@@ -164,7 +164,7 @@ fn activated(config: &str, sockets: &[(&str, &dyn AsFd)]) -> Server {
     let own = arguments.iter().take(2);
     command.args(["-c", &script]).arg(plain.get_program()).args(own);
     command.args(["--set", "sources.alerts.enabled=false", "--set", "sources.system.every=off"]);
-    command.env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY").current_dir(dir.path());
+    in_folder(&mut command, dir.path());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Server::spawn((command, dir))
 }

@@ -24,7 +24,7 @@ async function start(port = 0) {
   const listen = ["server", "admin", "ingest"].flatMap((section) =>
     ["--set", `${section}.listen=["127.0.0.1:${section === "server" ? port : 0}"]`]);
   const child = spawn(process.env.BROADCASTD, ["--config", join(folder, "broadcast.toml"), ...listen],
-    { cwd: folder, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, XDG_RUNTIME_DIR: folder } });
+    { cwd: folder, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, XDG_RUNTIME_DIR: folder, XDG_STATE_HOME: folder } });
   const addrs = {};
   for await (const line of createInterface({ input: child.stdout })) {
     if (line === "ready") return { child, ...addrs };
@@ -34,9 +34,9 @@ async function start(port = 0) {
   throw new Error("the daemon ended before it was ready");
 }
 
-async function stop() {
+async function stop(signal) {
   const ended = new Promise((resolve) => daemon.child.once("exit", resolve));
-  daemon.child.kill("SIGTERM");
+  daemon.child.kill(signal);
   await ended;
 }
 
@@ -131,12 +131,24 @@ test("thousands of events leave the page small", async () => {
   assert.equal(await page.locator("#events tr").count(), 500);
 });
 
-test("after a restart the page goes on by itself, and says that it cannot know what it missed", async () => {
-  await publish({ type: "before" });
-  await row("before").waitFor();
-  await stop();
+async function restart(signal) {
+  await stop(signal);
   await page.locator("#state.down").waitFor();
   daemon = await start(Number(daemon.clients.split(":").at(-1)));
+}
+
+test("after a restart the page goes on where it was, by itself", async () => {
+  await publish({ type: "before" });
+  await row("before").waitFor();
+  await restart("SIGTERM");
+  await publish({ type: "between" });
+  await connected();
+  await row("between").waitFor();
+  assert.equal(await row("gap").count(), 0);
+});
+
+test("after a crash the page goes on by itself, and says that it cannot know what it missed", async () => {
+  await restart("SIGKILL");
   await connected();
   await row("gap", "epoch_changed").waitFor();
   await publish({ type: "afterwards" });

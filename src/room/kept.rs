@@ -1,0 +1,307 @@
+//! Rooms over an orderly restart: what one process writes when it has stopped, and the next one goes on from.
+//!
+//! Knows readers and writers, no files. Written and read record by record, so that it takes no memory but a page of a log
+//! and one event. The checksum at the end is over everything before it: what is not whole is refused whole.
+//!
+//! | part | |
+//! | --- | --- |
+//! | [`MAGIC`], [`FORMAT`] | whose file it is, and how it is written |
+//! | records | a kind (one byte), a length (four), a body; numbers are little-endian |
+//! | checksum | CRC-32, four bytes, the last ones |
+//!
+//! `START`, then of every room `ROOM` and an `EVENT` for each of its history, oldest first, then `REMEMBERED` for names that
+//! have an epoch and no events, then `END`. What else a room has, such as keys, is a kind of record of its own between a `ROOM`
+//! and the next, and another `FORMAT`.
+
+mod records;
+
+use super::bell::Bell;
+use super::generation::Generation;
+use super::log::{Log, ReadLimit};
+use super::rooms::{Rooms, now_ms};
+use crate::config::{Config, HistoryConfig};
+use crate::event::{Batch, Entry, Event};
+use crate::metrics::Metrics;
+use crate::wire::Epoch;
+use records::{Body, RecordReader, RecordWriter};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+/// What every such file begins with.
+const MAGIC: &[u8] = b"broadcastd rooms\n";
+/// Rises with every change of what is written.
+const FORMAT: u32 = 1;
+
+const START: u8 = b'S';
+const ROOM: u8 = b'R';
+const EVENT: u8 = b'E';
+const REMEMBERED: u8 = b'M';
+const END: u8 = b'.';
+
+/// Events read from a room's log at once.
+const PAGE: ReadLimit = ReadLimit { events: 64, bytes: usize::MAX, overhead: 0, at_least_one: true };
+
+/// How much was written, or gone on from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Rooms that hold events, or may.
+    pub rooms: u64,
+    /// Events of their history.
+    pub events: u64,
+    /// Names of which an epoch is known, and nothing else.
+    pub remembered: u64,
+}
+
+/// Why nothing is gone on from.
+#[derive(Debug, thiserror::Error)]
+pub enum NotKept {
+    /// Reading failed.
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// It is something else.
+    #[error("it is no file of broadcastd's")]
+    Foreign,
+    /// Another version wrote it.
+    #[error("another version wrote it, in format {0}; this one reads format {FORMAT}")]
+    Format(u32),
+    /// Another daemon wrote it.
+    #[error("it is the daemon's whose configuration is {0}")]
+    OtherDaemon(String),
+    /// Something is missing, too much, or not as it was written.
+    #[error("it is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+impl Rooms {
+    /// Writes every room's epoch, offsets and history, and of which names an epoch is known. `owner` says whose they are.
+    /// Nobody may publish any more. An error after `until`; what was written by then is of no use.
+    pub fn keep(&self, owner: &str, out: impl Write, until: Instant) -> io::Result<Kept> {
+        let mut out = RecordWriter::new(out, until)?;
+        let mut kept = Kept::default();
+        let (seq, next_epoch) = (self.seq.load(Ordering::Relaxed), self.next_epoch.load(Ordering::Relaxed));
+        out.record(START, &[&seq.to_le_bytes(), &next_epoch.to_le_bytes(), owner.as_bytes()])?;
+        let mut page = Vec::new();
+        for room in self.all() {
+            let figures = room.figures();
+            let events = figures.head + 1 - figures.first;
+            let numbers = [figures.epoch.0, figures.head, events].map(u64::to_le_bytes);
+            out.record(ROOM, &[&numbers.concat(), room.name().as_bytes()])?;
+            let mut after = figures.first - 1;
+            while after < figures.head {
+                page.clear();
+                if room.read(after, PAGE, &mut page) != after + 1 || page.is_empty() {
+                    return Err(io::Error::other("a room changed while it was written"));
+                }
+                for entry in &page {
+                    write_event(&mut out, entry)?;
+                }
+                after += page.len() as u64;
+            }
+            kept.rooms += 1;
+            kept.events += events;
+        }
+        for memory in [&self.remembered, &self.unpublished] {
+            // Names, epochs and numbers alone: a few megabytes at most, and nobody waits for them any more.
+            let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, epoch, head) in memory.iter() {
+                out.record(REMEMBERED, &[&epoch.0.to_le_bytes(), &head.to_le_bytes(), name.as_bytes()])?;
+                kept.remembered += 1;
+            }
+        }
+        out.record(END, &[&kept.rooms.to_le_bytes(), &kept.events.to_le_bytes()])?;
+        out.finish()?;
+        Ok(kept)
+    }
+
+    /// The rooms of a configuration, as [`new`](Self::new) makes them, that go on from `len` bytes which [`keep`](Self::keep)
+    /// wrote for the same `owner`. Rooms that the configuration does not have are left out, history is trimmed.
+    pub fn going_on(
+        config: &Arc<Config>,
+        bells: Vec<Arc<Bell>>,
+        metrics: Arc<Metrics>,
+        (owner, input, len): (&str, impl Read, u64),
+    ) -> Result<(Arc<Rooms>, Kept), NotKept> {
+        let mut input = RecordReader::new(input, len)?;
+        let rooms = Rooms::with_none(config, bells, metrics);
+        let generation = rooms.generation();
+        let statics = generation.rooms.iter().filter(|room| room.name.is_static()).count();
+        let mut reading = Reading {
+            rooms: &rooms,
+            places: generation.limits.rooms.saturating_sub(statics),
+            generation,
+            now_ms: now_ms(),
+            room: None,
+            events: HashMap::new(),
+            seen: Kept::default(),
+            kept: Kept::default(),
+        };
+        let read = reading.all(owner, &mut input);
+        // What makes no sense is damage in the first place, and another owner only if it was really written so.
+        let rest = input.finish()?;
+        read?;
+        if rest > 0 {
+            return Err(NotKept::Damaged("it goes on after its end"));
+        }
+        let kept = reading.kept;
+        rooms.open_statics();
+        Ok((rooms, kept))
+    }
+}
+
+fn write_event(out: &mut RecordWriter<impl Write>, entry: &Entry) -> io::Result<()> {
+    let event = &entry.event;
+    let batch = match entry.batch {
+        Batch::Single => 0,
+        Batch::More => 1,
+        Batch::Last => 2,
+    };
+    let beside = event.beside();
+    let numbers = [event.seq(), event.accepted_at_ms()].map(u64::to_le_bytes).concat();
+    let beside_len = (beside.len() as u32).to_le_bytes();
+    out.record(EVENT, &[&numbers, &[batch], &beside_len, event.json(), beside])
+}
+
+/// A reading under way.
+struct Reading<'a> {
+    rooms: &'a Rooms,
+    generation: Arc<Generation>,
+    /// Places among `limits.rooms` that static rooms do not need.
+    places: usize,
+    now_ms: u64,
+    /// The room whose events are read.
+    room: Option<ReadRoom>,
+    /// Events by their number: rooms share an event as they did before.
+    events: HashMap<u64, Event>,
+    /// What there was.
+    seen: Kept,
+    /// What was gone on from.
+    kept: Kept,
+}
+
+struct ReadRoom {
+    name: String,
+    epoch: Epoch,
+    head: u64,
+    /// Events to come.
+    left: u64,
+    /// None when the configuration does not have the room.
+    log: Option<(Log, HistoryConfig)>,
+}
+
+impl Reading<'_> {
+    fn all(&mut self, owner: &str, input: &mut RecordReader<impl Read>) -> Result<(), NotKept> {
+        let mut body = Vec::new();
+        if input.record(&mut body)? != START {
+            return Err(NotKept::Damaged("it does not begin where it must"));
+        }
+        let mut start = Body::new(&body);
+        let (seq, next_epoch, written_for) = (start.number()?, start.number()?, start.text()?);
+        if written_for != owner {
+            return Err(NotKept::OtherDaemon(written_for));
+        }
+        self.rooms.seq.fetch_max(seq, Ordering::Relaxed);
+        // Above every epoch there was, whatever the clock says now.
+        self.rooms.next_epoch.fetch_max(next_epoch, Ordering::Relaxed);
+        loop {
+            let kind = input.record(&mut body)?;
+            let mut body = Body::new(&body);
+            match kind {
+                ROOM => {
+                    self.end_room()?;
+                    self.begin_room(&mut body)?;
+                }
+                EVENT => self.event(&mut body)?,
+                REMEMBERED => {
+                    self.end_room()?;
+                    let (epoch, head) = (Epoch(body.number()?), body.number()?);
+                    self.remember(&body.text()?, epoch, head);
+                }
+                END => {
+                    self.end_room()?;
+                    let counts = (body.number()?, body.number()?);
+                    if counts != (self.seen.rooms, self.seen.events) {
+                        return Err(NotKept::Damaged("rooms or events are missing"));
+                    }
+                    self.rooms.relieve(self.now_ms);
+                    return Ok(());
+                }
+                _ => return Err(NotKept::Damaged("it holds what was never written")),
+            }
+        }
+    }
+
+    fn begin_room(&mut self, body: &mut Body<'_>) -> Result<(), NotKept> {
+        let (epoch, head, left) = (Epoch(body.number()?), body.number()?, body.number()?);
+        let name = body.text()?;
+        let Some(before) = head.checked_sub(left) else {
+            return Err(NotKept::Damaged("a room has more events than offsets"));
+        };
+        let policy = self.generation.policy(&name);
+        let log = policy.map(|policy| (Log::new(before), policy.history));
+        self.room = Some(ReadRoom { name, epoch, head, left, log });
+        self.seen.rooms += 1;
+        Ok(())
+    }
+
+    fn event(&mut self, body: &mut Body<'_>) -> Result<(), NotKept> {
+        let room = self.room.as_mut().filter(|room| room.left > 0);
+        let room = room.ok_or(NotKept::Damaged("an event belongs to no room"))?;
+        room.left -= 1;
+        self.seen.events += 1;
+        let (seq, accepted_at_ms) = (body.number()?, body.number()?);
+        let batch = match body.byte()? {
+            0 => Batch::Single,
+            1 => Batch::More,
+            2 => Batch::Last,
+            _ => return Err(NotKept::Damaged("an event's place in its batch is unknown")),
+        };
+        let (json, beside) = body.two()?;
+        let Some((log, history)) = &mut room.log else { return Ok(()) };
+        let event = Event::new(seq, accepted_at_ms, &[json], beside, &mut Vec::new());
+        let known = self.events.get(&seq).filter(|known| **known == event);
+        log.append(known.unwrap_or(&event).clone(), batch);
+        if known.is_none() {
+            self.events.insert(seq, event);
+        }
+        log.trim(history, self.now_ms, u64::MAX);
+        Ok(())
+    }
+
+    fn end_room(&mut self) -> Result<(), NotKept> {
+        let Some(room) = self.room.take() else { return Ok(()) };
+        if room.left > 0 {
+            return Err(NotKept::Damaged("a room's events are missing"));
+        }
+        let Some((log, _)) = room.log else { return Ok(()) };
+        let is_static = self.generation.is_static(&room.name);
+        let opens = is_static || (!log.is_empty() && self.places > 0);
+        let opened = if opens { self.rooms.open_in(room.epoch, &room.name) } else { None };
+        let Some(opened) = opened else {
+            self.remember(&room.name, room.epoch, room.head);
+            return Ok(());
+        };
+        self.places -= usize::from(!is_static);
+        self.kept.rooms += 1;
+        self.kept.events += log.head() + 1 - log.history_first();
+        opened.go_on(log, &self.rooms.totals);
+        let limit = self.generation.limits.history_memory;
+        if self.rooms.totals.history_bytes() > limit.saturating_add(1 << 20) {
+            self.events.clear();
+            self.rooms.relieve(self.now_ms);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, name: &str, epoch: Epoch, head: u64) {
+        if self.generation.policy(name).is_some() {
+            self.rooms.remember(name, epoch, head);
+            self.kept.remembered += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
