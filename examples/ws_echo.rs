@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn not_found(_: Asked) -> Reply {
     let mut response = Response::new(Full::from("GET /ws\n"));
     *response.status_mut() = StatusCode::NOT_FOUND;
-    Box::pin(std::future::ready(response))
+    Box::pin(std::future::ready(response.map(Into::into)))
 }
 
 /// Echoes until either side closes. An error ends the connection, which is all that can be done about it.

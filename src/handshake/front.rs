@@ -7,7 +7,7 @@ use super::request::check_request;
 use super::stream::{Known, Names, check_stream, preflight};
 use super::under_way::{Place, UnderWay};
 use crate::config::{Config, LimitsConfig, OriginPattern, ServerConfig};
-use crate::http::{Asked, Reply};
+use crate::http::{Answer, Asked, Body, Patience, Reply};
 use crate::limits::{ClientCounter, ClientPermit};
 use crate::listen::{Listener, Stream};
 use crate::memory;
@@ -268,24 +268,24 @@ where
 
     /// One connection from accept to upgrade, within the deadline. The place is free when nothing is left of it here.
     async fn handshake(&self, stream: Stream, _place: Place) {
-        let deadline = self.state.config.load().server.handshake_timeout;
+        let patience = Patience::new(self.state.config.load().server.handshake_timeout);
         let served = match stream {
             Stream::Tcp(stream, peer) => {
                 let peer = Some(peer.ip().to_canonical());
                 let ends = Ends { peer, local: stream.local_addr().ok().map(|local| local.ip()) };
-                let serve = self.serve(stream, ends, |stream| stream.into_std().map(ClientSocket::Tcp));
-                tokio::time::timeout(deadline, serve).await
+                let take = |stream: tokio::net::TcpStream| stream.into_std().map(ClientSocket::Tcp);
+                within(&patience, self.serve(stream, ends, &patience, take)).await
             }
             Stream::Unix(stream) => {
                 let ends = Ends { peer: None, local: None };
-                let serve = self.serve(stream, ends, |stream| stream.into_std().map(ClientSocket::Unix));
-                tokio::time::timeout(deadline, serve).await
+                let take = |stream: tokio::net::UnixStream| stream.into_std().map(ClientSocket::Unix);
+                within(&patience, self.serve(stream, ends, &patience, take)).await
             }
         };
         match served {
-            Ok(Some(client)) => (self.adopt)(client),
-            Ok(None) => {}
-            Err(_) => self.state.metrics.refused(HandshakeRefusal::Timeout),
+            Some(Some(client)) => (self.adopt)(client),
+            Some(None) => {}
+            None => self.state.metrics.refused(HandshakeRefusal::Timeout),
         }
     }
 
@@ -295,6 +295,7 @@ where
         &self,
         stream: S,
         ends: Ends,
+        patience: &Patience,
         take: fn(S) -> std::io::Result<ClientSocket>,
     ) -> Option<NewClient>
     where
@@ -302,7 +303,7 @@ where
     {
         let accepted = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| async {
-            let (response, client) = self.answer(ends, request).await;
+            let (response, client) = self.answer(ends, request, patience.clone()).await;
             *accepted.lock().unwrap_or_else(PoisonError::into_inner) = client;
             response
         });
@@ -334,28 +335,40 @@ where
         &self,
         ends: Ends,
         request: Request<Incoming>,
-    ) -> (Result<Response<Full<Bytes>>, HandedOver>, Option<Accepted>) {
+        patience: Patience,
+    ) -> (Result<Answer, HandedOver>, Option<Accepted>) {
         let (parts, body) = request.into_parts();
         let refusal = match parts.uri.path() {
             "/ws" => match self.state.admit(ends.peer, parts, body) {
-                Ok((response, accepted)) => return (Ok(response), Some(accepted)),
+                Ok((response, accepted)) => return (Ok(response.map(Body::from)), Some(accepted)),
                 Err(refusal) => refusal,
             },
             "/sse" => match self.state.admit_stream(ends, &parts) {
                 Ok(Ok(accepted)) => return (Err(HandedOver), Some(accepted)),
-                Ok(Err(response)) => return (Ok(closing(response)), None),
+                Ok(Err(response)) => return (Ok(closing(response.map(Body::from))), None),
                 Err(refusal) => refusal,
             },
-            _ => return (Ok(closing((self.pages)(Asked { parts, body, local: ends.local }).await)), None),
+            _ => {
+                let asked = Asked { parts, body, local: ends.local, patience };
+                return (Ok(closing((self.pages)(asked).await)), None);
+            }
         };
         self.state.metrics.refused(refusal.reason);
-        (Ok(closing(refusal.response())), None)
+        (Ok(closing(refusal.response().map(Body::from))), None)
+    }
+}
+
+/// What comes of serving, if patience lasts.
+async fn within<T>(patience: &Patience, serve: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        served = serve => Some(served),
+        () = patience.over() => None,
     }
 }
 
 /// An answer after which the connection is closed. Said by the answer itself: told to keep nothing alive, hyper adds
 /// `close` to the `Connection` of an upgrade as well, and strict clients refuse that.
-fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+fn closing(mut response: Answer) -> Answer {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -6,7 +6,7 @@
 //!
 //! Knows nothing of rooms, messages or frames, and serves no second request on a connection: a handshake under way is
 //! the dearest state that a stranger can hold open, so each ends within `server.handshake_timeout`, and there are never
-//! more than `server.handshakes` of them.
+//! more than `server.handshakes` of them. An answer that is made piece by piece has that time for each piece.
 
 mod address;
 mod control;

@@ -127,7 +127,7 @@ fn config() -> FrontConfig {
 }
 
 fn page(asked: Asked) -> Reply {
-    Box::pin(async move { Response::new(Full::from(format!("page of {}", asked.parts.uri.path()))) })
+    Box::pin(async move { Response::new(Full::from(format!("page of {}", asked.parts.uri.path())).into()) })
 }
 
 async fn read_head(client: &mut (impl AsyncReadExt + Unpin)) -> String {

@@ -36,7 +36,7 @@ pub(super) async fn end(shards: &Shards, path: &str) -> Answer {
         None => false,
     };
     if ended {
-        let mut answer = Response::new(Full::new(Bytes::new()));
+        let mut answer = Response::new(Full::new(Bytes::new()).into());
         *answer.status_mut() = StatusCode::NO_CONTENT;
         return answer;
     }

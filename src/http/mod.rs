@@ -2,10 +2,12 @@
 //!
 //! Knows nothing of sockets: a front (src/handshake) asks it for what is not a WebSocket handshake.
 
+mod body;
 mod client;
 mod clients;
 mod config;
 mod health;
+mod history;
 mod metrics;
 mod page;
 mod problem;
@@ -33,8 +35,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// An answer, whole.
-pub type Answer = Response<Full<Bytes>>;
+pub use body::{Body, Patience};
+
+/// An answer.
+pub type Answer = Response<Body>;
 
 /// A request.
 pub struct Asked {
@@ -44,6 +48,8 @@ pub struct Asked {
     pub body: Incoming,
     /// The address that it came to; none on a Unix socket.
     pub local: Option<IpAddr>,
+    /// How long it is waited for whoever asked.
+    pub patience: Patience,
 }
 
 /// An answer to come.
@@ -124,6 +130,7 @@ enum Path {
     Test,
     Rooms,
     Room,
+    RoomEvents,
     Clients,
     Client,
     Config,
@@ -144,6 +151,7 @@ impl Path {
         Path::Test,
         Path::Rooms,
         Path::Room,
+        Path::RoomEvents,
         Path::Clients,
         Path::Client,
         Path::Config,
@@ -164,6 +172,7 @@ impl Path {
             Path::Test => "/api/v1/websocket/broadcast/test",
             Path::Rooms => "/api/v1/rooms",
             Path::Room => "/api/v1/room",
+            Path::RoomEvents => "/api/v1/room/events",
             Path::Clients => "/api/v1/clients",
             Path::Client => "/api/v1/clients/{id}",
             Path::Config => "/api/v1/config",
@@ -227,12 +236,12 @@ impl Pages {
     pub fn respond(&self, asked: Asked) -> Reply {
         let pages = self.clone();
         Box::pin(async move {
-            let Asked { parts, body: _, local } = asked;
+            let Asked { parts, body: _, local, patience } = asked;
             let origin = parts.headers.get(header::ORIGIN).cloned();
             let (path, answer) = match pages.check(&parts, local) {
                 Err(refusal) => (None, *refusal),
                 Ok(path) if parts.method == Method::OPTIONS => (Some(path), preflight(path)),
-                Ok(path) => (Some(path), pages.answer(path, &parts).await),
+                Ok(path) => (Some(path), pages.answer(path, &parts, patience).await),
             };
             for_origin(answer, path, origin)
         })
@@ -290,7 +299,7 @@ impl Pages {
         Err(problem::answer(StatusCode::FORBIDDEN, detail, hint).into())
     }
 
-    async fn answer(&self, path: Path, parts: &Parts) -> Answer {
+    async fn answer(&self, path: Path, parts: &Parts, patience: Patience) -> Answer {
         let state = &self.state;
         let query = parts.uri.query().unwrap_or_default();
         match path {
@@ -304,6 +313,7 @@ impl Pages {
             Path::Test => test::answer(state),
             Path::Rooms => rooms::list(&state.rooms, query),
             Path::Room => rooms::one(&state.rooms, query),
+            Path::RoomEvents => history::answer(&state.rooms, query, patience),
             Path::Clients => clients::list(&state.shards, query).await,
             Path::Client => clients::end(&state.shards, parts.uri.path()).await,
             Path::Config => config::effective(&state.rooms.generation().config),
@@ -339,7 +349,7 @@ fn methods(path: Path) -> HeaderValue {
 
 /// Tells a browser what a page may do.
 fn preflight(path: Path) -> Answer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(Body::from(Full::default()));
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods(path));
@@ -366,7 +376,7 @@ fn json_answer(status: StatusCode, value: &serde_json::Value) -> Answer {
 }
 
 fn text(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Body::from(Full::new(body.into())));
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -383,6 +393,7 @@ mod tests {
     use crate::shutdown;
     use http_body_util::BodyExt;
     use hyper::Request;
+    use std::time::Duration;
 
     fn pages(expose: &[Expose]) -> (Pages, shutdown::Trigger) {
         let (trigger, shutdown) = shutdown::pair();
@@ -402,7 +413,7 @@ mod tests {
         let parts = Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0;
         match pages.check(&parts, None) {
             Err(refusal) => *refusal,
-            Ok(path) => pages.answer(path, &parts).await,
+            Ok(path) => pages.answer(path, &parts, Patience::new(Duration::from_secs(10))).await,
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) fn with(status: StatusCode, detail: &str, more: Value) -> Answer {
     if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
         value.extend(more);
     }
-    let mut answer = Response::new(Full::new(Bytes::from(format!("{value}\n"))));
+    let mut answer = Response::new(Full::new(Bytes::from(format!("{value}\n"))).into());
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     answer

@@ -42,15 +42,20 @@ pub(super) fn one(rooms: &Rooms, query: &str) -> Answer {
         let hint = Some("GET /api/v1/room?room=agent%3A42");
         return problem::answer(StatusCode::BAD_REQUEST, "`room` is missing", hint);
     };
-    match rooms.get(name) {
-        Some(room) => json_answer(StatusCode::OK, &show(&room)),
-        None => {
-            let detail = format!("there is no room {name:?} now");
-            let nearest = rooms.generation().nearest(name);
-            let hint = nearest.map(|nearest| format!("did you mean {nearest:?}?"));
-            problem::answer(StatusCode::NOT_FOUND, &detail, hint.as_deref())
-        }
+    match find(rooms, name) {
+        Ok(room) => json_answer(StatusCode::OK, &show(&room)),
+        Err(refusal) => *refusal,
     }
+}
+
+/// The room of a name, or an answer that says which may have been meant.
+pub(super) fn find(rooms: &Rooms, name: &str) -> Result<Arc<Room>, Box<Answer>> {
+    rooms.get(name).ok_or_else(|| {
+        let detail = format!("there is no room {name:?} now");
+        let nearest = rooms.generation().nearest(name);
+        let hint = nearest.map(|nearest| format!("did you mean {nearest:?}?"));
+        problem::answer(StatusCode::NOT_FOUND, &detail, hint.as_deref()).into()
+    })
 }
 
 fn show(room: &Room) -> Value {

@@ -16,6 +16,7 @@ mod remembered;
 #[allow(clippy::module_inception)]
 mod room;
 mod rooms;
+mod start;
 mod totals;
 
 pub use bell::Bell;
@@ -25,4 +26,5 @@ pub use log::ReadLimit;
 pub use publisher::Publisher;
 pub use room::{Room, RoomFigures, Tail, Tally};
 pub use rooms::{Rooms, now_ms};
+pub use start::Start;
 pub use totals::Totals;

@@ -2,13 +2,13 @@
 
 #![expect(clippy::unnecessary_box_returns, reason = "an error is seldom, and large beside what is read")]
 
+use super::date::parse_date_time;
 use super::message::{did_you_mean, quote, refuse};
 use super::{ErrorCode, From, MessageError};
 use serde_json::Value;
 
 /// The forms, for hints.
-const FORMS: &str =
-    r#""now", "start", {"after":"EPOCH:OFFSET"}, {"last":10}, {"since":"-5m"} or {"since":1700000000000}"#;
+const FORMS: &str = r#""now", "start", {"after":"EPOCH:OFFSET"}, {"last":10}, {"since":"-5m"} or {"since":"2026-11-25T10:00:00Z"}"#;
 
 /// A number of milliseconds below this (March 1973) is a number of seconds by mistake; 0 is "everything" on purpose.
 const LEAST_SINCE_MS: f64 = 1e11;
@@ -36,9 +36,16 @@ pub fn parse_query_from(text: &str) -> Result<From, Box<MessageError>> {
         return parse_from(text);
     }
     let Some((form, value)) = text.split_once(':') else { return parse_word(text) };
+    // A `+` that was not percent-encoded is a space in a query: here it can only be a zone's.
+    let value = &match value.len().checked_sub("+01:00".len()) {
+        Some(zone) if form == "since" && value.get(zone..=zone) == Some(" ") => {
+            format!("{}+{}", &value[..zone], &value[zone + 1..])
+        }
+        _ => value.to_owned(),
+    };
     // Numbers are numbers: of events, or of milliseconds.
     let number = value.parse::<u64>().ok().filter(|_| form != "after");
-    parse_form(form, &number.map_or_else(|| Value::from(value), Value::from))
+    parse_form(form, &number.map_or_else(|| Value::from(value.as_str()), Value::from))
 }
 
 fn parse_word(word: &str) -> Result<From, Box<MessageError>> {
@@ -90,10 +97,13 @@ fn parse_since(value: &Value) -> Result<From, Box<MessageError>> {
                 _ => Err(bad(message(), r#"a time that is relative to now is a string: "-5m""#)),
             }
         }
-        Value::String(text) => parse_ago(text).map(From::Ago).ok_or_else(|| {
-            let hint = r#"give "-5m" (ms, s, m, h or d), or milliseconds since 1970 as a number; dates as text are not read"#;
-            bad(message(), hint)
-        }),
+        Value::String(text) => {
+            let ago = parse_ago(text).map(From::Ago);
+            ago.or_else(|| parse_date_time(text).map(From::SinceMs)).ok_or_else(|| {
+                let hint = r#"give "-5m" (ms, s, m, h or d), a date and time with its zone such as "2026-11-25T10:00:00Z" or "2026-11-25T11:00:00+01:00", or milliseconds since 1970 as a number"#;
+                bad(message(), hint)
+            })
+        }
         _ => Err(bad(message(), r#"for example {"since":"-5m"}"#)),
     }
 }
@@ -149,6 +159,8 @@ mod tests {
         check(r#"{"since":"-5m"}"#, From::Ago(300_000));
         check(r#"{"since":"-2h"}"#, From::Ago(7_200_000));
         check(r#"{"since":"-1d"}"#, From::Ago(86_400_000));
+        check(r#"{"since":"2026-11-25T10:00:00Z"}"#, From::SinceMs(1_795_600_800_000));
+        check(r#"{"since":"2026-11-25T11:00:00.250+01:00"}"#, From::SinceMs(1_795_600_800_250));
     }
 
     #[test]
@@ -160,13 +172,28 @@ mod tests {
             ("last:10", From::Last(10)),
             ("since:-5m", From::Ago(300_000)),
             ("since:1700000000000", From::SinceMs(1_700_000_000_000)),
+            ("since:2026-11-25T10:00:00Z", From::SinceMs(1_795_600_800_000)),
+            ("since:2026-11-25T11:00:00+01:00", From::SinceMs(1_795_600_800_000)),
+            ("since:2026-11-25T11:00:00 01:00", From::SinceMs(1_795_600_800_000)),
+            ("since:2026-11-25 05:00:00-05:00", From::SinceMs(1_795_600_800_000)),
             ("after:beef:42", From::After(position)),
             (r#"{"last":10}"#, From::Last(10)),
             (r#""now""#, From::Now),
         ] {
             assert_eq!(parse_query_from(text), Ok(expected), "{text}");
         }
-        for text in ["", "last", "last:", "last:x", "after:42", "after:", "beef:42", "since:5m", "{}"] {
+        for text in [
+            "",
+            "last",
+            "last:",
+            "last:x",
+            "after:42",
+            "after:",
+            "beef:42",
+            "since:5m",
+            "since:2026-11-25",
+            "{}",
+        ] {
             assert!(parse_query_from(text).is_err(), "{text}");
         }
     }
@@ -192,7 +219,9 @@ mod tests {
         check_refused(r#"{"since":"-5 minutes"}"#, "minutes", "-5m");
         check_refused(r#"{"since":"-m"}"#, "-m", "-5m");
         check_refused(r#"{"since":"-99999999999999999999s"}"#, "9999", "-5m");
-        check_refused(r#"{"since":"2026-01-01T00:00:00Z"}"#, "2026", "dates as text");
+        check_refused(r#"{"since":"2026-01-01"}"#, "2026", "with its zone");
+        check_refused(r#"{"since":"2026-01-01T00:00:00"}"#, "2026", "with its zone");
+        check_refused(r#"{"since":"2026-02-29T00:00:00Z"}"#, "2026", "with its zone");
         check_refused(r#"{"since":true}"#, "true", "-5m");
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Pure: bytes in, bytes out. Knows no sockets, rooms or clients.
 
+mod date;
 pub mod frame;
 mod from;
 mod header;

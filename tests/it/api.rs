@@ -71,6 +71,10 @@ async fn every_answer_is_as_the_document_says() {
     check("/api/v1/room", "GET", "/api/v1/room?room=all", "Host: evil.example\r\n", 403);
     let missing = check("/api/v1/room", "GET", "/api/v1/room?room=al", "", 404);
     assert!(missing["hint"].as_str().unwrap().contains("\"all\""), "{missing}");
+    let events = "/api/v1/room/events";
+    check(events, "GET", "/api/v1/room/events?room=all&limit=x", "", 400);
+    check(events, "GET", "/api/v1/room/events?room=all", evil, 403);
+    check(events, "GET", "/api/v1/room/events?room=al", "", 404);
     let clients = check("/api/v1/clients", "GET", "/api/v1/clients", "", 200);
     let only = &clients["clients"][0];
     assert_eq!(
@@ -96,6 +100,12 @@ async fn every_answer_is_as_the_document_says() {
     check(reload, "POST", reload, "", 422);
     let degraded = check("/api/v1/websocket/status", "GET", "/api/v1/websocket/status", "", 200);
     assert_eq!(degraded["status"], "degraded", "{degraded}");
+    for query in ["room=system_alerts", "room=system_alerts&frames=1", "room=system_alerts&from=after:1:1"] {
+        let lines = crate::history::get(&server, query).lines;
+        seen.extend(lines.into_iter().map(
+            |line| json!({ "path": "/api/v1/room/events", "method": "GET", "status": 200, "body": line }),
+        ));
+    }
     let (_, _, document) = ask(admin, "GET", "/openapi.json", "");
     assert_eq!(document["openapi"], "3.1.0");
     let mut python = Command::new("python3");

@@ -15,6 +15,7 @@ mod doctor;
 mod documents;
 mod fanout;
 mod harness;
+mod history;
 mod hostile;
 mod ingest;
 mod ingest_http;
