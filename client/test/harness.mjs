@@ -84,7 +84,7 @@ export class Daemon {
     this.child = spawn(binary, ["--config", join(this.folder, "broadcast.toml"), ...sets], {
       cwd: this.folder,
       stdio: ["ignore", "pipe", process.env.DAEMON_LOG ? "inherit" : "ignore"],
-      env: { ...process.env, XDG_RUNTIME_DIR: this.folder },
+      env: { ...process.env, XDG_RUNTIME_DIR: this.folder, XDG_STATE_HOME: this.folder },
     });
     const found = { clients: [], admin: [], ingest: [] };
     for await (const line of createInterface({ input: this.child.stdout })) {

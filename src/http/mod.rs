@@ -140,7 +140,7 @@ enum Path {
 }
 
 impl Path {
-    const ALL: [Path; 16] = [
+    const ALL: [Path; 17] = [
         Path::Page,
         Path::PageScript,
         Path::PageStyle,

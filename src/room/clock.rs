@@ -71,6 +71,12 @@ impl Rooms {
         self.flush(self.all(), true);
     }
 
+    /// Sweeps every room as if it were another time.
+    #[cfg(test)]
+    pub(crate) fn sweep_at(&self, now_ms: u64) {
+        (0..Rooms::PARTS).for_each(|part| self.sweep(part, now_ms));
+    }
+
     fn flush(&self, rooms: Vec<Arc<Room>>, force: bool) {
         let mut tokens = Vec::new();
         for room in rooms {

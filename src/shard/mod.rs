@@ -13,6 +13,9 @@ mod heartbeat;
 mod hold;
 mod inbox;
 mod inspect;
+#[cfg(test)]
+#[path = "tests/lives.rs"]
+mod lives;
 mod membership;
 mod new_client;
 mod pace;

@@ -255,7 +255,7 @@ fn who_takes_nothing_is_left_and_who_is_slow_is_not() {
             std::thread::yield_now();
         }
     }
-    assert!(begun.elapsed() > Duration::from_millis(1000), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
     let answer = read(&bytes);
     assert!(answer.whole);
     assert_eq!(answer.numbers(), (1..=4000).collect::<Vec<_>>());
