@@ -419,6 +419,22 @@ async fn two_daemons_of_one_configuration_do_not_share_rooms() {
     assert_eq!(position(&server, "all").await, before);
 }
 
+#[tokio::test]
+async fn a_client_that_does_not_read_costs_nobody_the_rooms() {
+    let mut server = Server::start(&format!("[server]\ndrain_timeout = \"600ms\"\n{ROOMS}"));
+    let mut stalled = Client::connect(&server).await;
+    stalled.subscribe("all").await;
+    // More than the kernel takes for it.
+    let line = format!("{{\"type\":\"t\",\"fill\":\"{}\"}}\n", "x".repeat(1000));
+    server.pipe(&line.repeat(10_000));
+    server.until_metric("broadcastd_clients_blocked", |blocked| blocked == 1.0);
+    let before = position(&server, "all").await;
+    stop(&mut server);
+    server.logged("rooms are kept for the next start");
+    let server = server.start_again();
+    assert_eq!(position(&server, "all").await, before);
+}
+
 #[test]
 fn a_folder_that_cannot_be_used_costs_nothing_but_the_rooms() {
     let (mut command, dir) = Server::command(ROOMS, &[]);
