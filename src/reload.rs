@@ -5,7 +5,7 @@
 mod diff;
 mod settling;
 
-pub use diff::{Change, Diff, hash, hash_number};
+pub use diff::{Change, Diff, hash, hash_number, show_hash};
 pub use settling::Settling;
 
 use crate::config::{Problem, Problems};

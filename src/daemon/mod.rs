@@ -192,7 +192,7 @@ impl Parts {
             reload: reload.clone(),
             shards: Arc::clone(&shards),
             tests: crate::http::test_bucket(),
-            status: Mutex::default(),
+            status: tokio::sync::Mutex::default(),
         });
         let vitals = Vitals {
             stopping: accepting_ends.clone(),

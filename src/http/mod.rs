@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of sockets: a front (src/handshake) asks it for what is not a WebSocket handshake.
 
+mod busiest;
 mod client;
 mod clients;
 mod config;
@@ -10,6 +11,7 @@ mod metrics;
 mod page;
 mod problem;
 mod rooms;
+mod slices;
 mod status;
 mod test;
 
@@ -70,7 +72,7 @@ pub struct State {
     /// Test events that may be published.
     pub tests: Mutex<Bucket>,
     /// The status that was told last, and when: strangers may ask for it, and it takes a look at every room.
-    pub status: Mutex<Option<(Instant, serde_json::Value)>>,
+    pub status: tokio::sync::Mutex<Option<(Instant, serde_json::Value)>>,
 }
 
 /// What answers at one kind of listener. Cheap to clone.
@@ -278,16 +280,18 @@ impl Pages {
             Path::PageRooms => self.page_rooms(),
             Path::Module => client::module(parts.uri.path(), &parts.headers),
             Path::Health => health::answer(state),
-            Path::Status => status::answer(state, self.for_whom == For::Operators),
+            Path::Status => status::answer(state, self.for_whom == For::Operators).await,
             Path::Test => test::answer(state),
             Path::Rooms => rooms::list(&state.rooms, query),
             Path::Room => rooms::one(&state.rooms, query),
             Path::Clients => clients::list(&state.shards, query).await,
             Path::Client => clients::end(&state.shards, parts.uri.path()).await,
-            Path::Config => config::effective(&state.rooms.generation().config),
+            Path::Config => {
+                config::effective(&state.rooms.generation().config, state.metrics.configuration())
+            }
             Path::Reload => config::reload(&state.reload, query).await,
             Path::OpenApi => text("application/json", include_str!("openapi.json")),
-            Path::Metrics => metrics::answer(&state.metrics, &state.rooms),
+            Path::Metrics => metrics::answer(&state.metrics, &state.rooms).await,
         }
     }
 
@@ -374,7 +378,7 @@ mod tests {
             started: Instant::now(),
             shards: Shards::spawn(polls, &rooms, &metrics, &alerts).unwrap().0,
             tests: test::bucket(),
-            status: Mutex::default(),
+            status: tokio::sync::Mutex::default(),
             rooms,
             metrics,
             clients: ClientCounter::new(),

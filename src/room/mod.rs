@@ -6,6 +6,7 @@
 mod bell;
 mod buffer;
 mod clock;
+mod figures;
 mod generation;
 mod log;
 mod publisher;
@@ -15,12 +16,14 @@ mod remembered;
 #[allow(clippy::module_inception)]
 mod room;
 mod rooms;
+mod seats;
 mod totals;
 
 pub use bell::Bell;
+pub use figures::{RoomFigures, Tally};
 pub use generation::Generation;
 pub use log::ReadLimit;
 pub use publisher::Publisher;
-pub use room::{Room, RoomFigures, Tail, Tally};
+pub use room::{Room, Tail};
 pub use rooms::{Rooms, now_ms};
 pub use totals::Totals;

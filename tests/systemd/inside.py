@@ -190,7 +190,7 @@ def sandbox():
     check("who has the group may", '"accepted":1' in said, said)
     check("and that arrives", client.sees(2))
     code, said = run("broadcastd", "doctor", "--config", CONFIG, "--as", "backend")
-    check("the doctor finds nothing wrong", code == 0 and "backend may write" in said, said)
+    check("the doctor finds nothing wrong", code == 0 and "backend may write" in said and "runs this configuration" in said, said)
     check("the sandbox has refused nothing", not [line for line in journal() if "perm" in str(line["MESSAGE"]).lower()], journal())
 
 
@@ -328,6 +328,8 @@ def activation():
           any("`server.listen` cannot be changed while its sockets come from systemd" in str(line) and "9995" in str(line) for line in found), found)
     configure(lambda _: before)
     check("the next good one succeeds", systemctl("reload", "broadcastd")[0] == 0)
+    code, said = run("broadcastd", "doctor", "--config", CONFIG)
+    check("the doctor finds nothing wrong", code == 0 and "runs this configuration" in said, said)
     without_refusal("a restart refuses nobody", lambda: systemctl("restart", "broadcastd"))
     without_refusal("an upgrade refuses nobody", lambda: run("dpkg", "-i", "/broadcastd.deb"))
     pid = shown("MainPID")
