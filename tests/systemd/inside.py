@@ -33,7 +33,7 @@ def check(what, condition, seen=""):
 
 def run(*command, user=None):
     """Runs a command; its exit code and what it said."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, user=user,
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, user=user,
                           extra_groups=None if user is None else os.getgrouplist(user, 65534))
     return done.returncode, done.stdout
 
