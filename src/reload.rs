@@ -3,8 +3,10 @@
 //! Who carries it out is the daemon (src/daemon/reloader.rs): one thread, so that reloads come one after the other.
 
 mod diff;
+mod settling;
 
-pub use diff::{Change, Diff, hash, hash_number};
+pub use diff::{Change, Diff, hash, hash_number, show_hash};
+pub use settling::Settling;
 
 use crate::config::{Problem, Problems};
 use crate::listen::BindError;

@@ -105,7 +105,7 @@ fn all(loaded: &Loaded, who: Option<&Who>) -> Vec<Look> {
     let running = running(config, &mut looks);
     looks.push(descriptors(config));
     ports(config, running, &mut looks);
-    sockets(config, who, &mut looks);
+    sockets(config, who, running, &mut looks);
     looks.push(queue());
     looks.push(memory(config));
     origins(config, &mut looks);
@@ -180,14 +180,23 @@ fn ports(config: &Config, running: bool, looks: &mut Vec<Look>) {
         let text = socket.to_string();
         match Listener::bind(&text, &addr) {
             Ok(_) => looks.push(Look::ok("port", format!("{text} is free"))),
-            Err(error) if running && error.message.contains("taken by broadcastd") => {
-                looks.push(Look::ok("port", format!("{text} is the daemon's")));
-            }
-            Err(error) => {
-                looks.push(Look::wrong("port", error.message, error.hint.unwrap_or_default()));
-            }
+            Err(error) => match whose(&error.message).filter(|_| running) {
+                Some(whose) => looks.push(Look::ok("port", format!("{text} is {whose}"))),
+                None => looks.push(Look::wrong("port", error.message, error.hint.unwrap_or_default())),
+            },
         }
     }
+}
+
+/// Whose a taken port is while a daemon with this configuration runs, if it can be the daemon's.
+fn whose(taken: &str) -> Option<&'static str> {
+    [
+        ("taken by broadcastd (pid ", "the daemon's"),
+        ("taken by systemd (pid 1)", "systemd's, which holds it for the daemon"),
+        ("taken by a process of user ", "taken, by the daemon it seems: who has it is for root to see"),
+    ]
+    .into_iter()
+    .find_map(|(holder, whose)| taken.contains(holder).then_some(whose))
 }
 
 /// A user who may or may not write to a socket.
@@ -222,7 +231,7 @@ impl Who {
     }
 }
 
-fn sockets(config: &Config, who: Option<&Who>, looks: &mut Vec<Look>) {
+fn sockets(config: &Config, who: Option<&Who>, running: bool, looks: &mut Vec<Look>) {
     for listener in &config.ingest.listen {
         let (IngestAddr::Unix(addr) | IngestAddr::Fifo(addr)) = &listener.addr else { continue };
         let path = &addr.path;
@@ -238,10 +247,7 @@ fn sockets(config: &Config, who: Option<&Who>, looks: &mut Vec<Look>) {
             continue;
         }
         let Ok(found) = fs::metadata(path) else {
-            looks.push(Look::ok(
-                "socket",
-                format!("{} is not there yet: the daemon makes it", path.display()),
-            ));
+            looks.push(absent(path, running));
             continue;
         };
         let kind = found.file_type();
@@ -262,6 +268,15 @@ fn sockets(config: &Config, who: Option<&Who>, looks: &mut Vec<Look>) {
             Some(who) => may_write(path, &found, who),
         });
     }
+}
+
+fn absent(path: &Path, running: bool) -> Look {
+    if running {
+        let said = format!("{} is not there, and the daemon runs", path.display());
+        let advice = "with systemd's sockets it is where broadcastd-ingest.socket has it; otherwise restart the daemon";
+        return Look::note("socket", said, advice);
+    }
+    Look::ok("socket", format!("{} is not there yet: the daemon makes it", path.display()))
 }
 
 /// Whether a user may write to a socket: the socket's own bits, and search in every folder above.
@@ -434,6 +449,20 @@ mod tests {
             assert_eq!(backend.may(mode, owner, group, 2), may, "{mode:o} {owner} {group}");
         }
         assert!(someone(0, &[]).may(0, 1, 1, 2), "root may");
+    }
+
+    #[test]
+    fn a_taken_port_may_be_the_daemons() {
+        let port = "cannot listen on 127.0.0.1:9999: the port is taken by ";
+        for (holder, may) in [
+            ("broadcastd (pid 7)", true),
+            ("systemd (pid 1)", true),
+            ("a process of user root", true),
+            ("nginx (pid 7)", false),
+            ("systemd (pid 17)", false),
+        ] {
+            assert_eq!(whose(&format!("{port}{holder}")).is_some(), may, "{holder}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::live::Live;
 use crate::alert::{Alert, Alerts, Severity};
 use crate::config::{Config, Dirs, Input, Loaded, Problems};
 use crate::metrics::{Metrics, ReloadResult};
-use crate::reload::{Cause, Change, Diff, Fault, Outcome, Refusal, Request, Requests, hash_number};
+use crate::reload::{Cause, Change, Diff, Fault, Outcome, Refusal, Request, Requests, Settling, hash_number};
 use crate::room::now_ms;
 use crate::route::failed_tests;
 use crate::systemd;
@@ -15,10 +15,6 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A change is taken up once nothing has changed for so long.
-const QUIET: Duration = Duration::from_millis(100);
-/// Somebody who writes on and on is not waited for longer than that.
-const LONGEST: Duration = Duration::from_millis(500);
 /// How often the file is looked at although nobody said that it changed: a watch may have been lost.
 const RECHECK: Duration = Duration::from_secs(30);
 /// Keys that are fixed when the daemon starts.
@@ -49,14 +45,6 @@ pub(super) struct Reloader {
     pub(super) seen: Text,
 }
 
-/// A change of the file that has not settled.
-struct Dirty {
-    since: Instant,
-    last: Instant,
-    /// Whether somebody may still have the file open to write.
-    writing: bool,
-}
-
 impl Origin {
     /// Reads and checks the configuration.
     pub fn load(&self) -> Result<Loaded, Problems> {
@@ -82,39 +70,30 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-impl Dirty {
-    fn due(&self) -> Instant {
-        let longest = self.since + LONGEST;
-        if self.writing { longest } else { longest.min(self.last + QUIET) }
-    }
-}
-
 impl Reloader {
     /// Serves requests until nobody can ask any more.
     pub(super) fn run(mut self, requests: &Requests) {
         // It may have changed before it was watched.
         self.reload_if_changed();
-        let mut dirty: Option<Dirty> = None;
+        let mut settling = Settling::default();
         let mut recheck = Instant::now() + RECHECK;
         loop {
-            let until = dirty.as_ref().map_or(recheck, |dirty| dirty.due().min(recheck));
+            let until = settling.due().map_or(recheck, |due| due.min(recheck));
             match requests.rx.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Request::Changed) => {
-                    let settled = requests.take_change();
-                    let now = Instant::now();
-                    let change = dirty.get_or_insert(Dirty { since: now, last: now, writing: false });
-                    (change.last, change.writing) = (now, !settled);
+                    let closed = requests.take_change();
+                    settling.changed(Instant::now(), closed);
                 }
                 Ok(Request::Reload { cause, dry_run, reply }) => {
-                    dirty = None;
+                    settling.taken_up();
                     let outcome = self.reload(cause, dry_run);
                     // Whoever asked may be gone.
                     let _ = reply.map(|reply| reply.send(outcome));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let now = Instant::now();
-                    if dirty.as_ref().is_some_and(|dirty| dirty.due() <= now) || recheck <= now {
-                        dirty = None;
+                    if settling.due().is_some_and(|due| due <= now) || recheck <= now {
+                        settling.taken_up();
                         recheck = now + RECHECK;
                         self.reload_if_changed();
                     }

@@ -2,15 +2,15 @@
 
 use super::{Answer, json_answer as answer, problem};
 use crate::config::Config;
-use crate::reload::{Diff, Handle, Outcome, Refusal, hash};
+use crate::reload::{Diff, Handle, Outcome, Refusal, show_hash};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-/// The effective value of every key.
-pub(super) fn effective(config: &Config) -> Answer {
+/// The effective value of every key, and the hash of the configuration as it was read.
+pub(super) fn effective(config: &Config, hash: u64) -> Answer {
     let lines = config.effective().into_iter().map(|(key, value)| (key, Value::String(value)));
     let keys: serde_json::Map<String, Value> = lines.collect();
-    answer(StatusCode::OK, &json!({ "hash": hash(config), "keys": keys }))
+    answer(StatusCode::OK, &json!({ "hash": show_hash(hash), "keys": keys }))
 }
 
 /// Reloads, or says with `?dry_run=true` what a reload would do.

@@ -3,6 +3,7 @@
 //! Knows nothing of sockets: a front (src/handshake) asks it for what is not a WebSocket handshake.
 
 mod body;
+mod busiest;
 mod client;
 mod clients;
 mod config;
@@ -12,6 +13,7 @@ mod metrics;
 mod page;
 mod problem;
 mod rooms;
+mod slices;
 mod status;
 mod test;
 
@@ -74,7 +76,7 @@ pub struct State {
     /// Test events that may be published.
     pub tests: Mutex<Bucket>,
     /// The status that was told last, and when: strangers may ask for it, and it takes a look at every room.
-    pub status: Mutex<Option<(Instant, serde_json::Value)>>,
+    pub status: tokio::sync::Mutex<Option<(Instant, serde_json::Value)>>,
 }
 
 impl State {
@@ -96,7 +98,7 @@ impl State {
             reload,
             shards: Arc::clone(shards),
             tests: Mutex::new(test::bucket()),
-            status: Mutex::default(),
+            status: tokio::sync::Mutex::default(),
         })
     }
 }
@@ -309,17 +311,19 @@ impl Pages {
             Path::PageRooms => self.page_rooms(),
             Path::Module => client::module(parts.uri.path(), &parts.headers),
             Path::Health => health::answer(state),
-            Path::Status => status::answer(state, self.for_whom == For::Operators),
+            Path::Status => status::answer(state, self.for_whom == For::Operators).await,
             Path::Test => test::answer(state),
             Path::Rooms => rooms::list(&state.rooms, query),
             Path::Room => rooms::one(&state.rooms, query),
             Path::RoomEvents => history::answer(&state.rooms, query, patience),
             Path::Clients => clients::list(&state.shards, query).await,
             Path::Client => clients::end(&state.shards, parts.uri.path()).await,
-            Path::Config => config::effective(&state.rooms.generation().config),
+            Path::Config => {
+                config::effective(&state.rooms.generation().config, state.metrics.configuration())
+            }
             Path::Reload => config::reload(&state.reload, query).await,
             Path::OpenApi => text("application/json", include_str!("openapi.json")),
-            Path::Metrics => metrics::answer(&state.metrics, &state.rooms),
+            Path::Metrics => metrics::answer(&state.metrics, &state.rooms).await,
         }
     }
 

@@ -1,10 +1,11 @@
 //! `/api/v1/websocket/status`: how it goes, in the words of the service that broadcastd takes the place of.
 
+use super::busiest::{Seen, busiest};
+use super::slices::Slices;
 use super::{Answer, State, health, json_answer};
 use crate::room::RoomFigures;
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -15,19 +16,23 @@ const ROOMS: usize = 100;
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Looks anew for operators; clients get what was seen within the last second.
-pub(super) fn answer(state: &State, is_operator: bool) -> Answer {
+pub(super) async fn answer(state: &State, is_operator: bool) -> Answer {
     if is_operator {
-        return json_answer(StatusCode::OK, &look(state));
+        return json_answer(StatusCode::OK, &look(state).await);
     }
-    let mut told = state.status.lock().unwrap_or_else(PoisonError::into_inner);
+    // Held while looking, so that however many ask, one looks.
+    let mut told = state.status.lock().await;
     let fresh = told.take().filter(|(at, _)| at.elapsed() < FRESH);
-    let (at, value) = fresh.unwrap_or_else(|| (Instant::now(), look(state)));
+    let (at, value) = match fresh {
+        Some(fresh) => fresh,
+        None => (Instant::now(), look(state).await),
+    };
     let answer = json_answer(StatusCode::OK, &value);
     *told = Some((at, value));
     answer
 }
 
-fn look(state: &State) -> Value {
+async fn look(state: &State) -> Value {
     let generation = state.rooms.generation();
     let totals = state.rooms.totals();
     let clients = state.clients.connected() as u64;
@@ -49,17 +54,15 @@ fn look(state: &State) -> Value {
         (false, false) => "degraded",
         (false, true) => "healthy",
     };
-    let rooms = state.rooms.all();
-    let mut rooms: Vec<(&str, RoomFigures)> =
-        rooms.iter().map(|room| (room.name(), room.figures())).collect();
-    let buffered: usize = rooms.iter().map(|(_, figures)| figures.buffered).sum();
-    rooms.sort_unstable_by(|a, b| b.1.subscribers.cmp(&a.1.subscribers).then_with(|| a.0.cmp(b.0)));
-    let room = |(name, figures): &(&str, RoomFigures)| -> Value {
+    let mut buffered = 0;
+    let count = |figures: &RoomFigures| buffered += figures.buffered;
+    let rooms = busiest(&state.rooms, ROOMS, &mut Slices::new(), count).await;
+    let room = |seen: &Seen| -> Value {
         json!({
-            "name": name,
-            "subscribers": figures.subscribers,
-            "published": figures.head,
-            "buffered": figures.buffered,
+            "name": seen.name(),
+            "subscribers": seen.figures.subscribers,
+            "published": seen.figures.head,
+            "buffered": seen.figures.buffered,
         })
     };
     json!({
@@ -75,7 +78,7 @@ fn look(state: &State) -> Value {
                 "historyLimit": generation.limits.history_memory,
             },
             "transports": { "websocket": clients },
-            "rooms": rooms.iter().take(ROOMS).map(room).collect::<Vec<_>>(),
+            "rooms": rooms.iter().map(room).collect::<Vec<_>>(),
             "uptimeSeconds": state.started.elapsed().as_secs(),
             "version": env!("CARGO_PKG_VERSION"),
     })

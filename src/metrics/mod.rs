@@ -63,6 +63,8 @@ pub struct Metrics {
     handle: PrometheusHandle,
     started: Instant,
     is_refused: AtomicBool,
+    /// `broadcastd_config_hash`, to be looked at.
+    hash: AtomicU64,
     /// Events accepted.
     pub ingest_events: Counter,
     /// Bytes read from producers.
@@ -223,6 +225,7 @@ impl Metrics {
             handle,
             started: Instant::now(),
             is_refused: AtomicBool::new(false),
+            hash: AtomicU64::new(0),
             ingest_events: counter!("broadcastd_ingest_events_total"),
             ingest_bytes: counter!("broadcastd_ingest_bytes_total"),
             ingest_rejected: RejectionCode::ALL
@@ -407,6 +410,12 @@ impl Metrics {
         self.reload_ok.set(1.0);
         self.reload_at.set(since_ms as f64 / 1000.0);
         self.config_hash.set(hash as f64);
+        self.hash.store(hash, Ordering::Relaxed);
+    }
+
+    /// The number for what the configuration in force means, as it was read: without systemd's sockets in it.
+    pub fn configuration(&self) -> u64 {
+        self.hash.load(Ordering::Relaxed)
     }
 
     /// Counts a reload.

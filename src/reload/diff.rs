@@ -128,7 +128,12 @@ fn take_apart(key: String, value: &toml::Value, keys: &mut BTreeMap<String, Stri
 /// A number for what a configuration means, the same for every configuration that means the same: FNV-1a over its effective
 /// keys, cut to 48 bits so that a metric holds it exactly.
 pub fn hash(config: &Config) -> String {
-    format!("{:012x}", hash_number(config))
+    show_hash(hash_number(config))
+}
+
+/// A hash as people see it.
+pub fn show_hash(hash: u64) -> String {
+    format!("{hash:012x}")
 }
 
 /// The same as a number.

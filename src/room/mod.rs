@@ -6,6 +6,7 @@
 mod bell;
 mod buffer;
 mod clock;
+mod figures;
 mod generation;
 mod kept;
 mod log;
@@ -16,15 +17,17 @@ mod remembered;
 #[allow(clippy::module_inception)]
 mod room;
 mod rooms;
+mod seats;
 mod start;
 mod totals;
 
 pub use bell::Bell;
+pub use figures::{RoomFigures, Tally};
 pub use generation::Generation;
 pub use kept::{Kept, NotKept};
 pub use log::ReadLimit;
 pub use publisher::Publisher;
-pub use room::{Room, RoomFigures, Tail, Tally};
+pub use room::{Room, Tail};
 pub use rooms::{Rooms, now_ms};
 pub use start::Start;
 pub use totals::Totals;

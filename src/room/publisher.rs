@@ -4,8 +4,9 @@
 //! socket. Once their vectors have grown, they allocate only for a buffered room's key and group.
 
 use super::generation::Generation;
-use super::room::{Closed, Room, Staged, Tokens};
+use super::room::{Closed, Room, Staged};
 use super::rooms::{Rooms, now_ms};
+use super::seats::Tokens;
 use crate::config::RoomConfig;
 use crate::event::Event;
 use crate::route::{Destination, Routes, Scratch};

@@ -1,15 +1,16 @@
 //! One room: its log, its buffer, and the shards that read it, behind one short lock.
 
 use super::buffer::Buffer;
+use super::figures::{Counted, RoomFigures, Tally};
 use super::generation::Generation;
 use super::log::{Log, ReadLimit};
+use super::seats::{Seats, Tokens};
 use super::totals::Totals;
 use crate::config::RoomConfig;
 use crate::event::{Batch, Entry, Event};
 use crate::wire::Epoch;
-use smallvec::SmallVec;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 /// A named log. Until the first event is published it is an *interest*: a name, an epoch and its subscribers.
@@ -18,10 +19,7 @@ pub struct Room {
     epoch: Epoch,
     /// Set once, when the room stops being an interest; read without the lock on the way of every event.
     holds_events: AtomicBool,
-    /// Subscriptions, over all shards.
-    subscribers: AtomicU32,
-    /// What shards have done with it; none until they have done something.
-    tally: OnceLock<Box<Tally>>,
+    counted: Counted,
     state: Mutex<State>,
 }
 
@@ -30,7 +28,7 @@ struct State {
     /// Offset that the log goes on after, while there is none.
     head: u64,
     body: Option<Box<Body>>,
-    seats: SmallVec<[Seat; 1]>,
+    seats: Seats,
     /// Closed rooms are out of the registry; whoever still publishes to one looks the name up again.
     closed: bool,
     /// Closed because the configuration no longer has the name: readers get what is in it, and leave.
@@ -51,53 +49,6 @@ struct Body {
     on_clock: bool,
     /// Batches flushed.
     batches: u64,
-}
-
-/// What shards have done with a room, added to once a pass or send.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Events sent, once for each client.
-    pub delivered: AtomicU64,
-    /// Events that a filter left out, once for each filter and shard.
-    pub skipped: AtomicU64,
-    /// Gaps told to clients.
-    pub gaps: AtomicU64,
-}
-
-/// A room at one moment, for operators.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoomFigures {
-    /// This life of its log.
-    pub epoch: Epoch,
-    /// Offset of the newest event: how many got one.
-    pub head: u64,
-    /// Offset of the oldest event of history, or of the next one.
-    pub first: u64,
-    /// Bytes of history.
-    pub history_bytes: u64,
-    /// Events that wait in its buffer.
-    pub buffered: usize,
-    /// Batches that its buffer was flushed in.
-    pub batches: u64,
-    /// Subscriptions.
-    pub subscribers: u32,
-    /// Events sent, once for each client.
-    pub delivered: u64,
-    /// Events that a filter left out.
-    pub skipped: u64,
-    /// Gaps told to clients.
-    pub gaps: u64,
-}
-
-/// A shard that has subscriptions to the room.
-struct Seat {
-    shard: u16,
-    /// Whether the shard was told that the room has grown, and has not read it since.
-    told: bool,
-    /// What the shard calls the room.
-    token: u32,
-    /// Offset up to which every view of the shard has been encoded.
-    passed: u64,
 }
 
 /// The room is out of the registry; look its name up again.
@@ -128,9 +79,6 @@ pub struct Tail {
     pub first: u64,
 }
 
-/// Who is to be told that the room has grown: (shard, token).
-pub type Tokens = Vec<(u16, u32)>;
-
 /// What publishing did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Published {
@@ -143,58 +91,42 @@ pub struct Published {
 impl Room {
     /// An interest. Its log will go on after `head` in `epoch`.
     pub(super) fn new(name: &str, policy: Policy, epoch: Epoch, head: u64) -> Room {
-        let seats = SmallVec::new();
+        let seats = Seats::default();
         let state = State { policy, head, body: None, seats, closed: false, removed: false };
         Room {
             name: name.into(),
             epoch,
             holds_events: AtomicBool::new(false),
-            subscribers: AtomicU32::new(0),
-            tally: OnceLock::new(),
+            counted: Counted::default(),
             state: Mutex::new(state),
         }
     }
 
     /// Counts a subscription in.
     pub fn joined(&self) {
-        self.subscribers.fetch_add(1, Ordering::Relaxed);
+        self.counted.subscribers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a subscription out.
     pub fn left(&self) {
-        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+        self.counted.subscribers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Where shards count what they do.
     pub fn tally(&self) -> &Tally {
-        self.tally.get_or_init(Box::default)
+        self.counted.tally()
     }
 
     /// Subscriptions.
     pub fn subscribers(&self) -> u32 {
-        self.subscribers.load(Ordering::Relaxed)
+        self.counted.subscribers.load(Ordering::Relaxed)
     }
 
     /// The room at this moment.
     pub fn figures(&self) -> RoomFigures {
-        let of_tally = |count: fn(&Tally) -> &AtomicU64| {
-            self.tally.get().map_or(0, |tally| count(tally).load(Ordering::Relaxed))
-        };
         let state = self.lock();
-        let Tail { epoch, head, first } = self.tail(&state);
-        let body = state.body.as_deref();
-        RoomFigures {
-            epoch,
-            head,
-            first,
-            history_bytes: body.map_or(0, |body| body.log.history_bytes()),
-            buffered: body.map_or(0, |body| body.buffer.len()),
-            batches: body.map_or(0, |body| body.batches),
-            subscribers: self.subscribers(),
-            delivered: of_tally(|tally| &tally.delivered),
-            skipped: of_tally(|tally| &tally.skipped),
-            gaps: of_tally(|tally| &tally.gaps),
-        }
+        let body = state.body.as_deref().map(|body| (&body.log, &body.buffer, body.batches));
+        RoomFigures::of(self.tail(&state), body, &self.counted)
     }
 
     /// The room's name.
@@ -287,10 +219,10 @@ impl Room {
                 }
             }
         }
-        body.log.trim(&state.policy.config.history, now_ms, passed(&state.seats));
+        body.log.trim(&state.policy.config.history, now_ms, state.seats.passed());
         change.apply(&body.log, &body.buffer);
         if body.log.head() > head {
-            tell(&mut state.seats, tokens);
+            state.seats.tell(tokens);
         }
         Ok(published)
     }
@@ -306,11 +238,11 @@ impl Room {
         state.adopt(policy, totals);
         if let Some(body) = &mut state.body {
             let mut change = totals.change(&body.log, &body.buffer);
-            body.log.trim(&state.policy.config.history, now_ms, passed(&state.seats));
+            body.log.trim(&state.policy.config.history, now_ms, state.seats.passed());
             change.apply(&body.log, &body.buffer);
         }
         if state.body.as_ref().map(|body| body.log.head()) > head {
-            tell(&mut state.seats, tokens);
+            state.seats.tell(tokens);
         }
     }
 
@@ -325,8 +257,7 @@ impl Room {
             body.flush();
             change.apply(&body.log, &body.buffer);
         }
-        // Told even if they have been: this is news, and the shard may have read the room already.
-        tokens.extend(state.seats.iter().map(|seat| (seat.shard, seat.token)));
+        state.seats.tell_all(tokens);
         if state.seats.is_empty() {
             state.empty(totals);
         }
@@ -363,9 +294,9 @@ impl Room {
         }
         let mut change = totals.change(&body.log, &body.buffer);
         body.flush();
-        body.log.trim(&state.policy.config.history, now_ms, passed(&state.seats));
+        body.log.trim(&state.policy.config.history, now_ms, state.seats.passed());
         change.apply(&body.log, &body.buffer);
-        tell(&mut state.seats, tokens);
+        state.seats.tell(tokens);
         None
     }
 
@@ -376,18 +307,14 @@ impl Room {
     pub(super) fn register(&self, shard: u16, token: u32) -> Result<(u32, Tail), Closed> {
         let mut state = self.live()?;
         let tail = self.tail(&state);
-        if let Some(seat) = state.seats.iter().find(|seat| seat.shard == shard) {
-            return Ok((seat.token, tail));
-        }
-        state.seats.push(Seat { shard, told: false, token, passed: tail.head });
-        Ok((token, tail))
+        Ok((state.seats.take(shard, token, tail.head), tail))
     }
 
     /// Forgets a shard. True when nobody reads the room any more.
     pub(super) fn unregister(&self, shard: u16, totals: &Totals) -> bool {
         let mut guard = self.lock();
         let state = &mut *guard;
-        state.seats.retain(|seat| seat.shard != shard);
+        state.seats.leave(shard);
         state.release(totals);
         if state.removed && state.seats.is_empty() {
             state.empty(totals);
@@ -406,9 +333,7 @@ impl Room {
         lock_wait_ns: &mut u64,
     ) -> (u64, u64) {
         let mut state = self.lock_timed(lock_wait_ns);
-        if let Some(seat) = state.seats.iter_mut().find(|seat| seat.shard == shard) {
-            seat.told = false;
-        }
+        state.seats.reads(shard);
         match &state.body {
             None => (state.first_after(after), state.head),
             Some(body) => (body.log.read(after, limit, out), body.log.head()),
@@ -419,9 +344,7 @@ impl Room {
     pub fn pass(&self, shard: u16, offset: u64, totals: &Totals) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        if let Some(seat) = state.seats.iter_mut().find(|seat| seat.shard == shard) {
-            seat.passed = offset;
-        }
+        state.seats.has_passed(shard, offset);
         state.release(totals);
     }
 
@@ -452,7 +375,7 @@ impl Room {
         let state = &mut *guard;
         if let Some(body) = &mut state.body {
             let mut change = totals.change(&body.log, &body.buffer);
-            body.log.trim(&state.policy.config.history, now_ms, passed(&state.seats));
+            body.log.trim(&state.policy.config.history, now_ms, state.seats.passed());
             change.apply(&body.log, &body.buffer);
         }
         let empty =
@@ -479,7 +402,7 @@ impl Room {
                 bytes: bytes.min(state.policy.config.history.bytes),
                 ..state.policy.config.history
             };
-            body.log.trim(&limit, now_ms, passed(&state.seats));
+            body.log.trim(&limit, now_ms, state.seats.passed());
             change.apply(&body.log, &body.buffer);
         }
     }
@@ -548,7 +471,7 @@ impl State {
     fn release(&mut self, totals: &Totals) {
         if let Some(body) = &mut self.body {
             let mut change = totals.change(&body.log, &body.buffer);
-            body.log.release(passed(&self.seats));
+            body.log.release(self.seats.passed());
             change.apply(&body.log, &body.buffer);
         }
     }
@@ -562,18 +485,6 @@ impl Body {
             *batches += u64::from(batch == Batch::Last);
             log.append(event, batch);
         });
-    }
-}
-
-/// The offset up to which every shard has passed; without readers, all of it.
-fn passed(seats: &[Seat]) -> u64 {
-    seats.iter().map(|seat| seat.passed).min().unwrap_or(u64::MAX)
-}
-
-fn tell(seats: &mut [Seat], tokens: &mut Tokens) {
-    for seat in seats.iter_mut().filter(|seat| !seat.told) {
-        seat.told = true;
-        tokens.push((seat.shard, seat.token));
     }
 }
 

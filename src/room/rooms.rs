@@ -4,7 +4,8 @@ use super::bell::Bell;
 use super::clock::Clock;
 use super::generation::Generation;
 use super::remembered::Remembered;
-use super::room::{Closed, Policy, Room, Tail, Tokens};
+use super::room::{Closed, Policy, Room, Tail};
+use super::seats::Tokens;
 use super::totals::Totals;
 use crate::config::{Config, RoomConfig};
 use crate::metrics::Metrics;
@@ -212,8 +213,8 @@ impl Rooms {
         });
     }
 
-    /// Into how many parts a sweep is divided.
-    pub(super) const PARTS: usize = TABLES;
+    /// Into how many parts the registry is divided.
+    pub const PARTS: usize = TABLES;
 
     /// Brings history back under `limits.history_memory`, if it is over it: the rooms furthest over their share give
     /// way first. Some room is made, so that this is rarely needed.
@@ -222,7 +223,7 @@ impl Rooms {
         if self.totals.history_bytes() <= limit {
             return;
         }
-        let all = (0..TABLES).flat_map(|part| self.table(part).iter().cloned().collect::<Vec<_>>());
+        let all = (0..TABLES).flat_map(|part| self.of_part(part));
         let mut held: Vec<(u64, Arc<Room>)> = all.map(|room| (room.history_bytes(), room)).collect();
         let level = share(held.iter().map(|(bytes, _)| *bytes).collect(), limit - limit / 16);
         held.retain(|(bytes, _)| *bytes > level);
@@ -233,7 +234,12 @@ impl Rooms {
 
     /// Every room in the registry. Takes the locks of its parts one after the other; not for a shard's thread.
     pub fn all(&self) -> Vec<Arc<Room>> {
-        (0..TABLES).flat_map(|part| self.table(part).iter().cloned().collect::<Vec<_>>()).collect()
+        (0..TABLES).flat_map(|part| self.of_part(part)).collect()
+    }
+
+    /// Every room of one part, 0 to [`PARTS`](Self::PARTS): for who gives others a turn between two of them.
+    pub fn of_part(&self, part: usize) -> Vec<Arc<Room>> {
+        self.table(part).iter().cloned().collect()
     }
 
     fn get_or_make(&self, name: &str, made_by: Option<&Arc<RoomConfig>>) -> Option<Arc<Room>> {

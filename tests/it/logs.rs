@@ -1,7 +1,11 @@
 //! The log: how it looks, how much it says, and its level while the daemon runs.
 
-use crate::harness::{Client, Producer, ROOMS, Server};
-use serde_json::Value;
+use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 #[tokio::test]
 async fn a_line_is_an_object_where_json_is_wanted() {
@@ -57,4 +61,96 @@ async fn a_slow_client_is_named_once_and_a_good_day_is_a_few_lines() {
     }
     let log = server.log();
     assert!(log.lines().count() <= 5, "{log}");
+}
+
+/// A journal of systemd's own, alone in a mount namespace with a `/run` of its own. Killed when dropped, by its process id.
+struct Journal(Child);
+
+impl Journal {
+    const DAEMON: &str = "/lib/systemd/systemd-journald";
+
+    /// None where it cannot run: that takes root, namespaces and systemd's files.
+    fn start() -> Option<Journal> {
+        let script = format!(
+            "mount -t tmpfs tmpfs /run && mkdir -p /run/log /run/systemd/journal && exec {}",
+            Journal::DAEMON
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut journal = Journal(command.spawn().ok()?);
+        let socket = PathBuf::from(format!("/proc/{}/root/run/systemd/journal/socket", journal.0.id()));
+        let until = Instant::now() + DEADLINE;
+        while !socket.exists() || !journal.is_itself() {
+            if journal.0.try_wait().unwrap().is_some() {
+                return None;
+            }
+            assert!(Instant::now() < until, "{} makes no socket", Journal::DAEMON);
+            std::thread::yield_now();
+        }
+        Some(journal)
+    }
+
+    /// Whether it has a `/run` of its own yet: before that the path leads to the machine's.
+    fn is_itself(&self) -> bool {
+        let comm = std::fs::read_to_string(format!("/proc/{}/comm", self.0.id()));
+        comm.is_ok_and(|comm| comm.trim() == "systemd-journal")
+    }
+
+    /// A command in its namespace.
+    fn beside(&self, program: &std::ffi::OsStr) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--target={}", self.0.id())).args(["--mount", "--"]).arg(program);
+        command
+    }
+
+    /// The first entry with a message.
+    fn entry(&self, message: &str) -> Value {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let mut command = self.beside("journalctl".as_ref());
+            command.args(["--no-pager", "--output=json", "SYSLOG_IDENTIFIER=broadcastd"]);
+            let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+            let entries = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            if let Some(entry) = entries.into_iter().find(|entry| entry["MESSAGE"] == message) {
+                return entry;
+            }
+            assert!(Instant::now() < until, "{message:?} is not in the journal:\n{said}");
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_real_journal_has_every_field() {
+    let Some(journal) = Journal::start() else {
+        // Not through println!, which a test that passes shows to nobody.
+        writeln!(std::io::stderr(), "a real journal: skipped: {} cannot run here", Journal::DAEMON).unwrap();
+        return;
+    };
+    let (plain, dir) = Server::command(&format!("[log]\nformat = \"journald\"\n{ROOMS}"), &[]);
+    let mut command = journal.beside(plain.get_program());
+    command.args(plain.get_args()).env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let server = Server::spawn((command, dir));
+    server.pipe("bad\n");
+    let entry = journal.entry("line refused");
+    for (field, value) in [("CODE", "bad_json"), ("LINE", "1"), ("EXCERPT", "bad"), ("PRIORITY", "4")] {
+        assert_eq!(entry[field], value, "{field} of {entry}");
+    }
+    assert_eq!(entry["_PID"], json!(server.pid().to_string()));
+    assert!(entry["PRODUCER"].as_str().unwrap().starts_with("127.0.0.1:"), "{entry}");
+    std::fs::write(server.config(), "[limits]\nclients = 0\n").unwrap();
+    assert_eq!(server.reload("").0, 422);
+    let entry = journal.entry("configuration refused: the one in force stays");
+    assert_eq!((&entry["PRIORITY"], &entry["CAUSE"]), (&json!("3"), &json!("api")), "{entry}");
+    assert!(entry["PROBLEMS"].as_str().unwrap().contains("limits.clients"), "{entry}");
+    assert_eq!(server.log(), "", "and nothing goes to standard error");
 }

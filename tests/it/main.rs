@@ -21,6 +21,7 @@ mod ingest;
 mod ingest_http;
 mod limits;
 mod listeners;
+mod live;
 mod logs;
 mod prometheus;
 mod protocol;

@@ -160,3 +160,29 @@ async fn a_real_prometheus_scrapes_it() {
     child.wait().unwrap();
     assert_eq!(value, "5");
 }
+
+#[test]
+fn ten_thousand_rooms_are_rendered_in_slices() {
+    let server = Server::start("[rooms.\"x:{x}\"]\ntypes = [\"*\"]\n");
+    let lines: String = (0..10_000).map(|n| format!("{{\"type\":\"t\",\"x\":\"{n}\"}}\n")).collect();
+    assert_eq!(server.pipe(&lines).last().unwrap()["accepted"], 10_000);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let mut tasks = tasks.map(|task| task.unwrap().path());
+    let is_admin = |task: &std::path::PathBuf| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == "admin")
+    };
+    let admin = tasks.find(is_admin).unwrap();
+    // How often it gave its core up by itself: to wait for a request is once or twice.
+    let rests = || -> u64 {
+        let status = std::fs::read_to_string(admin.join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let before = rests();
+    let text = metrics(&server);
+    assert!(text.contains("broadcastd_room_published_total{room=\"_other\"} 9000"));
+    let rested = rests() - before;
+    assert!(rested >= 10, "milliseconds of work in {rested} pieces");
+    let (status, _) = Server::get(&server.clients[0], "/api/v1/websocket/status");
+    assert_eq!(status, 200);
+}

@@ -117,3 +117,10 @@ fn every_metric_and_code_is_documented() {
         );
     }
 }
+
+#[test]
+fn the_package_has_the_programs_version() {
+    let changelog = read("debian/changelog");
+    let version = changelog.split(['(', ')']).nth(1).unwrap();
+    assert_eq!(version.rsplit_once('-').unwrap().0, env!("CARGO_PKG_VERSION"), "{version}");
+}

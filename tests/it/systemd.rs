@@ -1,12 +1,16 @@
 //! Under systemd: units that it understands and likes, and the daemon's word to it, heard by playing systemd.
 
 use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, binary, in_folder, repository};
+use nix::sys::ptrace;
 use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use serde_json::json;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 fn unit(name: &str) -> String {
     std::fs::read_to_string(repository("systemd").join(name)).unwrap()
@@ -41,7 +45,8 @@ fn systemd_understands_every_unit() {
     let drop_ins = folder.path().join("broadcastd.service.d");
     std::fs::create_dir(&drop_ins).unwrap();
     for name in ["sockets.conf", "system-metrics.conf", "reachable.conf"] {
-        std::fs::write(drop_ins.join(name), unit(&format!("drop-ins/{name}"))).unwrap();
+        let text = unit(&format!("drop-ins/{name}")).replace("/usr/bin/broadcastd", binary());
+        std::fs::write(drop_ins.join(name), text).unwrap();
     }
     let output = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
@@ -135,6 +140,71 @@ fn the_watchdog_hears_of_shards_that_turn() {
     for _ in 0..2 {
         hear(&systemd, "WATCHDOG=1");
     }
+}
+
+#[test]
+fn too_few_descriptors_for_the_clients_are_told_at_the_start() {
+    let started = |descriptors: &str| {
+        let (plain, dir) = Server::command(&format!("[limits]\nclients = 1000\n{ROOMS}"), &[]);
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={descriptors}")).arg(plain.get_program()).args(plain.get_args());
+        command.env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Server::spawn((command, dir))
+    };
+    let server = started("200:500");
+    let told = server.logged("descriptors");
+    assert!(told.contains("500") && told.contains("WARN"), "{told}");
+    let server = started("200:8000");
+    assert_eq!(server.metric("process_max_fds"), 8000.0, "raised to what is allowed: {}", server.log());
+}
+
+/// A thread of the daemon, stopped as a debugger stops it; the others go on. It goes on when this is dropped.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn new(server: &Server, name: &str) -> Stopped {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let mut tasks = tasks.map(|task| task.unwrap().path());
+        let is_it = |task: &std::path::PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let task = tasks.find(is_it).unwrap_or_else(|| panic!("there is no {name}"));
+        let thread = Pid::from_raw(task.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        ptrace::seize(thread, ptrace::Options::empty()).unwrap();
+        ptrace::interrupt(thread).unwrap();
+        let status = waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+        assert!(matches!(status, WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..)), "{status:?}");
+        Stopped(thread)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        // It may have been ended in the meantime.
+        let _ = ptrace::detach(self.0, None);
+    }
+}
+
+#[test]
+fn the_watchdog_hears_nothing_while_one_shard_is_stuck() {
+    let (server, systemd) = notified(&[("WATCHDOG_USEC", "2000000")]);
+    for _ in 0..2 {
+        hear(&systemd, "WATCHDOG=1");
+    }
+    let stuck = Stopped::new(&server, "shard-0");
+    // For two seconds it might only be slow: with a beat each second, two or three more are said. Then nothing is.
+    systemd.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
+    let (mut beats, mut buffer) = (0, [0; 4096]);
+    while let Ok(len) = systemd.recv(&mut buffer) {
+        beats += usize::from(buffer[..len].starts_with(b"WATCHDOG=1"));
+        assert!(beats <= 4, "it is told to be well for as long as it is asked");
+    }
+    let (status, body) = Server::get(&server.admin[0], "/api/v1/health");
+    assert_eq!(status, 503, "and operators are told: {body}");
+    systemd.set_read_timeout(Some(DEADLINE)).unwrap();
+    drop(stuck);
+    hear(&systemd, "WATCHDOG=1");
 }
 
 /// Starts the daemon with sockets as systemd passes them: from descriptor 3 on, with their names.

@@ -1,0 +1,82 @@
+//! What is counted of a room beside its log, and the room at one moment.
+
+use super::buffer::Buffer;
+use super::log::Log;
+use super::room::Tail;
+use crate::wire::Epoch;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// What shards have done with a room, added to once a pass or send.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Events sent, once for each client.
+    pub delivered: AtomicU64,
+    /// Events that a filter left out, once for each filter and shard.
+    pub skipped: AtomicU64,
+    /// Gaps told to clients.
+    pub gaps: AtomicU64,
+}
+
+/// What shards count, without the room's lock.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// Subscriptions, over all shards.
+    pub(super) subscribers: AtomicU32,
+    /// None until there is something to count: an interest is to stay small.
+    tally: OnceLock<Box<Tally>>,
+}
+
+/// A room at one moment, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomFigures {
+    /// This life of its log.
+    pub epoch: Epoch,
+    /// Offset of the newest event: how many got one.
+    pub head: u64,
+    /// Offset of the oldest event of history, or of the next one.
+    pub first: u64,
+    /// Bytes of history.
+    pub history_bytes: u64,
+    /// Events that wait in its buffer.
+    pub buffered: usize,
+    /// Batches that its buffer was flushed in.
+    pub batches: u64,
+    /// Subscriptions.
+    pub subscribers: u32,
+    /// Events sent, once for each client.
+    pub delivered: u64,
+    /// Events that a filter left out.
+    pub skipped: u64,
+    /// Gaps told to clients.
+    pub gaps: u64,
+}
+
+impl Counted {
+    pub(super) fn tally(&self) -> &Tally {
+        self.tally.get_or_init(Box::default)
+    }
+
+    fn of(&self, count: fn(&Tally) -> &AtomicU64) -> u64 {
+        self.tally.get().map_or(0, |tally| count(tally).load(Ordering::Relaxed))
+    }
+}
+
+impl RoomFigures {
+    /// Of a log's tail, of the log, its buffer and how many batches that was flushed in, where there are any, and of what
+    /// shards counted.
+    pub(super) fn of(tail: Tail, body: Option<(&Log, &Buffer, u64)>, counted: &Counted) -> RoomFigures {
+        RoomFigures {
+            epoch: tail.epoch,
+            head: tail.head,
+            first: tail.first,
+            history_bytes: body.map_or(0, |(log, _, _)| log.history_bytes()),
+            buffered: body.map_or(0, |(_, buffer, _)| buffer.len()),
+            batches: body.map_or(0, |(_, _, batches)| batches),
+            subscribers: counted.subscribers.load(Ordering::Relaxed),
+            delivered: counted.of(|tally| &tally.delivered),
+            skipped: counted.of(|tally| &tally.skipped),
+            gaps: counted.of(|tally| &tally.gaps),
+        }
+    }
+}
