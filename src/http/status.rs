@@ -2,6 +2,7 @@
 
 use super::{Answer, State, health, json_answer};
 use crate::room::RoomFigures;
+use crate::wire::Transport;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use std::sync::PoisonError;
@@ -54,6 +55,10 @@ fn look(state: &State) -> Value {
         rooms.iter().map(|room| (room.name(), room.figures())).collect();
     let buffered: usize = rooms.iter().map(|(_, figures)| figures.buffered).sum();
     rooms.sort_unstable_by(|a, b| b.1.subscribers.cmp(&a.1.subscribers).then_with(|| a.0.cmp(b.0)));
+    let clients_over = |transport: &Transport| {
+        (transport.as_str().to_owned(), state.metrics.clients_over(*transport).into())
+    };
+    let transports: serde_json::Map<String, Value> = Transport::ALL.iter().map(clients_over).collect();
     let room = |(name, figures): &(&str, RoomFigures)| -> Value {
         json!({
             "name": name,
@@ -74,7 +79,7 @@ fn look(state: &State) -> Value {
                 "historyBytes": totals.history_bytes(),
                 "historyLimit": generation.limits.history_memory,
             },
-            "transports": { "websocket": clients },
+            "transports": transports,
             "rooms": rooms.iter().take(ROOMS).map(room).collect::<Vec<_>>(),
             "uptimeSeconds": state.started.elapsed().as_secs(),
             "version": env!("CARGO_PKG_VERSION"),

@@ -15,6 +15,16 @@ pub(super) struct Gathered {
     pub(super) marks: Vec<Mark>,
     /// Where the client is in each of its rooms once it has had `bytes`; empty unless every frame must tell that.
     positions: Vec<Position>,
+    /// The positions but that of one room, as its frames have them: a run of frames leaves the others where they are.
+    others: Others,
+}
+
+/// Positions as text, each with a comma after it.
+#[derive(Default)]
+struct Others {
+    /// The subscription that is left out; none while the text is of no use.
+    but: Option<u32>,
+    text: Vec<u8>,
 }
 
 /// Up to where bytes belong to a subscription, and where they lead it.
@@ -66,13 +76,18 @@ impl Gathered {
         if self.positions.is_empty() {
             return self.bytes.extend_from_slice(frame);
         }
-        self.bytes.extend_from_slice(ID);
-        for (index, position) in self.positions.iter().enumerate() {
-            if index != subscription as usize {
-                position.push(&mut self.bytes);
-                self.bytes.push(b',');
+        if self.others.but != Some(subscription) {
+            self.others.but = Some(subscription);
+            self.others.text.clear();
+            for (index, position) in self.positions.iter().enumerate() {
+                if index != subscription as usize {
+                    position.push(&mut self.others.text);
+                    self.others.text.push(b',');
+                }
             }
         }
+        self.bytes.extend_from_slice(ID);
+        self.bytes.extend_from_slice(&self.others.text);
         // A frame that leads somewhere begins so.
         self.bytes.extend_from_slice(&frame[ID.len()..]);
     }
@@ -109,6 +124,7 @@ impl Shard {
         gathered.bytes.clear();
         gathered.marks.clear();
         gathered.positions.clear();
+        gathered.others.but = None;
         let state = &self.clients[client as usize];
         if state.tells_other_rooms() {
             gathered.positions.extend(self.positions_of(state));
