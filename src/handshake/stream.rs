@@ -254,3 +254,7 @@ fn bad_field(error: &MessageError) -> Refusal {
     let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
     bad(&format!("{}{hint}", error.message))
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

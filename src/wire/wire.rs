@@ -220,3 +220,7 @@ fn push_line(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 fn is_said_in_lines(kind: &str) -> bool {
     matches!(kind, "gap" | "error" | "unsubscribed" | "closing")
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;
