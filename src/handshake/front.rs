@@ -4,7 +4,7 @@ use super::address::forwarded;
 use super::control::NewListener;
 use super::refusal::Refusal;
 use super::request::check_request;
-use super::stream::{Known, Names, check_stream, preflight};
+use super::stream::{Known, Names, check_stream, cors_of_refusal, preflight};
 use super::under_way::{Place, UnderWay};
 use crate::config::{Config, LimitsConfig, OriginPattern, ServerConfig};
 use crate::http::{Asked, Reply};
@@ -356,18 +356,34 @@ where
                 Ok((response, accepted)) => return (Ok(response), Some(accepted)),
                 Err(refusal) => refusal,
             },
-            "/sse" if parts.method == Method::OPTIONS => match self.state.preflight(ends, &parts.headers) {
-                Ok(response) => return (Ok(closing(response)), None),
-                Err(refusal) => refusal,
-            },
-            "/sse" => match self.state.admit_stream(ends, &parts) {
-                Ok(accepted) => return (Err(HandedOver), Some(accepted)),
-                Err(refusal) => refusal,
-            },
+            "/sse" => return self.answer_stream(ends, &parts),
             _ => return (Ok(closing((self.pages)(Asked { parts, body, local: ends.local }).await)), None),
         };
         self.state.metrics.refused(refusal.reason);
         (Ok(closing(refusal.response())), None)
+    }
+
+    /// A stream has no answer from here.
+    fn answer_stream(
+        &self,
+        ends: Ends,
+        parts: &Parts,
+    ) -> (Result<Response<Full<Bytes>>, HandedOver>, Option<Accepted>) {
+        let refusal = if parts.method == Method::OPTIONS {
+            match self.state.preflight(ends, &parts.headers) {
+                Ok(response) => return (Ok(closing(response)), None),
+                Err(refusal) => refusal,
+            }
+        } else {
+            match self.state.admit_stream(ends, parts) {
+                Ok(accepted) => return (Err(HandedOver), Some(accepted)),
+                Err(refusal) => refusal,
+            }
+        };
+        self.state.metrics.refused(refusal.reason);
+        let origins = &self.state.config.load().server.allowed_origins;
+        let cors = cors_of_refusal(&parts.headers, origins);
+        (Ok(closing(with_headers(refusal.response(), cors))), None)
     }
 }
 
@@ -381,6 +397,13 @@ fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
 fn no_content(headers: Vec<(HeaderName, String)>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
+    with_headers(response, headers)
+}
+
+fn with_headers(
+    mut response: Response<Full<Bytes>>,
+    headers: Vec<(HeaderName, String)>,
+) -> Response<Full<Bytes>> {
     for (name, value) in headers {
         let value = HeaderValue::from_str(&value).expect("it was the value of a header, or is a plain word");
         response.headers_mut().insert(name, value);

@@ -239,6 +239,16 @@ fn cors(headers: &HeaderMap) -> Vec<(HeaderName, String)> {
     origin.unwrap_or_default()
 }
 
+/// What lets a page read why it was refused, if pages of its origin are allowed.
+pub(super) fn cors_of_refusal(headers: &HeaderMap, origins: &[OriginPattern]) -> Vec<(HeaderName, String)> {
+    if !only(headers, &header::ORIGIN).is_some_and(|origin| origin::is_allowed(origin, origins)) {
+        return Vec::new();
+    }
+    let mut answer = cors(headers);
+    answer.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, "retry-after".to_owned()));
+    answer
+}
+
 fn bad(text: &str) -> Refusal {
     Refusal::bad_request(StatusCode::BAD_REQUEST, text)
 }

@@ -347,8 +347,13 @@ async fn a_stream_that_is_refused_has_a_status() {
     assert!(bench.adopted.lock().unwrap().is_empty());
     assert_eq!(bench.clients.connected(), 0);
     let mut full = Bench::new(|config| config.limits.clients = 0);
-    let answer = full.ask(&format!("{STREAM}\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5\r\n"), "{answer}");
+    let answer = full.ask(&format!("{STREAM}Origin: http://localhost:1\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 5\r\n"), "{answer}");
+    assert!(
+        answer.contains("access-control-allow-origin: http://localhost:1\r\n"),
+        "its page reads why: {answer}"
+    );
+    assert!(answer.contains("access-control-expose-headers: retry-after\r\n"), "{answer}");
 }
 
 #[tokio::test]
