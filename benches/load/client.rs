@@ -2,10 +2,13 @@
 
 use crate::frame::{self, push_masked};
 use crate::ledger::{KINDS, Ledger};
+use crate::options::Transport;
 use crate::scan::{Message, Scanner};
+use crate::sse;
 use mio::net::TcpStream;
 use serde_json::Value;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Bytes that one read takes.
@@ -64,11 +67,14 @@ pub(crate) struct Subscription {
     pub(crate) asked: Asked,
     pub(crate) epoch: Box<str>,
     pub(crate) joined: bool,
+    /// When it was due to come back, in the ledger's microseconds.
+    pub(crate) since: u64,
 }
 
 impl Subscription {
     pub(crate) fn new(room: u32) -> Subscription {
-        Subscription { room, position: 0, kind: None, asked: Asked::Now, epoch: "".into(), joined: false }
+        let (asked, epoch) = (Asked::Now, "".into());
+        Subscription { room, position: 0, kind: None, asked, epoch, joined: false, since: 0 }
     }
 
     /// The offset that must come next.
@@ -84,6 +90,9 @@ impl Subscription {
 /// One connection. Its owner tells it when to read.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
+    transport: Transport,
+    /// The last `id` of a whole block, of a stream.
+    pub(crate) last_id: Vec<u8>,
     pub(crate) phase: Phase,
     pub(crate) rhythm: Rhythm,
     /// Whether its latencies count and others wait for it.
@@ -109,9 +118,21 @@ pub(crate) struct Reading<'a> {
 }
 
 impl Client {
-    pub(crate) fn new(stream: TcpStream, request: String, subscriptions: Vec<Subscription>) -> Client {
+    /// `last_id` is the one of its last stream, if it had one.
+    pub(crate) fn new(
+        (stream, transport): (TcpStream, Transport),
+        addr: SocketAddr,
+        subscriptions: Vec<Subscription>,
+        last_id: Vec<u8>,
+    ) -> Client {
+        let request = match transport {
+            Transport::Websocket => frame::upgrade_request(addr),
+            Transport::Sse => sse::request(addr, &subscriptions, &last_id),
+        };
         Client {
             stream,
+            transport,
+            last_id,
             phase: Phase::Connecting,
             rhythm: Rhythm::Always,
             counted: true,
@@ -195,15 +216,22 @@ impl Client {
         Ok(taken)
     }
 
-    /// Books whole frames; returns how many bytes they are.
+    /// Books whole frames or blocks; returns how many bytes they are.
     fn consume(&mut self, bytes: &[u8], reading: &mut Reading<'_>) -> Result<usize, String> {
+        if self.transport == Transport::Sse {
+            return self.consume_stream(bytes, reading);
+        }
         let mut at = 0;
         if self.phase == Phase::Upgrading || self.phase == Phase::HalfOpen {
             let Some(end) = frame::upgrade_answer(bytes)? else { return Ok(0) };
             at = end;
-            self.phase = Phase::Subscribing;
-            let text = subscribe_text(&self.subscriptions);
-            self.send(&text)?;
+            if self.subscriptions.is_empty() {
+                self.phase = Phase::Ready;
+            } else {
+                self.phase = Phase::Subscribing;
+                let text = subscribe_text(&self.subscriptions);
+                self.send(&text)?;
+            }
         }
         while let Some(header) = frame::header(&bytes[at..])? {
             let Some(frame) = bytes.get(at..at + header.frame_bytes()) else { break };
@@ -224,6 +252,26 @@ impl Client {
                 opcode => return Err(format!("a frame of opcode {opcode}")),
             }
             at += frame.len();
+        }
+        Ok(at)
+    }
+
+    fn consume_stream(&mut self, bytes: &[u8], reading: &mut Reading<'_>) -> Result<usize, String> {
+        let mut at = 0;
+        if self.phase == Phase::Upgrading || self.phase == Phase::HalfOpen {
+            let Some(end) = sse::answer(bytes)? else { return Ok(0) };
+            at = end;
+            self.phase = Phase::Subscribing;
+        }
+        while let Some(block) = sse::block(&bytes[at..]) {
+            if let Some(data) = block.data {
+                self.on_text(data, block.length, reading)?;
+            }
+            if let Some(id) = block.id {
+                self.last_id.clear();
+                self.last_id.extend_from_slice(id);
+            }
+            at += block.length;
         }
         Ok(at)
     }

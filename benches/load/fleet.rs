@@ -2,8 +2,8 @@
 
 use crate::Outcome;
 use crate::client::{Asked, Client, Phase, Reading, Rhythm, SCRATCH_BYTES, Subscription};
-use crate::frame;
 use crate::ledger::{Ledger, Window};
+use crate::options::Transport;
 use crate::producer::{Pace, Producer, Total};
 use crate::scan::Scanner;
 use crate::server::Server;
@@ -34,6 +34,10 @@ pub(crate) struct Fleet {
     addr: SocketAddr,
     /// Bytes of the receive buffers of clients opened from now on; 0 leaves the system's.
     pub(crate) receive_buffer: usize,
+    /// How clients opened from now on are connected.
+    pub(crate) transport: Transport,
+    /// Rooms of each client that is connected from now on.
+    pub(crate) rooms_each: usize,
     pub(crate) clients: Vec<Client>,
     pub(crate) producer: Producer,
     pub(crate) ledger: Ledger,
@@ -57,6 +61,8 @@ impl Fleet {
             events: Events::with_capacity(EVENTS),
             addr: server.clients,
             receive_buffer,
+            transport: Transport::Websocket,
+            rooms_each: 1,
             clients: Vec::new(),
             producer,
             ledger: Ledger::new(rooms),
@@ -68,15 +74,40 @@ impl Fleet {
         })
     }
 
-    /// Connects this many clients, `at_once` at a time; client `i` of the fleet subscribes to room `i % rooms`.
+    /// Connects this many clients, `at_once` at a time; client `i` of the fleet subscribes to room `i % rooms`, and to as
+    /// many after it as each is to have.
     pub(crate) fn connect(&mut self, count: usize, at_once: usize) -> Outcome<()> {
+        self.connect_each(count, at_once, self.rooms_each)
+    }
+
+    /// Connects this many clients that subscribe to nothing and that nobody waits for.
+    pub(crate) fn connect_idle(&mut self, count: usize, at_once: usize) -> Outcome<()> {
+        let first = self.clients.len();
+        self.connect_each(count, at_once, 0)?;
+        self.clients[first..].iter_mut().for_each(|client| client.counted = false);
+        Ok(())
+    }
+
+    fn connect_each(&mut self, count: usize, at_once: usize, rooms_each: usize) -> Outcome<()> {
         let deadline = Instant::now() + PATIENCE;
         let wanted = self.clients.len() + count;
         while self.ready < wanted {
             while self.clients.len() < wanted && self.clients.len() - self.ready < at_once {
-                let room = self.clients.len() % self.ledger.rooms as usize;
-                self.open(vec![Subscription::new(room as u32)], false)?;
+                let (rooms, index) = (self.ledger.rooms as usize, self.clients.len());
+                let of_client =
+                    (index..index + rooms_each).map(|room| Subscription::new((room % rooms) as u32));
+                self.open(of_client.collect(), false)?;
             }
+            self.turn(deadline)?;
+            self.check_waiting(deadline, "connecting")?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all clients are ready.
+    pub(crate) fn until_ready(&mut self, patience: Duration) -> Outcome<()> {
+        let deadline = Instant::now() + patience;
+        while self.ready < self.clients.len() {
             self.turn(deadline)?;
             self.check_waiting(deadline, "connecting")?;
         }
@@ -86,8 +117,9 @@ impl Fleet {
     /// Begins one connection.
     pub(crate) fn open(&mut self, subscriptions: Vec<Subscription>, half_open: bool) -> Outcome<usize> {
         let index = self.clients.len();
-        let mut client =
-            self.dial(index, subscriptions).map_err(|error| format!("client {index}: {error}"))?;
+        let mut client = self
+            .dial(index, subscriptions, Vec::new())
+            .map_err(|error| format!("client {index}: {error}"))?;
         client.half_open = half_open;
         self.clients.push(client);
         Ok(index)
@@ -102,11 +134,12 @@ impl Fleet {
         }
         self.ready -= usize::from(self.clients[index].phase == Phase::Ready);
         self.timed.retain(|timed| *timed != index);
-        self.clients[index] = self.dial(index, subscriptions)?;
+        let last_id = std::mem::take(&mut self.clients[index].last_id);
+        self.clients[index] = self.dial(index, subscriptions, last_id)?;
         Ok(())
     }
 
-    fn dial(&self, index: usize, subscriptions: Vec<Subscription>) -> Outcome<Client> {
+    fn dial(&self, index: usize, subscriptions: Vec<Subscription>, last_id: Vec<u8>) -> Outcome<Client> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         if self.receive_buffer > 0 {
             // Before connecting, since the window is agreed then.
@@ -125,8 +158,8 @@ impl Fleet {
         {
             return Err(format!("client {index}: connect: {error}").into());
         }
-        let mut client =
-            Client::new(TcpStream::from_std(socket.into()), frame::upgrade_request(self.addr), subscriptions);
+        let stream = (TcpStream::from_std(socket.into()), self.transport);
+        let mut client = Client::new(stream, self.addr, subscriptions, last_id);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut client.stream, Token(index), interest)?;
         Ok(client)

@@ -69,6 +69,10 @@ pub(crate) struct Ledger {
     /// Whether latencies are recorded.
     pub(crate) measuring: bool,
     pub(crate) latency: Histogram,
+    /// Offset of the newest event of the room beside those that are published to, if there is one.
+    pub(crate) quiet_head: u64,
+    /// How long those took who came back to that room until they had everything.
+    pub(crate) resumed: Histogram,
     pub(crate) tally: Tally,
     pub(crate) faults: Faults,
     pub(crate) window: Option<Window>,
@@ -84,6 +88,8 @@ impl Ledger {
             exact: true,
             measuring: false,
             latency: Histogram::default(),
+            quiet_head: 0,
+            resumed: Histogram::default(),
             tally: Tally::default(),
             faults: Faults::default(),
             window: None,
@@ -107,6 +113,9 @@ impl Ledger {
 
     /// The offset of a room's newest event.
     pub(crate) fn head(&self, room: u32) -> u64 {
+        if u64::from(room) >= self.rooms {
+            return self.quiet_head;
+        }
         (self.published + self.rooms - 1 - u64::from(room)) / self.rooms
     }
 
@@ -125,7 +134,9 @@ impl Ledger {
         self.tally.deliveries += 1;
         let room = u64::from(subscription.room);
         let Item { offset, number, due } = item;
-        if number == 0 || self.exact && self.place(number) != (room, offset) {
+        let is_quiet = room >= self.rooms;
+        let place = if is_quiet { (room, number) } else { self.place(number.max(1)) };
+        if number == 0 || self.exact && place != (room, offset) {
             self.faults.wrong(|| format!("room r{room}, offset {offset} holds event {number}"));
         }
         let expected = subscription.next();
@@ -143,7 +154,10 @@ impl Ledger {
             self.faults
                 .note(|| format!("room r{room}: offset {offset} came after {}", subscription.position));
         }
-        if counted {
+        if is_quiet && offset == self.quiet_head {
+            self.resumed.record(self.now.saturating_sub(subscription.since));
+        }
+        if counted && !is_quiet {
             if let Some(window) = &mut self.window {
                 window.delivered(number);
             }

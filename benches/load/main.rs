@@ -20,6 +20,7 @@ mod report;
 mod scan;
 mod scenarios;
 mod server;
+mod sse;
 
 use clap::{CommandFactory, Parser};
 use options::Options;

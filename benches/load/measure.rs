@@ -148,6 +148,10 @@ impl Histogram {
         Some(value(index).min(self.max))
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.total
+    }
+
     pub(crate) fn max(&self) -> Option<u64> {
         (self.total > 0).then_some(self.max)
     }

@@ -54,6 +54,18 @@ pub(crate) struct Options {
     /// Clients of each room, instead of `--clients`.
     #[arg(long)]
     pub(crate) per_room: Option<usize>,
+    /// How clients are connected; of several each is a variant.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "websocket")]
+    pub(crate) transport: Vec<Transport>,
+    /// Rooms of each client.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) rooms_each: usize,
+    /// Clients that come back.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) resuming: usize,
+    /// Events that each of them has missed.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) missed: u64,
     /// Shards; of several numbers each is a variant.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     pub(crate) shards: Vec<usize>,
@@ -116,6 +128,15 @@ pub(crate) struct Options {
     pub(crate) bench: bool,
 }
 
+/// How a client is connected.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// WebSocket.
+    Websocket,
+    /// Server-Sent Events.
+    Sse,
+}
+
 /// What can be measured.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
@@ -145,6 +166,9 @@ pub(crate) enum Scenario {
     Flood,
     /// Many rooms a client, filters, joins, leaves and reconnects at random: is every delivery right?
     Mixed,
+    /// 1,000 clients are live, and within one second 10,000 others come back for 100 events each: on sockets that are open,
+    /// with handshakes, and to `/sse`.
+    Resume,
     /// 200,000 `agent_state` events, two rooms each, nobody subscribed.
     Ingest,
 }
@@ -154,6 +178,8 @@ pub(crate) enum Scenario {
 pub(crate) struct Plan {
     pub(crate) clients: usize,
     pub(crate) rooms: usize,
+    pub(crate) rooms_each: usize,
+    pub(crate) transport: Transport,
     pub(crate) size: usize,
     pub(crate) rate: f64,
     pub(crate) under_way: usize,
@@ -179,10 +205,12 @@ pub(crate) struct ServerPlan {
 
 impl Options {
     /// A plan with this many rooms and shards.
-    pub(crate) fn plan(&self, scenario: Scenario, rooms: usize, shards: usize) -> Plan {
+    pub(crate) fn plan(&self, scenario: Scenario, rooms: usize, shards: usize, transport: Transport) -> Plan {
         let mut plan = Plan {
             clients: 1000,
             rooms,
+            rooms_each: self.rooms_each.clamp(1, rooms),
+            transport,
             size: 128,
             rate: 20.0,
             under_way: 0,
@@ -190,7 +218,8 @@ impl Options {
             seconds: 4.0,
             warm_up: self.warm_up,
             receive_buffer: 0,
-            floor: !self.no_floor,
+            // The floor speaks WebSocket, with one room a client.
+            floor: !self.no_floor && transport == Transport::Websocket && self.rooms_each <= 1,
             server: ServerPlan {
                 shards,
                 heartbeat: "60s".into(),
@@ -254,7 +283,7 @@ impl Plan {
             }
             Scenario::Ingest => self.size = 250,
             Scenario::Stalled | Scenario::Bursty => self.seconds = 2.5,
-            Scenario::FanoutPaced => {}
+            Scenario::FanoutPaced | Scenario::Resume => {}
         }
     }
 

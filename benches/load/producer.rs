@@ -70,6 +70,23 @@ impl Producer {
         })
     }
 
+    /// Fills another room with events numbered from 1, over a connection of its own.
+    pub(crate) fn fill(&self, addr: SocketAddr, room: u32, events: u64) -> Outcome<()> {
+        let mut lines = Vec::new();
+        for number in 1..=events {
+            push_event(&mut lines, self.size, u64::from(room), number, 0, number % KINDS);
+        }
+        let mut stream = std::net::TcpStream::connect(addr)?;
+        stream.write_all(&lines)?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        match total_of(&answer) {
+            Some(Total { accepted, .. }) if accepted == events => Ok(()),
+            other => Err(format!("{events} events were written, the answer is {other:?}").into()),
+        }
+    }
+
     /// Changes the pace, from now on.
     pub(crate) fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
@@ -117,16 +134,7 @@ impl Producer {
     fn push(&mut self, ledger: &mut Ledger, due: u64) {
         let number = ledger.publish();
         let (room, offset) = ledger.place(number);
-        let begin = self.pending.len();
-        let kind = offset % KINDS;
-        let written = write!(
-            self.pending,
-            r#"{{"type":"load","room":"r{room}","n":{number},"t":{due},"k":{kind},"data":""#
-        );
-        written.expect("a Vec takes any bytes");
-        let end = (begin + self.size).saturating_sub(2).max(self.pending.len());
-        self.pending.resize(end, b'x');
-        self.pending.extend_from_slice(b"\"}\n");
+        push_event(&mut self.pending, self.size, room, number, due, offset % KINDS);
     }
 
     fn write(&mut self) -> Outcome<()> {
@@ -179,6 +187,17 @@ impl Producer {
         let total = total_of(&self.answer);
         total.map(Some).ok_or_else(|| format!("no totals in {:?}", crate::scan::excerpt(&self.answer)).into())
     }
+}
+
+/// Appends an event's line.
+fn push_event(out: &mut Vec<u8>, size: usize, room: u64, number: u64, due: u64, kind: u64) {
+    let begin = out.len();
+    let written =
+        write!(out, r#"{{"type":"load","room":"r{room}","n":{number},"t":{due},"k":{kind},"data":""#);
+    written.expect("a Vec takes any bytes");
+    let end = (begin + size).saturating_sub(2).max(out.len());
+    out.resize(end, b'x');
+    out.extend_from_slice(b"\"}\n");
 }
 
 /// The totals in a daemon's answer lines.

@@ -308,7 +308,7 @@ fn fronts(config: &Config, counter: &Arc<ClientCounter>, rooms: &Arc<Rooms>) -> 
         let names = move |name: &str| {
             let generation = rooms.generation();
             let room = generation.policy(name);
-            room.map(|_| ()).ok_or_else(|| generation.nearest(name).map(|nearest| nearest.to_string()))
+            room.map(|_| ()).ok_or_else(|| generation.nearest(name))
         };
         FrontState::new(config, Arc::clone(counter), metrics, Box::new(names))
     })

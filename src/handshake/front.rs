@@ -4,7 +4,7 @@ use super::address::forwarded;
 use super::control::NewListener;
 use super::refusal::Refusal;
 use super::request::check_request;
-use super::stream::{Known, Names, check_stream, preflight};
+use super::stream::{Known, Names, check_stream, cors_of_refusal, preflight};
 use super::under_way::{Place, UnderWay};
 use crate::config::{Config, LimitsConfig, OriginPattern, ServerConfig};
 use crate::http::{Answer, Asked, Body, Patience, Reply};
@@ -15,7 +15,7 @@ use crate::metrics::{HandshakeRefusal, Metrics};
 use crate::origin::toml_to_allow;
 use crate::shard::{ClientSocket, NewClient};
 use crate::shutdown::Shutdown;
-use crate::wire::{PROTOCOL, SubscribeRoom, Wire};
+use crate::wire::{PROTOCOL, Position, SubscribeRoom, Wire};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fastwebsockets::upgrade::{UpgradeFut, upgrade};
@@ -91,6 +91,7 @@ struct Accepted {
     wire: Wire,
     head: Vec<u8>,
     rooms: Vec<SubscribeRoom>,
+    positions: Vec<Position>,
     permit: ClientPermit,
     forwarded: Option<IpAddr>,
 }
@@ -159,30 +160,44 @@ impl FrontState {
             response.headers_mut().insert(name, HeaderValue::from_static(PROTOCOL));
         }
         let rooms = checked.rooms.into_iter().map(SubscribeRoom::to).collect();
-        let (upgrade, wire, head) = (Some(upgrade), Wire::WebSocket, Vec::new());
-        Ok((response, Accepted { upgrade, wire, head, rooms, permit, forwarded }))
+        let accepted = Accepted {
+            upgrade: Some(upgrade),
+            wire: Wire::WebSocket,
+            head: Vec::new(),
+            rooms,
+            positions: Vec::new(),
+            permit,
+            forwarded,
+        };
+        Ok((response, accepted))
     }
 
-    /// Checks a request for `/sse`, and takes a place for the client. A preflight is answered.
-    fn admit_stream(
-        &self,
-        ends: Ends,
-        parts: &Parts,
-    ) -> Result<Result<Accepted, Response<Full<Bytes>>>, Refusal> {
+    /// Checks a request for `/sse`, and takes a place for the client.
+    fn admit_stream(&self, ends: Ends, parts: &Parts) -> Result<Accepted, Refusal> {
         let config = self.config.load();
-        let origins = &config.server.allowed_origins;
-        let known = Known { local: ends.local, origins, hosts: &config.hosts, rooms: &*self.names };
-        let log = |refusal: &Refusal| self.log_refusal(refusal, &parts.headers);
-        if parts.method == Method::OPTIONS {
-            return preflight(&parts.headers, &known)
-                .inspect_err(log)
-                .map(|headers| Err(no_content(headers)));
-        }
-        let asked = check_stream(parts, &known).inspect_err(log)?;
+        let asked = check_stream(parts, &self.known(&config, ends));
+        let asked = asked.inspect_err(|refusal| self.log_refusal(refusal, &parts.headers))?;
         let forwarded = forwarded(ends.peer, &parts.headers, &config.server.trusted_proxies);
         let permit = self.clients.admit(forwarded.or(ends.peer), &config.limits).map_err(Refusal::limit)?;
-        let super::stream::Asked { rooms, wire, head } = asked;
-        Ok(Ok(Accepted { upgrade: None, wire, head, rooms, permit, forwarded }))
+        let super::stream::Asked { rooms, positions, wire, head } = asked;
+        Ok(Accepted { upgrade: None, wire, head, rooms, positions, permit, forwarded })
+    }
+
+    /// Answers what a browser asks before a request for `/sse`.
+    fn preflight(&self, ends: Ends, headers: &HeaderMap) -> Result<Response<Full<Bytes>>, Refusal> {
+        let config = self.config.load();
+        let allowed = preflight(headers, &self.known(&config, ends));
+        allowed.map(no_content).inspect_err(|refusal| self.log_refusal(refusal, headers))
+    }
+
+    fn known<'a>(&'a self, config: &'a FrontConfig, ends: Ends) -> Known<'a> {
+        Known {
+            local: ends.local,
+            origins: &config.server.allowed_origins,
+            hosts: &config.hosts,
+            rooms: &*self.names,
+            most_rooms: config.limits.client.rooms,
+        }
     }
 
     fn log_refusal(&self, refusal: &Refusal, headers: &HeaderMap) {
@@ -343,11 +358,7 @@ where
                 Ok((response, accepted)) => return (Ok(response.map(Body::from)), Some(accepted)),
                 Err(refusal) => refusal,
             },
-            "/sse" => match self.state.admit_stream(ends, &parts) {
-                Ok(Ok(accepted)) => return (Err(HandedOver), Some(accepted)),
-                Ok(Err(response)) => return (Ok(closing(response.map(Body::from))), None),
-                Err(refusal) => refusal,
-            },
+            "/sse" => return self.answer_stream(ends, &parts),
             _ => {
                 let asked = Asked { parts, body, local: ends.local, patience };
                 return (Ok(closing((self.pages)(asked).await)), None);
@@ -355,6 +366,25 @@ where
         };
         self.state.metrics.refused(refusal.reason);
         (Ok(closing(refusal.response().map(Body::from))), None)
+    }
+
+    /// A stream has no answer from here.
+    fn answer_stream(&self, ends: Ends, parts: &Parts) -> (Result<Answer, HandedOver>, Option<Accepted>) {
+        let refusal = if parts.method == Method::OPTIONS {
+            match self.state.preflight(ends, &parts.headers) {
+                Ok(response) => return (Ok(closing(response.map(Body::from))), None),
+                Err(refusal) => refusal,
+            }
+        } else {
+            match self.state.admit_stream(ends, parts) {
+                Ok(accepted) => return (Err(HandedOver), Some(accepted)),
+                Err(refusal) => refusal,
+            }
+        };
+        self.state.metrics.refused(refusal.reason);
+        let origins = &self.state.config.load().server.allowed_origins;
+        let cors = cors_of_refusal(&parts.headers, origins);
+        (Ok(closing(with_headers(refusal.response(), cors).map(Body::from))), None)
     }
 }
 
@@ -376,6 +406,13 @@ fn closing(mut response: Answer) -> Answer {
 fn no_content(headers: Vec<(HeaderName, String)>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
+    with_headers(response, headers)
+}
+
+fn with_headers(
+    mut response: Response<Full<Bytes>>,
+    headers: Vec<(HeaderName, String)>,
+) -> Response<Full<Bytes>> {
     for (name, value) in headers {
         let value = HeaderValue::from_str(&value).expect("it was the value of a header, or is a plain word");
         response.headers_mut().insert(name, value);
@@ -406,11 +443,11 @@ fn hand_over<S>(
     (stream, read_buf): (S, Bytes),
     take: fn(S) -> std::io::Result<ClientSocket>,
 ) -> Option<NewClient> {
-    let Accepted { upgrade: _, wire, head, rooms, permit, forwarded } = accepted;
+    let Accepted { upgrade: _, wire, head, rooms, positions, permit, forwarded } = accepted;
     let early = read_buf.to_vec();
     drop(read_buf);
     match take(stream) {
-        Ok(socket) => Some(NewClient { socket, wire, head, early, rooms, permit, forwarded }),
+        Ok(socket) => Some(NewClient { socket, wire, head, early, rooms, positions, permit, forwarded }),
         Err(error) => {
             tracing::debug!(%error, "socket cannot be handed over");
             None

@@ -10,15 +10,14 @@ use crate::config::OriginPattern;
 use crate::origin;
 use crate::query;
 use crate::wire::{
-    From, MessageError, Naming, Resume, Sse, SubscribeRoom, Wire, parse_query_from, parse_query_room,
+    From, MessageError, Naming, Position, Sse, SubscribeRoom, Wire, parse_query_from, parse_query_room,
 };
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use std::net::IpAddr;
-use std::sync::Arc;
 
-/// Rooms of one stream. Each frame of a stream of Server-Sent Events tells its position in all of them.
+/// Rooms of one stream, if `limits.client.rooms` allows as many. Each frame of a stream of Server-Sent Events tells its position in all of them.
 const MOST_ROOMS: usize = 64;
 
 /// What a query may have.
@@ -31,6 +30,8 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug, PartialEq)]
 pub(super) struct Asked {
     pub(super) rooms: Vec<SubscribeRoom>,
+    /// Where the last stream was, in any order of its rooms.
+    pub(super) positions: Vec<Position>,
     pub(super) wire: Wire,
     /// The head of the answer.
     pub(super) head: Vec<u8>,
@@ -46,6 +47,8 @@ pub(super) struct Known<'a> {
     pub(super) hosts: &'a [String],
     /// Which rooms there are.
     pub(super) rooms: &'a Names,
+    /// `limits.client.rooms`.
+    pub(super) most_rooms: usize,
 }
 
 /// Says whether there is a room of a name, or may be one; if not, which may have been meant.
@@ -61,8 +64,9 @@ pub(super) fn check_stream(parts: &Parts, known: &Known<'_>) -> Result<Asked, Re
     check_page(&parts.headers, known)?;
     let query = Query::read(parts.uri.query().unwrap_or(""))?;
     let wire = query.wire(&parts.headers)?;
-    let rooms = query.subscriptions(&parts.headers, known.rooms)?;
-    Ok(Asked { rooms, wire, head: head(wire, &parts.headers) })
+    let positions = query.positions(&parts.headers)?;
+    let rooms = query.subscriptions(known, !positions.is_empty())?;
+    Ok(Asked { rooms, positions, wire, head: head(wire, &parts.headers) })
 }
 
 /// Answers what a browser asks before a page of another origin may ask for a stream with headers of its own.
@@ -145,67 +149,68 @@ impl Query {
             Some("room") => Naming::Room,
             Some(other) => return Err(bad(&format!("event is none, type or room, not {other:?}"))),
         };
-        let wants_lines = headers.get_all(header::ACCEPT).iter().any(|accept| {
-            let accept = accept.to_str().unwrap_or_default();
-            accept.contains("application/x-ndjson") || accept.contains("application/jsonl")
-        });
-        Ok(if wants_lines { Wire::Lines { bare } } else { Wire::Sse(Sse { bare, naming }) })
+        let accepts = |kind| {
+            let mut values = headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+            values.any(|accept| accept.contains(kind))
+        };
+        let wants_lines = accepts("application/x-ndjson") || accepts("application/jsonl");
+        let is_lines = wants_lines && !accepts("text/event-stream");
+        Ok(if is_lines { Wire::Lines { bare } } else { Wire::Sse(Sse { bare, naming }) })
     }
 
-    fn subscriptions(&self, headers: &HeaderMap, names: &Names) -> Result<Vec<SubscribeRoom>, Refusal> {
-        let mut rooms: Vec<&str> = Vec::new();
-        for room in self.all("room").filter(|room| !room.is_empty()) {
-            if !rooms.contains(&room) {
-                rooms.push(room);
-            }
-        }
-        if rooms.is_empty() {
-            return Err(bad("which rooms? /sse?room=agent_states&room=agent%3A42"));
-        }
-        if rooms.len() > MOST_ROOMS {
-            return Err(bad(&format!(
-                "{} rooms are asked for; a stream has {MOST_ROOMS} at most",
-                rooms.len()
-            )));
-        }
-        let from = self.from(headers, rooms.len())?;
-        let condition = self.one("where")?;
-        let mut subscriptions = Vec::with_capacity(rooms.len());
-        for room in rooms {
-            let subscription = parse_query_room(room, from.clone(), condition);
-            let subscription = subscription.map_err(|error| bad_field(&error))?;
-            if let Err(nearest) = names(room) {
-                let meant =
-                    nearest.map_or_else(String::new, |nearest| format!("; did you mean {nearest:?}?"));
-                let shown: String = room.chars().take(200).collect();
-                return Err(Refusal::bad_request(
-                    StatusCode::NOT_FOUND,
-                    format!("no room has the name {shown:?}{meant}"),
-                ));
-            }
-            subscriptions.push(subscription);
-        }
-        Ok(subscriptions)
-    }
-
-    /// Where the stream begins: where its last one ended, if it says so.
-    fn from(&self, headers: &HeaderMap, rooms: usize) -> Result<From, Refusal> {
+    /// The rooms to subscribe to. One that is gone does not keep a stream that goes on from the others: `subscribed` says
+    /// that it is not there.
+    fn subscriptions(&self, known: &Known<'_>, goes_on: bool) -> Result<Vec<SubscribeRoom>, Refusal> {
+        let names = self.rooms(known.most_rooms.min(MOST_ROOMS))?;
         let from =
             self.one("from")?.map_or(Ok(From::Now), parse_query_from).map_err(|error| bad_field(&error))?;
+        let condition = self.one("where")?;
+        let mut subscriptions = Vec::with_capacity(names.len());
+        let mut missing = Vec::new();
+        for name in names {
+            let subscription = parse_query_room(name, from.clone(), condition);
+            subscriptions.push(subscription.map_err(|error| bad_field(&error))?);
+            missing.extend((known.rooms)(name).err().map(|nearest| (name, nearest)));
+        }
+        match missing.first() {
+            Some((name, nearest)) if !goes_on || missing.len() == subscriptions.len() => {
+                let meant = nearest.as_ref().map(|nearest| format!("; did you mean {nearest:?}?"));
+                let text = format!("no room has the name {name:?}{}", meant.unwrap_or_default());
+                Err(Refusal::bad_request(StatusCode::NOT_FOUND, text))
+            }
+            _ => Ok(subscriptions),
+        }
+    }
+
+    /// The names of the rooms that are asked for, each once.
+    fn rooms(&self, most: usize) -> Result<Vec<&str>, Refusal> {
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.all("room").filter(|name| !name.is_empty()) {
+            if names.contains(&name) {
+                continue;
+            }
+            if names.len() == most {
+                return Err(bad(&format!("a stream has {most} rooms at most")));
+            }
+            names.push(name);
+        }
+        if names.is_empty() {
+            return Err(bad("which rooms? /sse?room=agent_states&room=agent%3A42"));
+        }
+        Ok(names)
+    }
+
+    /// Where the last stream was, if the client says so.
+    fn positions(&self, headers: &HeaderMap) -> Result<Vec<Position>, Refusal> {
         // What the browser says is newer than what its page was made with.
-        let last = match only(headers, &LAST_EVENT_ID) {
-            Some(last) => Some(last),
-            None => self.one("last_event_id")?,
+        let last = if headers.contains_key(LAST_EVENT_ID) {
+            Some(only(headers, &LAST_EVENT_ID).ok_or_else(bad_id)?)
+        } else {
+            self.one("last_event_id")?
         };
-        let Some(last) = last.filter(|last| !last.is_empty()) else { return Ok(from) };
-        let positions: Result<Vec<_>, _> = last.split(',').map(str::parse).collect();
-        let Ok(positions) = positions else {
-            return Err(bad("Last-Event-ID is not one of this daemon's: it has EPOCH:OFFSET of each room"));
-        };
-        let first = positions[0];
-        // With a position for each room, one whose epoch is not among them has begun anew.
-        let otherwise = if positions.len() == rooms { From::After(first) } else { from };
-        Ok(From::Resume(Arc::new(Resume { positions, otherwise })))
+        let Some(last) = last.filter(|last| !last.is_empty()) else { return Ok(Vec::new()) };
+        let positions: Result<Vec<Position>, ()> = last.split(',').map(str::parse).collect();
+        positions.ok().filter(|positions| positions.len() <= MOST_ROOMS).ok_or_else(bad_id)
     }
 }
 
@@ -234,11 +239,32 @@ fn cors(headers: &HeaderMap) -> Vec<(HeaderName, String)> {
     origin.unwrap_or_default()
 }
 
+/// What lets a page read why it was refused, if pages of its origin are allowed.
+pub(super) fn cors_of_refusal(headers: &HeaderMap, origins: &[OriginPattern]) -> Vec<(HeaderName, String)> {
+    if !only(headers, &header::ORIGIN).is_some_and(|origin| origin::is_allowed(origin, origins)) {
+        return Vec::new();
+    }
+    let mut answer = cors(headers);
+    answer.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, "retry-after".to_owned()));
+    answer
+}
+
 fn bad(text: &str) -> Refusal {
     Refusal::bad_request(StatusCode::BAD_REQUEST, text)
+}
+
+/// To begin with what comes next would leave a hole that nobody is told of.
+fn bad_id() -> Refusal {
+    bad(
+        "Last-Event-ID is not one of this daemon's: it has EPOCH:OFFSET of each room, with commas between them",
+    )
 }
 
 fn bad_field(error: &MessageError) -> Refusal {
     let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
     bad(&format!("{}{hint}", error.message))
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -9,7 +9,7 @@ use crate::limits::ClientCounter;
 use crate::listen::Stream;
 use crate::metrics::Metrics;
 use crate::shard::{ClientSocket, NewClient};
-use crate::wire::SubscribeRoom;
+use crate::wire::{Epoch, Position, Sse, SubscribeRoom, Wire};
 use http_body_util::Full;
 use hyper::Response;
 use std::io::{Read, Write};
@@ -113,7 +113,7 @@ fn config() -> FrontConfig {
             keys: 1,
             clients_per_ip: None,
             client: ClientLimits {
-                rooms: 1,
+                rooms: 2,
                 message_size: 1,
                 messages: rate,
                 subscriptions: rate,
@@ -279,4 +279,104 @@ async fn a_reload_reaches_the_next_handshake() {
     let mut client = bench.connect().await;
     client.write_all(request.as_bytes()).await.unwrap();
     assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
+}
+
+/// A stream of two rooms that goes on.
+const STREAM: &str =
+    "GET /sse?room=agent%3A42&room=b HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: a:1,b:2\r\n";
+
+#[tokio::test]
+async fn a_stream_is_handed_over_without_an_answer() {
+    let mut bench = Bench::new(|_| {});
+    let mut client = bench.connect().await;
+    let second = "GET /sse?room=c HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    client.write_all(format!("{STREAM}\r\n{second}").as_bytes()).await.unwrap();
+    bench.settle().await;
+    let new = bench.take();
+    assert_eq!(new.wire, Wire::Sse(Sse::default()));
+    assert_eq!(new.rooms, ["agent:42", "b"].map(|room| SubscribeRoom::to(room.to_owned())));
+    let position = |epoch, offset| Position { epoch: Epoch(epoch), offset };
+    assert_eq!(new.positions, [position(0xa, 1), position(0xb, 2)]);
+    assert_eq!(new.early, second.as_bytes(), "no second request is answered");
+    assert!(new.head.starts_with(b"HTTP/1.1 200 OK\r\n") && new.head.ends_with(b"\r\n\r\n"));
+    assert_eq!(bench.clients.connected(), 1);
+
+    let ClientSocket::Tcp(mut socket) = new.socket else { panic!("a TCP socket") };
+    let blocked = socket.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(blocked.kind(), std::io::ErrorKind::WouldBlock, "the socket does not block, and is open");
+    socket.write_all(b"from the shard").unwrap();
+    drop(socket);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "from the shard", "nothing was written before");
+    drop(new.permit);
+    assert_eq!(bench.clients.connected(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_over_a_unix_socket_and_http_1_0_is_handed_over() {
+    let mut bench = Bench::new(|_| {});
+    let (mut client, server) = UnixStream::pair().unwrap();
+    bench.begin(Stream::Unix(server));
+    let request =
+        "GET /sse?room=b HTTP/1.0\r\nX-Forwarded-For: 203.0.113.9\r\nAccept: application/x-ndjson\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    bench.settle().await;
+    let new = bench.take();
+    assert!(matches!(new.socket, ClientSocket::Unix(_)));
+    assert_eq!(new.forwarded, "203.0.113.9".parse().ok());
+    assert_eq!((new.wire, new.early.capacity()), (Wire::Lines { bare: false }, 0));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_refused_has_a_status() {
+    let mut bench = Bench::new(|_| {});
+    for (request, answer) in [
+        (STREAM.replace("room=b", "form=b"), "HTTP/1.1 400 "),
+        (STREAM.replace("room=b", "room=b&room=c"), "HTTP/1.1 400 "),
+        (STREAM.replace("room=b", "room=none").replace("Last", "X"), "HTTP/1.1 404 "),
+        (STREAM.replace("GET", "POST"), "HTTP/1.1 405 "),
+        (STREAM.replace("GET", "HEAD"), "HTTP/1.1 405 "),
+        (STREAM.replace("Host: localhost", "Host: rebound.example"), "HTTP/1.1 403 "),
+    ] {
+        let answered = bench.ask(&format!("{request}\r\n")).await;
+        assert!(answered.starts_with(answer) && answered.contains("connection: close\r\n"), "{answered}");
+    }
+    let evil = bench.ask(&format!("{STREAM}Origin: https://evil.example\r\n\r\n")).await;
+    assert!(evil.starts_with("HTTP/1.1 403 ") && !evil.contains("access-control"), "{evil}");
+    assert!(bench.counted("origin"));
+    assert!(bench.adopted.lock().unwrap().is_empty());
+    assert_eq!(bench.clients.connected(), 0);
+    let mut full = Bench::new(|config| config.limits.clients = 0);
+    let answer = full.ask(&format!("{STREAM}Origin: http://localhost:1\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 5\r\n"), "{answer}");
+    assert!(
+        answer.contains("access-control-allow-origin: http://localhost:1\r\n"),
+        "its page reads why: {answer}"
+    );
+    assert!(answer.contains("access-control-expose-headers: retry-after\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_may_ask_where_it_is_allowed() {
+    let mut bench = Bench::new(|_| {});
+    let preflight = |origin: &str| {
+        format!(
+            "OPTIONS /sse?room=b HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\
+             Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: last-event-id\r\n\r\n"
+        )
+    };
+    let answer = bench.ask(&preflight("http://localhost:3000")).await.to_ascii_lowercase();
+    for line in [
+        "http/1.1 204 no content\r\n",
+        "access-control-allow-origin: http://localhost:3000\r\n",
+        "vary: origin\r\n",
+        "access-control-allow-methods: get\r\n",
+        "access-control-allow-headers: last-event-id, cache-control\r\n",
+    ] {
+        assert!(answer.contains(line), "{line:?} in {answer}");
+    }
+    let answer = bench.ask(&preflight("https://evil.example")).await;
+    assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("access-control"), "{answer}");
+    assert!(bench.adopted.lock().unwrap().is_empty());
 }

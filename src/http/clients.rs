@@ -52,7 +52,7 @@ pub(super) fn id_of(path: &str) -> Option<u64> {
 fn show(client: &ClientFigures) -> Value {
     json!({
         "id": format!("{:x}", client.number),
-        "transport": "websocket",
+        "transport": client.transport.as_str(),
         "address": client.address.map(|address| address.to_string()),
         "age_seconds": client.age.as_secs(),
         "rooms": client.rooms,

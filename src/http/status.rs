@@ -4,6 +4,7 @@ use super::busiest::{Seen, busiest};
 use super::slices::Slices;
 use super::{Answer, State, health, json_answer};
 use crate::room::RoomFigures;
+use crate::wire::Transport;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
@@ -57,6 +58,10 @@ async fn look(state: &State) -> Value {
     let mut buffered = 0;
     let count = |figures: &RoomFigures| buffered += figures.buffered;
     let rooms = busiest(&state.rooms, ROOMS, &mut Slices::new(), count).await;
+    let clients_over = |transport: &Transport| {
+        (transport.as_str().to_owned(), state.metrics.clients_over(*transport).into())
+    };
+    let transports: serde_json::Map<String, Value> = Transport::ALL.iter().map(clients_over).collect();
     let room = |seen: &Seen| -> Value {
         json!({
             "name": seen.name(),
@@ -77,7 +82,7 @@ async fn look(state: &State) -> Value {
                 "historyBytes": totals.history_bytes(),
                 "historyLimit": generation.limits.history_memory,
             },
-            "transports": { "websocket": clients },
+            "transports": transports,
             "rooms": rooms.iter().map(room).collect::<Vec<_>>(),
             "uptimeSeconds": state.started.elapsed().as_secs(),
             "version": env!("CARGO_PKG_VERSION"),

@@ -24,7 +24,7 @@ pub(super) const HELP: [(&str, &str); 41] = [
     ("broadcastd_interests", "Rooms that are only subscribed to."),
     ("broadcastd_history_bytes", "Bytes of history."),
     ("broadcastd_backlog_bytes", "Bytes kept because a shard has not passed them."),
-    ("broadcastd_clients", "Clients connected."),
+    ("broadcastd_clients", "Clients connected, by transport: websocket, sse, lines."),
     ("broadcastd_clients_opened_total", "Clients that have connected."),
     ("broadcastd_clients_blocked", "Clients whose socket is full."),
     ("broadcastd_subscriptions_catching_up", "Subscriptions behind their view's cursor."),

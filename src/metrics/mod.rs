@@ -10,7 +10,7 @@ mod process;
 pub use exposition::Exposition;
 
 use crate::route::RejectionCode;
-use crate::wire::GapReason;
+use crate::wire::{GapReason, Transport};
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -99,16 +99,14 @@ pub struct Metrics {
     pub history_bytes: Gauge,
     /// Bytes kept because a shard has not passed them.
     pub backlog_bytes: Gauge,
-    /// Clients connected.
-    pub clients: Gauge,
     /// Clients that have connected.
     pub clients_opened: Counter,
     /// Clients whose socket is full.
     pub clients_blocked: Gauge,
     /// The same, to be looked at.
     pub blocked_now: AtomicI64,
-    /// Clients connected, to be looked at.
-    pub clients_level: AtomicI64,
+    /// Clients connected, by transport, in the order of [`Transport::ALL`].
+    clients: [(Gauge, AtomicI64); Transport::ALL.len()],
     /// Subscriptions behind their view's cursor.
     pub subscriptions_catching_up: Gauge,
     /// Bytes kept for blocked clients: the rests of cut frames, and answers.
@@ -246,11 +244,12 @@ impl Metrics {
             interests: gauge!("broadcastd_interests"),
             history_bytes: gauge!("broadcastd_history_bytes"),
             backlog_bytes: gauge!("broadcastd_backlog_bytes"),
-            clients: gauge!("broadcastd_clients"),
             clients_opened: counter!("broadcastd_clients_opened_total"),
             clients_blocked: gauge!("broadcastd_clients_blocked"),
             blocked_now: AtomicI64::new(0),
-            clients_level: AtomicI64::new(0),
+            clients: Transport::ALL.map(|transport| {
+                (gauge!("broadcastd_clients", "transport" => transport.as_str()), AtomicI64::new(0))
+            }),
             subscriptions_catching_up: gauge!("broadcastd_subscriptions_catching_up"),
             pinned_bytes: gauge!("broadcastd_pinned_bytes"),
             chunk_bytes: gauge!("broadcastd_chunk_bytes"),
@@ -425,9 +424,21 @@ impl Metrics {
         self.is_refused.store(result == ReloadResult::Refused, Ordering::Relaxed);
     }
 
-    /// Clients connected, to be looked at.
+    /// Notes that so many more clients, or fewer, are connected over a transport.
+    pub fn add_clients(&self, transport: Transport, change: i64) {
+        let (gauge, level) = &self.clients[transport as usize];
+        gauge.increment(change as f64);
+        level.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Clients connected over a transport.
+    pub fn clients_over(&self, transport: Transport) -> u64 {
+        self.clients[transport as usize].1.load(Ordering::Relaxed).max(0) as u64
+    }
+
+    /// Clients connected.
     pub fn clients_now(&self) -> u64 {
-        self.clients_level.load(Ordering::Relaxed).max(0) as u64
+        Transport::ALL.iter().map(|transport| self.clients_over(*transport)).sum()
     }
 
     /// Handshakes refused so far for one reason.

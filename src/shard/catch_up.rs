@@ -11,14 +11,14 @@ use super::socket::Sent;
 use crate::config::SlowClient;
 use crate::event::BATCH_EVENTS;
 use crate::room::ReadLimit;
-use crate::view::{CHUNK_BYTES, Chunk, Encoder, FRAME_OVERHEAD, Place};
+use crate::view::{CHUNK_BYTES, Chunk, Encoder, Place};
 use crate::wire::{Gap, GapReason, push_gap};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 /// Bytes of one send to a client who catches up.
-const CATCH_UP_BYTES: usize = 64 << 10;
+pub(super) const CATCH_UP_BYTES: usize = 64 << 10;
 /// Encoded pages that a shard keeps: clients who resume after the same event read the same pages.
 const PAGES: usize = 8;
 /// Bytes of a page's events, unless one event alone is longer.
@@ -172,7 +172,7 @@ impl Shard {
             // share them; and at the cursor, for beyond it the view has chunks to come.
             let boundary = (to / BATCH_EVENTS as u64 + 1) * BATCH_EVENTS as u64;
             let events = (boundary.min(state.cursor) - to) as usize;
-            let overhead = FRAME_OVERHEAD / 2;
+            let overhead = wire.overhead() / 2;
             let limit = ReadLimit { events, bytes: PAGE_BYTES, overhead, at_least_one: true };
             self.entries.clear();
             let first = room.read(to, limit, &mut self.entries);

@@ -28,7 +28,7 @@ impl Shard {
     /// Takes a connection over, greets it, and subscribes it to the rooms that its request named.
     pub(super) fn adopt(&mut self, new: NewClient) {
         let limits = self.client_limits();
-        let NewClient { socket, wire, head, early, rooms, permit, forwarded } = new;
+        let NewClient { socket, wire, head, early, mut rooms, positions, permit, forwarded } = new;
         let key = self.clients.vacant_key();
         let socket = Socket::new(socket, &limits).and_then(|mut socket| {
             socket.register(self.parts.poll.registry(), Token(key))?;
@@ -51,7 +51,7 @@ impl Shard {
             self.elapsed_ms(),
         ));
         self.count_clients();
-        self.stats.levels.clients += 1;
+        self.stats.levels.clients[wire.transport() as usize] += 1;
         self.parts.metrics.clients_opened.increment(1);
         self.tell_of_client("client_connected", number, None);
         let client = key as u32;
@@ -60,6 +60,7 @@ impl Shard {
         wire.push_retry(&mut out, retry_after_ms(number));
         push_welcome(wire, &mut out, &format!("{number:x}"), self.heartbeat.as_millis() as u64);
         if !rooms.is_empty() {
+            self.resume(&mut rooms, &positions);
             self.subscribe(client, None, rooms.into_iter().map(Ok).collect(), &mut out);
             self.push_all_positions(client, &mut out);
         }
@@ -331,7 +332,7 @@ impl Shard {
         self.tell_of_client("client_gone", state.number, (!state.closing).then_some(code));
         self.stats.levels.pinned_bytes -= state.pinned_bytes() as i64;
         self.stats.levels.blocked -= i64::from(state.blocked);
-        self.stats.levels.clients -= 1;
+        self.stats.levels.clients[state.wire.transport() as usize] -= 1;
         self.count_clients();
     }
 

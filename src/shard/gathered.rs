@@ -15,6 +15,43 @@ pub(super) struct Gathered {
     pub(super) marks: Vec<Mark>,
     /// Where the client is in each of its rooms once it has had `bytes`; empty unless every frame must tell that.
     positions: Vec<Position>,
+    /// The positions but that of one room, as its frames have them: a run of frames leaves the others where they are.
+    others: Others,
+}
+
+/// Positions as text, each with a comma after it. Clients of one pass are often in the same rooms, and at the same places
+/// there, so that the text is kept for the next of them.
+#[derive(Default)]
+struct Others {
+    /// The positions that the text was made of.
+    of: Vec<Position>,
+    /// The subscription that is left out.
+    but: u32,
+    text: Vec<u8>,
+    /// Whether the text is known to be what it should be.
+    is_current: bool,
+}
+
+impl Others {
+    /// Makes the text of all positions but one, unless it is that already.
+    fn make(&mut self, positions: &[Position], but: u32) {
+        let is_other = |index: usize| index != but as usize;
+        let same = self.but == but
+            && self.of.len() == positions.len()
+            && (0..positions.len()).all(|index| !is_other(index) || self.of[index] == positions[index]);
+        self.is_current = true;
+        if same {
+            return;
+        }
+        self.but = but;
+        self.of.clear();
+        self.of.extend_from_slice(positions);
+        self.text.clear();
+        for (_, position) in positions.iter().enumerate().filter(|(index, _)| is_other(*index)) {
+            position.push(&mut self.text);
+            self.text.push(b',');
+        }
+    }
 }
 
 /// Up to where bytes belong to a subscription, and where they lead it.
@@ -66,13 +103,11 @@ impl Gathered {
         if self.positions.is_empty() {
             return self.bytes.extend_from_slice(frame);
         }
-        self.bytes.extend_from_slice(ID);
-        for (index, position) in self.positions.iter().enumerate() {
-            if index != subscription as usize {
-                position.push(&mut self.bytes);
-                self.bytes.push(b',');
-            }
+        if !self.others.is_current || self.others.but != subscription {
+            self.others.make(&self.positions, subscription);
         }
+        self.bytes.extend_from_slice(ID);
+        self.bytes.extend_from_slice(&self.others.text);
         // A frame that leads somewhere begins so.
         self.bytes.extend_from_slice(&frame[ID.len()..]);
     }
@@ -87,6 +122,7 @@ impl Gathered {
     ) {
         if let Some(of_room) = self.positions.get_mut(subscription as usize) {
             of_room.offset = position;
+            self.others.is_current &= self.others.but == subscription;
         }
         self.marks.push(Mark { subscription, end: self.bytes.len(), position, events, gap });
     }
@@ -109,6 +145,7 @@ impl Shard {
         gathered.bytes.clear();
         gathered.marks.clear();
         gathered.positions.clear();
+        gathered.others.is_current = false;
         let state = &self.clients[client as usize];
         if state.tells_other_rooms() {
             gathered.positions.extend(self.positions_of(state));
@@ -167,6 +204,28 @@ mod tests {
             String::from_utf8_lossy(&gathered.bytes),
             "id: 1:7,2:9,a:1\nx\n\nid: 1:7,2:9,a:4\nyy\n\nid: a:4,2:9,1:8\nz\n\n"
         );
+    }
+
+    #[test]
+    fn what_is_kept_of_one_client_is_not_told_to_another_who_is_elsewhere() {
+        let position = |epoch, offset| Position { epoch: Epoch(epoch), offset };
+        let mut gathered = Gathered::default();
+        let mut told = |positions: &[Position], subscription| {
+            gathered.bytes.clear();
+            gathered.positions = positions.to_vec();
+            gathered.others.is_current = false;
+            gathered.frame(subscription, b"id: c:3\nz\n\n");
+            gathered.mark(subscription, 3, 1, None);
+            String::from_utf8(gathered.bytes.clone()).unwrap()
+        };
+        let (a, b, c) = (position(0xa, 1), position(0xb, 2), position(0xc, 2));
+        assert_eq!(told(&[a, b, c], 2), "id: a:1,b:2,c:3\nz\n\n");
+        assert_eq!(told(&[a, b, c], 2), "id: a:1,b:2,c:3\nz\n\n");
+        assert_eq!(told(&[a, b, position(0xc, 1)], 2), "id: a:1,b:2,c:3\nz\n\n");
+        assert_eq!(told(&[b, a, c], 2), "id: b:2,a:1,c:3\nz\n\n");
+        assert_eq!(told(&[b, position(0xa, 7), c], 2), "id: b:2,a:7,c:3\nz\n\n");
+        assert_eq!(told(&[b, c], 1), "id: b:2,c:3\nz\n\n");
+        assert_eq!(told(&[b, c, a], 1), "id: b:2,a:1,c:3\nz\n\n");
     }
 
     #[test]

@@ -42,8 +42,9 @@ impl Shard {
                 state.silent_beats = 0;
                 continue;
             }
-            // Who cannot speak is known to be there by the kernel, which waits for acknowledgements.
-            state.silent_beats += u8::from(state.wire == Wire::WebSocket);
+            // Who cannot speak is known to be there by the kernel, which waits for acknowledgements; that it reads is not.
+            let is_silent = state.blocked || state.wire == Wire::WebSocket;
+            state.silent_beats = if is_silent { state.silent_beats + 1 } else { 0 };
             if state.silent_beats > SILENT_BEATS {
                 self.gone(key as u32, 1006);
             } else if !state.blocked {

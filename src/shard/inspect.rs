@@ -1,6 +1,7 @@
 //! What operators ask of a shard: who is connected, and to end a client.
 
 use super::shard::Shard;
+use crate::wire::Transport;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use std::time::Duration;
 pub struct ClientFigures {
     /// The number that its `welcome` told.
     pub number: u64,
+    /// How it is connected.
+    pub transport: Transport,
     /// Its address, behind a trusted proxy the one that the proxy told; none over a Unix socket.
     pub address: Option<IpAddr>,
     /// How long it is connected.
@@ -51,6 +54,7 @@ impl Shard {
             let forwarded = client.extra.as_ref().and_then(|extra| extra.forwarded);
             list.push(ClientFigures {
                 number: client.number,
+                transport: client.wire.transport(),
                 address: forwarded.or_else(|| client.socket.peer()),
                 age: Duration::from_millis(elapsed_ms.saturating_sub(u64::from(client.since_s) * 1000)),
                 rooms,

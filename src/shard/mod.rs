@@ -22,6 +22,7 @@ mod pace;
 mod pass;
 mod pass_joined;
 mod reconfigure;
+mod resume;
 // The module's main type has its name.
 #[allow(clippy::module_inception)]
 mod shard;

@@ -1,7 +1,7 @@
 //! A connection on its way from the handshake to a shard.
 
 use crate::limits::ClientPermit;
-use crate::wire::{SubscribeRoom, Wire};
+use crate::wire::{Position, SubscribeRoom, Wire};
 use std::net::IpAddr;
 
 /// A connection whose handshake is done.
@@ -16,6 +16,9 @@ pub struct NewClient {
     pub early: Vec<u8>,
     /// Rooms named in the request (`/ws?room=a&room=b`), to be subscribed at once.
     pub rooms: Vec<SubscribeRoom>,
+    /// Where its last stream was, a position for each of the rooms that it had, in any order. Rooms that it did not have
+    /// begin where [`rooms`](Self::rooms) says.
+    pub positions: Vec<Position>,
     /// Its place among `limits.clients`; given back when dropped.
     pub permit: ClientPermit,
     /// The client's address behind a trusted proxy; none when the socket's own address is the client's.

@@ -7,7 +7,7 @@ use super::shard::Shard;
 use super::socket::Sent;
 use super::view::{Active, Pass};
 use crate::room::{ReadLimit, now_ms};
-use crate::view::{CHUNK_BYTES, Encoder, FRAME_OVERHEAD};
+use crate::view::{CHUNK_BYTES, Encoder};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -90,7 +90,7 @@ impl Shard {
         let mut limit = ReadLimit {
             events: PASS_EVENTS,
             bytes: 0,
-            overhead: FRAME_OVERHEAD + 2 * room_name_bytes,
+            overhead: state.wire.overhead() + 2 * room_name_bytes,
             at_least_one: false,
         };
         let room_left = active.kept.last().map_or(0, |chunk| CHUNK_BYTES.saturating_sub(chunk.bytes.len()));

@@ -3,6 +3,7 @@
 //! Where frames are the same for everybody they go out as they lie in the views' chunks. On a wire whose frames tell the
 //! positions of all of a client's rooms they are put together for the client.
 
+use super::catch_up::CATCH_UP_BYTES;
 use super::client::Subscription;
 use super::shard::Shard;
 use super::socket::Sent;
@@ -70,12 +71,16 @@ impl Shard {
         }
     }
 
-    /// Sends to a client what all passes of its rooms have for it, each frame with the positions of its other rooms.
+    /// Sends to a client what the passes of its rooms have for it, each frame with the positions of its other rooms. What
+    /// is much is not put together: it would be more than a socket takes. The other passes have the rest in their turns.
     pub(super) fn send_composed(&mut self, client: u32, view: u32) {
         let mut gathered = self.begin_gathering(client);
         let state = &self.clients[client as usize];
         let mut due: SmallVec<[u32; 8]> = SmallVec::new();
         for (index, subscription) in state.subscriptions.iter().enumerate() {
+            if gathered.bytes.len() >= CATCH_UP_BYTES {
+                break;
+            }
             if let Some((pass, chunk)) = self.due(subscription) {
                 gathered.frames(index as u32, chunk, pass.frame..chunk.frames.len(), usize::MAX);
                 due.push(index as u32);

@@ -2,7 +2,7 @@
 
 use super::shard::{BEATS, Shard};
 use super::view::View;
-use crate::wire::{Gap, GapReason, push_gap, push_unsubscribed};
+use crate::wire::{Gap, GapReason, push_gap, push_unsubscribed, without_id};
 use std::time::Duration;
 
 /// Sockets that get other limits in one turn.
@@ -107,7 +107,10 @@ impl Shard {
         if let Some(position) = behind {
             let missed = (!filtered).then_some(cursor - position);
             let (first, reason) = (position + 1, GapReason::RoomClosed);
-            push_gap(wire, &mut out, Gap { room_json, epoch, first, offset: cursor, missed, reason });
+            let mut gap = Vec::new();
+            push_gap(wire, &mut gap, Gap { room_json, epoch, first, offset: cursor, missed, reason });
+            // The room is no part of the client's position any more, and its other rooms must stay part of it.
+            out.extend_from_slice(without_id(&gap));
             self.parts.metrics.gap(GapReason::RoomClosed, missed.unwrap_or(0));
         }
         push_unsubscribed(wire, &mut out, None, &[room_json], Some(ROOM_CLOSED));

@@ -176,7 +176,8 @@ impl Simulation {
         let permit = self.counter.admit(None, &self.limits).unwrap();
         let socket = ClientSocket::Unix(theirs);
         let (wire, head, early, rooms) = (Wire::WebSocket, Vec::new(), Vec::new(), Vec::new());
-        self.shard.adopt(NewClient { socket, wire, head, early, rooms, permit, forwarded: None });
+        let (positions, forwarded) = (Vec::new(), None);
+        self.shard.adopt(NewClient { socket, wire, head, early, rooms, positions, permit, forwarded });
         let number = self.shard.parts.numbers.load(std::sync::atomic::Ordering::Relaxed);
         self.clients.push(SimClient {
             stream: ours,

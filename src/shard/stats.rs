@@ -1,6 +1,7 @@
 //! A shard's own figures: plain integers, added to the daemon's once a turn.
 
 use crate::metrics::{Metrics, ShardFigures};
+use crate::wire::Transport;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub(super) struct Stats {
 /// Figures that go up and down. The daemon's gauge is the sum over shards, so that changes are added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Levels {
-    pub(super) clients: i64,
+    /// By transport, in the order of [`Transport::ALL`].
+    pub(super) clients: [i64; Transport::ALL.len()],
     pub(super) blocked: i64,
     pub(super) behind: i64,
     pub(super) pinned_bytes: i64,
@@ -58,8 +60,12 @@ impl Stats {
         }
         if self.levels != self.told {
             let (now, told) = (self.levels, self.told);
-            metrics.clients.increment((now.clients - told.clients) as f64);
-            metrics.clients_level.fetch_add(now.clients - told.clients, Ordering::Relaxed);
+            for transport in Transport::ALL {
+                let change = now.clients[transport as usize] - told.clients[transport as usize];
+                if change != 0 {
+                    metrics.add_clients(transport, change);
+                }
+            }
             metrics.clients_blocked.increment((now.blocked - told.blocked) as f64);
             metrics.blocked_now.fetch_add(now.blocked - told.blocked, Ordering::Relaxed);
             metrics.subscriptions_catching_up.increment((now.behind - told.behind) as f64);

@@ -135,7 +135,7 @@ impl Shard {
                 }
             },
         };
-        let start = self.start_of(seat, tail, from);
+        let start = self.start_of(seat, tail, &from);
         // The new place is taken before the old one is left, so that a view shared by both is not torn down between.
         self.add_member(client, view, start.position);
         if let Some(existing) = existing {
@@ -174,7 +174,7 @@ impl Shard {
     }
 
     /// The shard's seat in a room, and the room's tail.
-    fn sit(&mut self, name: &str) -> Option<(u32, Tail)> {
+    pub(super) fn sit(&mut self, name: &str) -> Option<(u32, Tail)> {
         let vacant = self.seats.vacant_key() as u32;
         let (room, seat, tail) = self.parts.rooms.register(name, self.parts.index, vacant)?;
         if seat == vacant {
@@ -228,12 +228,12 @@ impl Shard {
     }
 
     /// The position that `from` names in a log.
-    fn start_of(&self, seat: u32, tail: Tail, from: From) -> Start {
+    fn start_of(&self, seat: u32, tail: Tail, from: &From) -> Start {
         let oldest = tail.first - 1;
         let room = &self.seats[seat as usize].room;
         let since = |ms| room.offset_before(ms).min(tail.head);
         let at = |position| Start { position, resumed: false, began_anew: None };
-        match from {
+        match *from {
             From::Now => at(tail.head),
             From::Start => at(oldest),
             From::Last(count) => at(tail.head.saturating_sub(count).max(oldest)),
@@ -241,11 +241,6 @@ impl Shard {
             From::Ago(ms) => at(since(now_ms().saturating_sub(ms))),
             From::After(position) if position.epoch == tail.epoch && position.offset <= tail.head => {
                 Start { position: position.offset, resumed: position.offset >= oldest, began_anew: None }
-            }
-            From::Resume(resume) => {
-                let own = resume.positions.iter().find(|position| position.epoch == tail.epoch);
-                let from = own.map_or_else(|| resume.otherwise.clone(), |position| From::After(*position));
-                self.start_of(seat, tail, from)
             }
             From::After(_) => Start { position: oldest, resumed: false, began_anew: Some(tail.first) },
         }
@@ -279,7 +274,7 @@ impl Shard {
         }
     }
 
-    fn leave_seat_if_unused(&mut self, seat: u32) {
+    pub(super) fn leave_seat_if_unused(&mut self, seat: u32) {
         if self.seats[seat as usize].views.is_empty() {
             let Seat { room, .. } = self.seats.remove(seat as usize);
             self.parts.rooms.unregister(&room, self.parts.index);

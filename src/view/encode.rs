@@ -6,9 +6,6 @@ use super::chunk::{Chunk, Frame};
 use crate::event::{BATCH_EVENTS, Batch, Entry, Filter};
 use crate::wire::{Epoch, EventFrame, Wire, push_batch, push_event};
 
-/// What a frame adds to an event at most, beside the room's name: keys, three numbers, a header.
-pub const FRAME_OVERHEAD: usize = 128;
-
 /// Encodes one room's entries.
 #[derive(Clone, Copy)]
 pub struct Encoder<'a> {

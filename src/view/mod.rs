@@ -8,5 +8,5 @@ mod encode;
 mod kept;
 
 pub use chunk::{Chunk, Frame, Split};
-pub use encode::{Encoder, FRAME_OVERHEAD};
+pub use encode::Encoder;
 pub use kept::{CHUNK_BYTES, Kept, Place, Pool};

@@ -8,7 +8,6 @@ use crate::pattern::{Condition, ConditionError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Rooms in one message. Far above `limits.client.rooms`, which is what bounds subscriptions; this one bounds what
 /// reading a message allocates.
@@ -76,23 +75,12 @@ pub enum From {
     Start,
     /// After a position: `"EPOCH:OFFSET"`.
     After(Position),
-    /// Where a stream of several rooms was.
-    Resume(Arc<Resume>),
     /// With the newest N.
     Last(u64),
     /// With what was accepted since then, in milliseconds since the Unix epoch.
     SinceMs(u64),
     /// With what was accepted in the last so many milliseconds (`"-5m"`).
     Ago(u64),
-}
-
-/// Where a stream of several rooms was, of which one position says by its epoch which room's it is.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Resume {
-    /// The positions, in any order.
-    pub positions: Vec<Position>,
-    /// Where a room begins whose epoch none of them has.
-    pub otherwise: From,
 }
 
 impl SubscribeRoom {
@@ -294,9 +282,9 @@ pub fn parse_query_room(
     condition: Option<&str>,
 ) -> Result<SubscribeRoom, Box<MessageError>> {
     check_name(room)?;
-    let as_json = |text: &str| match text.trim_start().starts_with('{') {
-        true => text.to_owned(),
-        false => serde_json::Value::from(text).to_string(),
+    let as_json = |text: &str| {
+        let is_object = text.trim_start().starts_with('{');
+        if is_object { text.to_owned() } else { serde_json::Value::from(text).to_string() }
     };
     let condition = condition.map(|text| parse_where(&as_json(text))).transpose()?;
     Ok(SubscribeRoom { room: room.to_owned(), from, condition })

@@ -18,13 +18,11 @@ mod reply;
 mod wire;
 
 pub use from::parse_query_from;
-pub use message::{
-    ClientMessage, From, MessageError, Resume, SubscribeRoom, parse_message, parse_query_room,
-};
+pub use message::{ClientMessage, From, MessageError, SubscribeRoom, parse_message, parse_query_room};
 pub use position::{Epoch, Position};
 pub use reader::{FrameReader, Incoming, Partial, ReadError};
 pub use reply::{
     Answer, ErrorCode, EventFrame, Gap, GapReason, PROTOCOL, push_batch, push_closing, push_error,
     push_event, push_gap, push_pong, push_position, push_subscribed, push_unsubscribed, push_welcome,
 };
-pub use wire::{ID, Naming, Sse, Wire, without_id};
+pub use wire::{ID, Naming, Sse, Transport, Wire, without_id};

@@ -20,9 +20,16 @@ impl Position {
     /// Appends it as text. Allocates nothing but `out`'s own growth.
     pub fn push(self, out: &mut Vec<u8>) {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digits = (64 - self.epoch.0.leading_zeros()).div_ceil(4).max(1);
-        out.extend((0..digits).rev().map(|digit| DIGITS[(self.epoch.0 >> (4 * digit)) as usize & 0xf]));
-        out.push(b':');
+        // Filled from its end: the digits, and the colon.
+        let mut text = [b':'; 17];
+        let (mut begin, mut left) = (15, self.epoch.0 >> 4);
+        text[begin] = DIGITS[self.epoch.0 as usize & 0xf];
+        while left > 0 {
+            begin -= 1;
+            text[begin] = DIGITS[left as usize & 0xf];
+            left >>= 4;
+        }
+        out.extend_from_slice(&text[begin..]);
         out.extend_from_slice(itoa::Buffer::new().format(self.offset).as_bytes());
     }
 }

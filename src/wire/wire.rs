@@ -18,6 +18,31 @@ pub enum Wire {
     },
 }
 
+/// What operators call the ways in which clients are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// WebSocket.
+    WebSocket,
+    /// Server-Sent Events.
+    Sse,
+    /// Lines of JSON.
+    Lines,
+}
+
+impl Transport {
+    /// All of them, in their order.
+    pub const ALL: [Transport; 3] = [Transport::WebSocket, Transport::Sse, Transport::Lines];
+
+    /// The word that figures and the API have for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::WebSocket => "websocket",
+            Transport::Sse => "sse",
+            Transport::Lines => "lines",
+        }
+    }
+}
+
 /// Choices of a client of Server-Sent Events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sse {
@@ -55,9 +80,27 @@ pub(super) struct Label<'a> {
 pub const ID: &[u8] = b"id: ";
 
 impl Wire {
+    /// What operators call it.
+    pub fn transport(self) -> Transport {
+        match self {
+            Wire::WebSocket => Transport::WebSocket,
+            Wire::Sse(_) => Transport::Sse,
+            Wire::Lines { .. } => Transport::Lines,
+        }
+    }
+
     /// Whether events go without the protocol around them.
     pub fn is_bare(self) -> bool {
         matches!(self, Wire::Sse(Sse { bare: true, .. }) | Wire::Lines { bare: true })
+    }
+
+    /// What a frame adds to an event at most, beside the room's name: keys, three numbers, a header.
+    pub fn overhead(self) -> usize {
+        match self {
+            Wire::WebSocket | Wire::Lines { .. } => 128,
+            // A position, names of fields, line breaks.
+            Wire::Sse(_) => 192,
+        }
     }
 
     /// Whether each frame of a room tells the positions of all rooms of its stream.
@@ -125,7 +168,8 @@ impl Sse {
             push_position(out, position);
         }
         match (self.naming, label.room_json) {
-            (Naming::None, _) if self.bare => push_name(out, label.kind),
+            // What is no event must not be taken for one.
+            _ if self.bare => push_name(out, label.kind),
             (Naming::None, _) | (Naming::Room, None) => {}
             (Naming::Type, _) => push_name(out, label.kind),
             (Naming::Room, Some(json)) => push_name(out, &name_of(json)),
@@ -176,3 +220,7 @@ fn push_line(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 fn is_said_in_lines(kind: &str) -> bool {
     matches!(kind, "gap" | "error" | "unsubscribed" | "closing")
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

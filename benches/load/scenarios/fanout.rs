@@ -97,6 +97,7 @@ fn put_ratios(row: &mut Row, to: &Row, ratios: &[(&'static str, &'static str)]) 
 
 fn one(server: Server, plan: &Plan, meanwhile: Option<Meanwhile>, row: &mut Row) -> Outcome<()> {
     let mut fleet = Fleet::new(&server, plan.rooms, plan.size, plan.receive_buffer)?;
+    (fleet.transport, fleet.rooms_each) = (plan.transport, plan.rooms_each);
     fleet.connect(plan.clients, CONNECTS)?;
     let doing = server.meanwhile(meanwhile);
     measure(&server, &mut fleet, plan, row)?;

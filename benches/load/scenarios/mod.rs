@@ -5,11 +5,12 @@ mod flood;
 mod idle;
 mod ingest;
 mod mixed;
+mod resume;
 mod slow;
 mod stalled;
 
 use crate::Outcome;
-use crate::options::{Options, Plan, Scenario};
+use crate::options::{Options, Plan, Scenario, Transport};
 use crate::report::Row;
 use clap::ValueEnum;
 
@@ -20,8 +21,10 @@ const CONNECTS: usize = 64;
 pub(crate) fn run(scenario: Scenario, options: &Options, emit: &mut dyn FnMut(Row)) -> Outcome<()> {
     let mut first = None;
     for rooms in options.rooms(scenario) {
-        for shards in &options.shards {
-            let plan = options.plan(scenario, rooms, *shards);
+        let variants =
+            options.shards.iter().flat_map(|shards| options.transport.iter().map(move |it| (*shards, *it)));
+        for (shards, transport) in variants {
+            let plan = options.plan(scenario, rooms, shards, transport);
             let name = name(scenario);
             match scenario {
                 Scenario::FanoutPaced
@@ -37,6 +40,7 @@ pub(crate) fn run(scenario: Scenario, options: &Options, emit: &mut dyn FnMut(Ro
                 Scenario::Slow => slow::run(&name, options, &plan, emit)?,
                 Scenario::Flood => flood::run(&name, options, &plan, emit)?,
                 Scenario::Mixed => mixed::run(&name, options, &plan, emit)?,
+                Scenario::Resume => resume::run(&name, options, &plan, emit)?,
                 Scenario::Ingest => ingest::run(&name, options, &plan, emit)?,
             }
         }
@@ -56,6 +60,9 @@ fn variant(options: &Options, plan: &Plan) -> String {
     }
     if options.shards.len() > 1 {
         words.push(format!("{}-shards", plan.server.shards));
+    }
+    if options.transport.len() > 1 || plan.transport == Transport::Sse {
+        words.push(if plan.transport == Transport::Sse { "sse".into() } else { "websocket".into() });
     }
     if words.is_empty() { "daemon".into() } else { words.join("-") }
 }

@@ -197,7 +197,8 @@ impl Simulation {
         let (socket, wire) = (ClientSocket::Unix(theirs), Wire::WebSocket);
         let (head, early) = (Vec::new(), Vec::new());
         let names: Vec<String> = rooms.iter().map(|room| room.room.clone()).collect();
-        self.shard.adopt(NewClient { socket, wire, head, early, rooms, permit, forwarded: None });
+        let (positions, forwarded) = (Vec::new(), None);
+        self.shard.adopt(NewClient { socket, wire, head, early, rooms, positions, permit, forwarded });
         self.clients[index].connect(ours);
         let told = names.into_iter().filter_map(|name| {
             let epoch = self.rooms.get(&name)?.epoch();

@@ -1,0 +1,195 @@
+//! Tests of wires: what goes out, byte for byte.
+
+use super::*;
+use crate::wire::{
+    Answer, Epoch, EventFrame, Gap, GapReason, push_batch, push_closing, push_event, push_gap, push_position,
+    push_subscribed, push_unsubscribed, push_welcome,
+};
+
+const SSE: Wire = Wire::Sse(Sse { bare: false, naming: Naming::None });
+const BARE: Wire = Wire::Sse(Sse { bare: true, naming: Naming::None });
+const LINES: Wire = Wire::Lines { bare: false };
+const BARE_LINES: Wire = Wire::Lines { bare: true };
+
+const ROOM: &[u8] = br#""agent:\"4\u0032\"""#;
+const FRAME: EventFrame<'static> =
+    EventFrame { room_json: ROOM, epoch: Epoch(0xbeef), offset: 7, skipped: 0, replay: false };
+const GAP: Gap<'static> = Gap {
+    room_json: br#""r""#,
+    epoch: Epoch(0xa),
+    first: 3,
+    offset: 9,
+    missed: Some(7),
+    reason: GapReason::SlowClient,
+};
+
+fn named(naming: Naming) -> Wire {
+    Wire::Sse(Sse { bare: false, naming })
+}
+
+fn bare(naming: Naming) -> Wire {
+    Wire::Sse(Sse { bare: true, naming })
+}
+
+/// Encodes behind other bytes and compares what was added.
+#[track_caller]
+fn check(encode: impl FnOnce(&mut Vec<u8>), expected: &str) {
+    let mut out = b"id: before\r".to_vec();
+    encode(&mut out);
+    let added = out.strip_prefix(b"id: before\r").expect("what was there stays");
+    assert_eq!(String::from_utf8_lossy(added), expected);
+}
+
+#[test]
+fn an_event_is_a_block_with_its_position() {
+    let event = r#"{"type":"event","room":"agent:\"4\u0032\"","offset":7,"seq":9,"data":{"n":1}}"#;
+    check(|out| push_event(SSE, out, FRAME, 9, br#"{"n":1}"#), &format!("id: beef:7\ndata: {event}\n\n"));
+    check(
+        |out| push_event(named(Naming::Type), out, FRAME, 9, br#"{"n":1}"#),
+        &format!("id: beef:7\nevent: event\ndata: {event}\n\n"),
+    );
+    check(
+        |out| push_event(named(Naming::Room), out, FRAME, 9, br#"{"n":1}"#),
+        &format!("id: beef:7\nevent: agent:\"42\"\ndata: {event}\n\n"),
+    );
+    check(|out| push_event(LINES, out, FRAME, 9, br#"{"n":1}"#), &format!("{event}\n"));
+    let position = FRAME.offset;
+    check(
+        |out| push_batch(SSE, out, FRAME, [(position, 9, &br#"{"n":1}"#[..])].into_iter()),
+        "id: beef:7\ndata: {\"type\":\"batch\",\"room\":\"agent:\\\"4\\u0032\\\"\",\"offset\":7,\"seqs\":[9],\"data\":[{\"n\":1}]}\n\n",
+    );
+}
+
+#[test]
+fn line_breaks_of_a_producer_end_nothing() {
+    let pretty = b"{\r\n  \"text\": \"two\\nlines\",\n\t\"n\":\r1\n}\n";
+    let flat = "{    \"text\": \"two\\nlines\", \t\"n\": 1 } ";
+    check(|out| push_event(BARE, out, FRAME, 1, pretty), &format!("id: beef:7\ndata: {flat}\n\n"));
+    check(|out| push_event(BARE_LINES, out, FRAME, 1, pretty), &format!("{flat}\n"));
+    for wire in [SSE, LINES] {
+        let mut out = Vec::new();
+        push_event(wire, &mut out, FRAME, 1, pretty);
+        let text = String::from_utf8(out).unwrap();
+        let block = if wire == SSE { text.strip_prefix("id: beef:7\ndata: ").unwrap() } else { &text };
+        let line = block.trim_end_matches('\n');
+        assert!(!line.contains(['\n', '\r']), "{line:?}");
+        let message: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(message["data"], serde_json::from_slice::<serde_json::Value>(pretty).unwrap());
+    }
+    let mut frame = Vec::new();
+    push_event(Wire::WebSocket, &mut frame, FRAME, 1, pretty);
+    assert!(frame.windows(pretty.len()).any(|part| part == pretty), "a frame has the event byte for byte");
+}
+
+#[test]
+fn bare_events_stand_alone_and_nothing_else_is_taken_for_one() {
+    for (naming, name) in [(Naming::None, ""), (Naming::Type, ""), (Naming::Room, "event: agent:\"42\"\n")] {
+        check(
+            |out| push_event(bare(naming), out, FRAME, 9, br#"{"n":1}"#),
+            &format!("id: beef:7\n{name}data: {{\"n\":1}}\n\n"),
+        );
+        check(
+            |out| push_gap(bare(naming), out, GAP),
+            "id: a:9\nevent: gap\ndata: {\"type\":\"gap\",\"room\":\"r\",\"first\":3,\"offset\":9,\"missed\":7,\"reason\":\"slow_client\"}\n\n",
+        );
+        check(
+            |out| push_unsubscribed(bare(naming), out, None, &[br#""r""#], Some("room_closed")),
+            "event: unsubscribed\ndata: {\"type\":\"unsubscribed\",\"rooms\":[\"r\"],\"reason\":\"room_closed\"}\n\n",
+        );
+    }
+    check(|out| push_event(BARE_LINES, out, FRAME, 9, br#"{"n":1}"#), "{\"n\":1}\n");
+    check(
+        |out| push_gap(BARE_LINES, out, GAP),
+        "{\"$gap\":{\"type\":\"gap\",\"room\":\"r\",\"first\":3,\"offset\":9,\"missed\":7,\"reason\":\"slow_client\"}}\n",
+    );
+    check(
+        |out| push_closing(BARE_LINES, out, 1001, "stopping", Some(700)),
+        "{\"$closing\":{\"type\":\"closing\",\"code\":1001,\"reason\":\"stopping\",\"retry_after\":700}}\n",
+    );
+    check(|out| push_welcome(BARE_LINES, out, "1", 1), "");
+    check(|out| push_subscribed(BARE_LINES, out, None, &[]), "");
+    check(|out| push_position(BARE_LINES, out, ROOM, Position { epoch: Epoch(1), offset: 2 }), "");
+}
+
+#[test]
+fn what_belongs_to_no_room_has_no_position() {
+    let welcome = r#"{"type":"welcome","protocol":"broadcastd.v1","client":"1f","heartbeat":25000}"#;
+    for (wire, name) in [
+        (SSE, ""),
+        (named(Naming::Type), "event: welcome\n"),
+        (named(Naming::Room), ""),
+        (BARE, "event: welcome\n"),
+    ] {
+        check(|out| push_welcome(wire, out, "1f", 25_000), &format!("{name}data: {welcome}\n\n"));
+    }
+    check(|out| push_welcome(LINES, out, "1f", 25_000), &format!("{welcome}\n"));
+    let answer =
+        Answer::Subscribed { room_json: br#""r""#, epoch: Epoch(0xa), head: 9, offset: 4, resumed: true };
+    check(
+        |out| push_subscribed(SSE, out, None, &[answer]),
+        "data: {\"type\":\"subscribed\",\"rooms\":[{\"room\":\"r\",\"epoch\":\"a\",\"head\":9,\"offset\":4,\"resumed\":true}]}\n\n",
+    );
+    check(
+        |out| push_closing(SSE, out, 1001, "stopping", Some(700)),
+        "retry: 700\n\ndata: {\"type\":\"closing\",\"code\":1001,\"reason\":\"stopping\",\"retry_after\":700}\n\n",
+    );
+}
+
+#[test]
+fn positions_and_heartbeats_give_a_reader_nothing() {
+    let position = Position { epoch: Epoch(0xbeef), offset: u64::MAX };
+    for wire in [SSE, BARE, named(Naming::Type), bare(Naming::Room)] {
+        check(|out| push_position(wire, out, ROOM, position), "id: beef:18446744073709551615\n\n");
+        check(|out| wire.push_heartbeat(out), ":\n\n");
+        check(|out| wire.push_retry(out, 1500), "retry: 1500\n\n");
+    }
+    check(
+        |out| push_position(LINES, out, br#""r""#, position),
+        "{\"type\":\"position\",\"room\":\"r\",\"offset\":18446744073709551615}\n",
+    );
+    for wire in [LINES, BARE_LINES] {
+        check(|out| wire.push_heartbeat(out), "\n");
+        check(|out| wire.push_retry(out, 1500), "");
+    }
+    check(|out| Wire::WebSocket.push_heartbeat(out), "");
+}
+
+#[test]
+fn a_block_loses_its_position_and_nothing_else() {
+    for (block, rest) in [
+        ("id: a:1\ndata: {\"id\":\"id: b\"}\n\n", "data: {\"id\":\"id: b\"}\n\n"),
+        ("data: id: a:1\n\n", "data: id: a:1\n\n"),
+        ("id: a:1\n\n", "\n"),
+        ("", ""),
+    ] {
+        assert_eq!(String::from_utf8_lossy(without_id(block.as_bytes())), rest);
+    }
+}
+
+#[test]
+fn no_frame_adds_more_than_is_reckoned_with() {
+    for wire in [Wire::WebSocket, SSE, LINES, BARE, named(Naming::Type)] {
+        let frame = EventFrame {
+            room_json: br#""r""#,
+            epoch: Epoch(u64::from(u32::MAX) << 16),
+            offset: 1 << 50,
+            skipped: 1 << 30,
+            replay: false,
+        };
+        let mut out = Vec::new();
+        push_event(wire, &mut out, frame, 1 << 50, b"");
+        assert!(out.len() - frame.room_json.len() <= wire.overhead(), "{wire:?}: {} bytes", out.len());
+    }
+}
+
+#[test]
+fn transports_are_in_their_order() {
+    for (index, transport) in Transport::ALL.iter().enumerate() {
+        assert_eq!(*transport as usize, index);
+    }
+    let of = |wires: &[Wire]| wires.iter().map(|wire| wire.transport().as_str()).collect::<Vec<_>>();
+    assert_eq!(
+        of(&[Wire::WebSocket, SSE, BARE, LINES, BARE_LINES]),
+        ["websocket", "sse", "sse", "lines", "lines"]
+    );
+}
