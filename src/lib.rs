@@ -45,6 +45,7 @@ pub mod metrics;
 pub mod origin;
 pub mod pattern;
 pub mod query;
+pub mod rejected;
 pub mod reload;
 pub mod shutdown;
 pub mod systemd;

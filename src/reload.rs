@@ -3,9 +3,11 @@
 //! Who carries it out is the daemon (src/daemon/reloader.rs): one thread, so that reloads come one after the other.
 
 mod diff;
+mod recent;
 mod settling;
 
 pub use diff::{Change, Diff, hash, hash_number, show_hash};
+pub use recent::{Recent, Reload};
 pub use settling::Settling;
 
 use crate::config::{Problem, Problems};
@@ -96,6 +98,7 @@ pub struct Fault {
 pub struct Handle {
     tx: SyncSender<Request>,
     change: Arc<AtomicU8>,
+    recent: Arc<Recent>,
 }
 
 /// The end at the reloading thread.
@@ -116,7 +119,7 @@ const SETTLED: u8 = 2;
 pub fn pair() -> (Handle, Requests) {
     let (tx, rx) = sync_channel(WAITING);
     let change = Arc::new(AtomicU8::new(NOTHING));
-    (Handle { tx, change: Arc::clone(&change) }, Requests { rx, change })
+    (Handle { tx, change: Arc::clone(&change), recent: Arc::default() }, Requests { rx, change })
 }
 
 impl Requests {
@@ -133,6 +136,11 @@ impl Handle {
         let (reply, outcome) = oneshot::channel();
         self.tx.try_send(Request::Reload { cause: Cause::Api, dry_run, reply: Some(reply) }).ok()?;
         outcome.await.ok()
+    }
+
+    /// The reloads that came last.
+    pub fn recent(&self) -> &Arc<Recent> {
+        &self.recent
     }
 
     /// Asks without waiting. When too many wait already there is one to come.

@@ -206,13 +206,14 @@ impl Parts {
         let (clients, new_clients) = Control::start(&config.server.listen, daemon.clients)?;
         let (admins, new_admins) = Control::start(&config.admin.listen, daemon.admins)?;
         let for_clients = Pages::for_clients(Arc::clone(&state));
-        let for_admins = Pages::for_admins(state);
+        let for_admins = Pages::for_admins(Arc::clone(&state));
         let ends = accepting_ends.clone();
         threads.push(spawn_front("front", new_clients, &fronts[0], for_clients, &shards, ends)?);
         threads.push(spawn_front("admin", new_admins, &fronts[1], for_admins, &shards, admin_ends)?);
         let (ingest, producers) = daemon.ingest.spawn(&Wiring {
             rooms: Arc::clone(&rooms),
             metrics: Arc::clone(&metrics),
+            rejected: Arc::clone(&state.rejected),
             shutdown: accepting_ends,
             patience: config.server.drain_timeout / 2,
         })?;
@@ -235,6 +236,7 @@ impl Parts {
             live: Arc::clone(&live),
             metrics,
             alerts: alerts.clone(),
+            recent: Arc::clone(reload.recent()),
             watcher: daemon.text.0.as_deref().and_then(|path| watch(path, reload.clone())),
             seen: daemon.text,
         };

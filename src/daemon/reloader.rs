@@ -4,7 +4,9 @@ use super::live::Live;
 use crate::alert::{Alert, Alerts, Severity};
 use crate::config::{Config, Dirs, Input, Loaded, Problems};
 use crate::metrics::{Metrics, ReloadResult};
-use crate::reload::{Cause, Change, Diff, Fault, Outcome, Refusal, Request, Requests, Settling, hash_number};
+use crate::reload::{
+    Cause, Change, Diff, Fault, Outcome, Recent, Refusal, Reload, Request, Requests, Settling, hash_number,
+};
 use crate::room::now_ms;
 use crate::route::failed_tests;
 use crate::systemd;
@@ -40,6 +42,7 @@ pub(super) struct Reloader {
     pub(super) live: Arc<Mutex<Option<Live>>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) alerts: Alerts,
+    pub(super) recent: Arc<Recent>,
     pub(super) watcher: Option<Watcher>,
     /// The text that was looked at last, whatever came of it.
     pub(super) seen: Text,
@@ -137,7 +140,9 @@ impl Reloader {
         }
         let outcome = self.try_reload(dry_run, read).unwrap_or_else(Outcome::Refused);
         if !dry_run {
-            self.report(cause, &outcome, started.elapsed());
+            let took = started.elapsed();
+            self.report(cause, &outcome, took);
+            self.recent.note(Reload { at_ms: now_ms(), cause, took, outcome: outcome.clone() });
             systemd::ready(match outcome {
                 Outcome::Refused(_) => "serving; the newest configuration is refused",
                 _ => "serving",

@@ -2,7 +2,7 @@
 
 use super::{Answer, json_answer as answer, problem};
 use crate::config::Config;
-use crate::reload::{Diff, Handle, Outcome, Refusal, show_hash};
+use crate::reload::{Diff, Fault, Handle, Outcome, Recent, Refusal, Reload, show_hash};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
@@ -36,6 +36,25 @@ pub(super) async fn reload(handle: &Handle, query: &str) -> Answer {
     }
 }
 
+/// The reloads that came last, the newest first.
+pub(super) fn recent(recent: &Recent) -> Answer {
+    let show = |reload: &Reload| {
+        let mut shown = match &reload.outcome {
+            Outcome::Applied(diff) => of_diff("applied", diff),
+            Outcome::Refused(refusal) => {
+                json!({ "outcome": "refused", "report": refusal.report, "problems": problems(refusal) })
+            }
+            Outcome::Unchanged | Outcome::WouldApply(_) => json!({ "outcome": "unchanged" }),
+        };
+        shown["at"] = reload.at_ms.into();
+        shown["cause"] = reload.cause.as_str().into();
+        shown["took_ms"] = (reload.took.as_millis() as u64).into();
+        shown
+    };
+    let shown: Vec<Value> = recent.list().iter().map(show).collect();
+    answer(StatusCode::OK, &json!({ "reloads": shown }))
+}
+
 fn of_diff(outcome: &str, diff: &Diff) -> Value {
     let changes: Vec<Value> = diff
         .changes
@@ -55,11 +74,11 @@ fn refused(refusal: &Refusal) -> Answer {
     let count = refusal.problems.len();
     let s = if count == 1 { "" } else { "s" };
     let detail = format!("the configuration has {count} problem{s}; the one in force stays");
-    let problems: Vec<Value> = refusal
-        .problems
-        .iter()
-        .map(|problem| json!({ "message": problem.message, "place": problem.place, "hint": problem.hint }))
-        .collect();
-    let more = json!({ "outcome": "refused", "report": refusal.report, "problems": problems });
+    let more = json!({ "outcome": "refused", "report": refusal.report, "problems": problems(refusal) });
     problem::with(StatusCode::UNPROCESSABLE_ENTITY, &detail, more)
+}
+
+fn problems(refusal: &Refusal) -> Vec<Value> {
+    let show = |fault: &Fault| json!({ "message": fault.message, "place": fault.place, "hint": fault.hint });
+    refusal.problems.iter().map(show).collect()
 }

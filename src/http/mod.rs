@@ -7,11 +7,13 @@ mod busiest;
 mod client;
 mod clients;
 mod config;
+mod dashboard;
 mod health;
 mod history;
 mod metrics;
 mod page;
 mod problem;
+mod rejected;
 mod rooms;
 mod slices;
 mod status;
@@ -21,6 +23,7 @@ use crate::config::Expose;
 use crate::limits::{Bucket, ClientCounter};
 use crate::metrics::Metrics;
 use crate::origin;
+use crate::rejected::RejectedLines;
 use crate::reload;
 use crate::room::Rooms;
 use crate::shard::Shards;
@@ -75,6 +78,8 @@ pub struct State {
     pub shards: Arc<Shards>,
     /// Test events that may be published.
     pub tests: Mutex<Bucket>,
+    /// The lines that were refused last.
+    pub rejected: Arc<RejectedLines>,
     /// The status that was told last, and when: strangers may ask for it, and it takes a look at every room.
     pub status: tokio::sync::Mutex<Option<(Instant, serde_json::Value)>>,
 }
@@ -98,6 +103,7 @@ impl State {
             reload,
             shards: Arc::clone(shards),
             tests: Mutex::new(test::bucket()),
+            rejected: Arc::default(),
             status: tokio::sync::Mutex::default(),
         })
     }
@@ -127,6 +133,7 @@ enum Path {
     PageStyle,
     PageRooms,
     Module,
+    Dashboard,
     Health,
     Status,
     Test,
@@ -137,17 +144,20 @@ enum Path {
     Client,
     Config,
     Reload,
+    Reloads,
+    Rejected,
     OpenApi,
     Metrics,
 }
 
 impl Path {
-    const ALL: [Path; 17] = [
+    const ALL: [Path; 20] = [
         Path::Page,
         Path::PageScript,
         Path::PageStyle,
         Path::PageRooms,
         Path::Module,
+        Path::Dashboard,
         Path::Health,
         Path::Status,
         Path::Test,
@@ -158,6 +168,8 @@ impl Path {
         Path::Client,
         Path::Config,
         Path::Reload,
+        Path::Reloads,
+        Path::Rejected,
         Path::OpenApi,
         Path::Metrics,
     ];
@@ -169,6 +181,7 @@ impl Path {
             Path::PageStyle => "/page.css",
             Path::PageRooms => "/page.json",
             Path::Module => "/client.js",
+            Path::Dashboard => "/dashboard/{file}",
             Path::Health => "/api/v1/health",
             Path::Status => "/api/v1/websocket/status",
             Path::Test => "/api/v1/websocket/broadcast/test",
@@ -179,6 +192,8 @@ impl Path {
             Path::Client => "/api/v1/clients/{id}",
             Path::Config => "/api/v1/config",
             Path::Reload => "/api/v1/config/reload",
+            Path::Reloads => "/api/v1/config/reloads",
+            Path::Rejected => "/api/v1/rejected",
             Path::OpenApi => "/openapi.json",
             Path::Metrics => "/metrics",
         }
@@ -188,6 +203,7 @@ impl Path {
         match self {
             Path::Client => clients::id_of(path).is_some(),
             Path::Module => client::is_module(path),
+            Path::Dashboard => dashboard::file(path).is_some(),
             _ => self.as_str() == path,
         }
     }
@@ -305,11 +321,13 @@ impl Pages {
         let state = &self.state;
         let query = parts.uri.query().unwrap_or_default();
         match path {
+            Path::Page if self.for_whom == For::Operators => dashboard::html(),
             Path::Page => page::html(),
             Path::PageScript => page::script(),
             Path::PageStyle => page::style(),
             Path::PageRooms => self.page_rooms(),
             Path::Module => client::module(parts.uri.path(), &parts.headers),
+            Path::Dashboard => dashboard::answer(parts.uri.path()),
             Path::Health => health::answer(state),
             Path::Status => status::answer(state, self.for_whom == For::Operators).await,
             Path::Test => test::answer(state),
@@ -322,6 +340,8 @@ impl Pages {
                 config::effective(&state.rooms.generation().config, state.metrics.configuration())
             }
             Path::Reload => config::reload(&state.reload, query).await,
+            Path::Reloads => config::recent(state.reload.recent()),
+            Path::Rejected => rejected::list(&state.rejected),
             Path::OpenApi => text("application/json", include_str!("openapi.json")),
             Path::Metrics => metrics::answer(&state.metrics, &state.rooms).await,
         }

@@ -8,7 +8,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn html() -> Answer {
-    let mut answer = text("text/html; charset=utf-8", include_str!("page/page.html"));
+    secured(include_str!("page/page.html"))
+}
+
+/// A page that may load nothing but its own.
+pub(super) fn secured(html: &'static str) -> Answer {
+    let mut answer = text("text/html; charset=utf-8", html);
     let headers: [(HeaderName, &str); 3] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::REFERRER_POLICY, "no-referrer"),

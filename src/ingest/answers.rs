@@ -58,6 +58,11 @@ pub(super) fn error_json(line: u64, column: usize, rejection: &Rejection, text: 
 /// The text around a 1-based column, cut between characters; `…` stands where it was cut. What is not UTF-8 becomes
 /// U+FFFD.
 pub(super) fn excerpt(text: &[u8], column: usize) -> Cow<'_, str> {
+    marked_excerpt(text, column).0
+}
+
+/// The same, and which of its characters is the one at the column, from 0.
+pub(super) fn marked_excerpt(text: &[u8], column: usize) -> (Cow<'_, str>, usize) {
     let is_inside = |at: usize| text.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
     // A character has at most three bytes after its first; more of them are not UTF-8 and may be cut anywhere.
     let boundary =
@@ -69,11 +74,12 @@ pub(super) fn excerpt(text: &[u8], column: usize) -> Cow<'_, str> {
         start = boundary(end.saturating_sub(EXCERPT_BYTES)).min(start);
     }
     let shown = String::from_utf8_lossy(&text[start..end]);
+    let mark = String::from_utf8_lossy(&text[start..at]).chars().count() + usize::from(start > 0);
     if start == 0 && end == text.len() {
-        return shown;
+        return (shown, mark);
     }
     let cut = |is_cut: bool| if is_cut { "…" } else { "" };
-    Cow::Owned(format!("{}{shown}{}", cut(start > 0), cut(end < text.len())))
+    (Cow::Owned(format!("{}{shown}{}", cut(start > 0), cut(end < text.len()))), mark)
 }
 
 /// Answers on a raw stream, on their way to the producer.
@@ -256,6 +262,9 @@ mod tests {
             let shown = excerpt(text.as_bytes(), column);
             assert!(!shown.contains('\u{fffd}') && shown.len() <= 64 + 3 + 6, "{column}: {shown}");
         }
+        let (shown, mark) = marked_excerpt("é漢X".repeat(40).as_bytes(), 6 * 20 + 6);
+        assert_eq!(shown.chars().nth(mark), Some('X'), "{shown}");
+        assert_eq!(marked_excerpt(b"{}x", 3).1, 2);
         assert_eq!(excerpt(&[b'a', 0xff, b'b'], 2), "a\u{fffd}b");
         assert!(excerpt(&[0x80; 300], 150).starts_with("…\u{fffd}"));
     }

@@ -249,7 +249,8 @@ impl Events<'_> {
         let settings = shared.settings();
         let max = settings.max_event_size;
         let mut intake = shared.intake.borrow_mut();
-        let mut reading = intake.begin(self.connection.listener.index(), when_full, bytes);
+        let slot = self.connection.listener.index();
+        let mut reading = intake.begin((slot, &*settings.figures[slot]), when_full, bytes);
         reading.shed_all(self.is_shedding);
         let producer = &mut self.producer;
         cut(&mut self.body, &mut |piece| match piece {
@@ -263,7 +264,7 @@ impl Events<'_> {
                 producer.reject(&mut reading, place, b"", &rejection);
             }
         });
-        reading.commit(&settings.figures[self.connection.listener.index()]);
+        reading.commit();
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::{Rate, WhenFull};
 use crate::event::Event;
 use crate::limits::Bucket;
 use crate::metrics::{ListenerFigures, Metrics};
+use crate::rejected::{Refused, RejectedLines};
 use crate::room::{Publisher, Rooms};
 use crate::route::{Beside, Outcome, Rejection, RejectionCode, Routes, Scratch, parse_with};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub(super) struct Intake {
     way: Way,
     scratch: Scratch,
     metrics: Arc<Metrics>,
+    rejected: Arc<RejectedLines>,
     /// Refused lines that may be logged.
     log: Bucket,
     started: Instant,
@@ -54,6 +56,7 @@ pub(super) enum Taken {
 /// One read on its way. Adds up in plain integers and counts once, when it is committed.
 pub(super) struct Reading<'i> {
     intake: &'i mut Intake,
+    listener: &'i ListenerFigures,
     routes: Arc<Routes>,
     now_ms: u64,
     /// Whether every line is refused, because the backlog is full and the listener sheds.
@@ -68,36 +71,43 @@ pub(super) struct Reading<'i> {
 
 impl Intake {
     /// A thread's way to these rooms.
-    pub(super) fn new(rooms: Arc<Rooms>, metrics: Arc<Metrics>) -> Intake {
-        Intake::of(Way::Rooms(Publisher::new(rooms)), metrics)
+    pub(super) fn new(rooms: Arc<Rooms>, metrics: Arc<Metrics>, rejected: Arc<RejectedLines>) -> Intake {
+        Intake::of(Way::Rooms(Publisher::new(rooms)), metrics, rejected)
     }
 
     /// A way into a test's list.
     #[cfg(test)]
     pub(super) fn gathering(list: Arc<super::gathered::Gathered>, metrics: Arc<Metrics>) -> Intake {
-        Intake::of(Way::Gathered(list), metrics)
+        Intake::of(Way::Gathered(list), metrics, Arc::default())
     }
 
-    fn of(way: Way, metrics: Arc<Metrics>) -> Intake {
+    fn of(way: Way, metrics: Arc<Metrics>, rejected: Arc<RejectedLines>) -> Intake {
         Intake {
             way,
             scratch: Scratch::default(),
             metrics,
+            rejected,
             log: Bucket::new(LOGGED, 0),
             started: Instant::now(),
         }
     }
 
-    /// Begins a read of so many bytes of a listener. Must be committed.
-    pub(super) fn begin(&mut self, listener: usize, when_full: WhenFull, bytes: usize) -> Reading<'_> {
+    /// Begins a read of so many bytes of the listener in a slot. Must be committed.
+    pub(super) fn begin<'i>(
+        &'i mut self,
+        (slot, listener): (usize, &'i ListenerFigures),
+        when_full: WhenFull,
+        bytes: usize,
+    ) -> Reading<'i> {
         let routes = match &mut self.way {
-            Way::Rooms(publisher) => publisher.begin(listener),
+            Way::Rooms(publisher) => publisher.begin(slot),
             #[cfg(test)]
             Way::Gathered(list) => list.routes(),
         };
         let sheds = when_full == WhenFull::Shed && self.way.is_full();
         Reading {
             intake: self,
+            listener,
             routes,
             now_ms: now_ms(),
             sheds,
@@ -144,9 +154,17 @@ impl Reading<'_> {
         Ok((Taken::Event, warning))
     }
 
-    /// Counts a refused line.
-    pub(super) fn count_rejected(&mut self, code: RejectionCode) {
-        self.rejected[code as usize] += 1;
+    /// Counts a refused line, and notes it for operators.
+    pub(super) fn reject(
+        &mut self,
+        producer: &str,
+        rejection: &Rejection,
+        (line, column): (u64, usize),
+        excerpt: (&str, usize),
+    ) {
+        self.rejected[rejection.code as usize] += 1;
+        let (listener, now_ms) = (self.listener.name(), self.now_ms);
+        self.intake.rejected.note(&Refused { listener, producer, rejection, line, column, excerpt, now_ms });
     }
 
     /// Whether a refused line may be logged now; each time counts.
@@ -161,7 +179,8 @@ impl Reading<'_> {
     }
 
     /// Publishes the read's events, and counts what happened.
-    pub(super) fn commit(self, listener: &ListenerFigures) {
+    pub(super) fn commit(self) {
+        let listener = self.listener;
         let rejected = self.rejected.iter().sum::<u64>();
         for (figure, count) in [
             (&listener.events, self.events),

@@ -30,6 +30,7 @@ pub use shared::Drained;
 use crate::config::{Config, IngestAddr, IngestListenConfig, ListenAddr};
 use crate::listen::{BindError, BoundAddr, Handle, Listener, Pipe};
 use crate::metrics::Metrics;
+use crate::rejected::RejectedLines;
 use crate::room::Rooms;
 use crate::shutdown::Shutdown;
 use std::io;
@@ -57,6 +58,8 @@ pub struct Wiring {
     pub rooms: Arc<Rooms>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where refused lines are noted.
+    pub rejected: Arc<RejectedLines>,
     /// Begins the end: no new producers, those connected are told by a half-close and read on to their end.
     pub shutdown: Shutdown,
     /// How long after that producers may go on.

@@ -1,7 +1,7 @@
 //! One producer's account: its lines' outcomes, the fields beside what follows, and what is to be told. Pure but for
 //! the log.
 
-use super::answers::{MAX_PENDING_ERRORS, Totals, error_json, excerpt};
+use super::answers::{MAX_PENDING_ERRORS, Totals, error_json, excerpt, marked_excerpt};
 use super::intake::{Reading, Taken};
 use super::lines::Line;
 use crate::route::{Beside, Rejection, RejectionCode};
@@ -122,7 +122,9 @@ impl Producer {
         self.totals.line = place.line;
         self.totals.rejected += 1;
         self.codes |= 1 << rejection.code as u32;
-        reading.count_rejected(rejection.code);
+        let at = (place.line, place.column(rejection.column));
+        let (excerpt, mark) = marked_excerpt(text, rejection.column);
+        reading.reject(&self.name, rejection, at, (&excerpt, mark));
         if rejection.code == RejectionCode::PrettyPrinted && std::mem::replace(&mut self.pretty_printed, true)
         {
             return;

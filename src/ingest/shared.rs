@@ -136,10 +136,11 @@ impl Shared {
         let settings = self.settings();
         let max = settings.max_event_size;
         let mut intake = self.intake.borrow_mut();
-        let mut reading = intake.begin(listener.index(), self.when_full(listener), bytes);
+        let at = (listener.index(), &*settings.figures[listener.index()]);
+        let mut reading = intake.begin(at, self.when_full(listener), bytes);
         splitter.set_max(max);
         cut(splitter, &mut |number, line| producer.take_line(&mut reading, number, line, max));
-        reading.commit(&settings.figures[listener.index()]);
+        reading.commit();
     }
 
     /// Counts a producer that is cut off, and what it had begun.

@@ -78,10 +78,11 @@ pub(super) fn spawn(start: Start<'_>) -> io::Result<Vec<JoinHandle<Drained>>> {
     for (index, arrivals) in arrivals.into_iter().enumerate() {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let accepting = accepting.take();
-        let (rooms, metrics) = (wiring.rooms.clone(), wiring.metrics.clone());
+        let (rooms, metrics, rejected) =
+            (wiring.rooms.clone(), wiring.metrics.clone(), wiring.rejected.clone());
         let (shutdown, patience, settings) = (wiring.shutdown.clone(), wiring.patience, settings.clone());
         let thread = std::thread::Builder::new().name(format!("ingest-{index}")).spawn(move || {
-            let intake = Intake::new(rooms.clone(), metrics.clone());
+            let intake = Intake::new(rooms.clone(), metrics.clone(), rejected);
             let stop = Stop::new(shutdown, patience);
             let shared = Shared::new(settings, intake, Gate::new(rooms), metrics, stop);
             run(&runtime, &Rc::new(shared), arrivals, accepting)

@@ -193,6 +193,13 @@ pub struct ListenerFigures {
     pub bytes: AtomicU64,
 }
 
+impl ListenerFigures {
+    /// The listener, as its series name it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// Upper bounds of the event age's buckets, in seconds.
 const AGE_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 

@@ -4,7 +4,7 @@ use crate::harness::repository;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor: each imports only from floors below, from its own folder, or from what is named beside it.
-const FLOORS: [(&str, u8, &[&str]); 26] = [
+const FLOORS: [(&str, u8, &[&str]); 27] = [
     ("error", 0, &[]),
     ("memory", 0, &[]),
     ("shutdown", 0, &[]),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8, &[&str]); 26] = [
     ("listen", 1, &["metrics"]),
     ("origin", 1, &[]),
     ("reload", 1, &["listen"]),
+    ("rejected", 1, &["route"]),
     ("watch", 1, &[]),
     ("log", 1, &[]),
     ("alert", 1, &[]),

@@ -1,0 +1,133 @@
+// A line chart over time (uPlot), in the colours of the page.
+
+import uPlot from "/dashboard/vendor/uPlot.esm.js";
+import { el } from "./dom.js";
+import { clock } from "./format.js";
+import { colour, onTheme } from "./theme.js";
+
+/** Colours of series: --c1 and so on; after that they begin anew. */
+const COLOURS = 8;
+/** Steps of an axis of bytes. */
+const BINARY = Array.from({ length: 52 }, (_, power) => 2 ** power);
+/** An axis of time shows so many seconds at least. */
+const LEAST_SPAN = 120;
+/** What a legend takes of the height. */
+const LEGEND = 24;
+/** Points of a `spark` line. */
+const SPARK = 60;
+
+export class Chart {
+  /**
+   * @param {{ title: string, unit?: string, height?: number, format: (value: number) => string, series: string[], top?: number, isBinary?: boolean }} options
+   *   `top`: the scale goes up to it at least; `height`: with the legend, if there is more than one line
+   */
+  constructor({ title, unit = "", height = 150, format, series, top = 0, isBinary = false }) {
+    Object.assign(this, { height, format, series, top, isBinary });
+    this.data = [[], ...series.map(() => [])];
+    this.box = el("div", { class: "plot" });
+    this.title = el("h2", { text: title }, unit ? el("span", { class: "unit", text: unit }) : null);
+    this.last = el("span", { class: "last" });
+    this.node = el("section", { class: "chart card", role: "img", "aria-label": title }, el("div", { class: "charthead" }, this.title, this.last), this.box);
+    this.plot = null;
+    this.endTheme = onTheme(() => this.#make());
+    this.sized = new ResizeObserver(() => {
+      const width = Math.floor(this.box.clientWidth);
+      if (!width) return;
+      if (this.plot) this.plot.setSize({ width, height: this.#plotHeight() });
+      else this.#make();
+    });
+    this.sized.observe(this.box);
+  }
+
+  /** New series, under the same title. */
+  setSeries(series) {
+    if (series.join("\n") === this.series.join("\n")) return;
+    this.series = series;
+    this.plot?.destroy();
+    this.plot = null;
+  }
+
+  /** Seconds since 1970, and the values of each series, null where there is none. */
+  set(data) {
+    this.data = data;
+    const newest = data.slice(1).map((values) => values.findLast((value) => value !== null && Number.isFinite(value)));
+    const told = newest.filter((value) => value !== undefined);
+    this.last.textContent = this.series.length === 1 && told.length ? this.format(told[0]) : "";
+    this.node.setAttribute("aria-label", `${this.title.firstChild.textContent}: ${this.series.map((name, n) => `${name} ${newest[n] === undefined ? "unknown" : this.format(newest[n])}`).slice(0, 8).join(", ")}`);
+    if (this.plot) {
+      this.plot.setData(data);
+      this.#legend();
+    } else this.#make();
+  }
+
+  #plotHeight() {
+    return this.height - (this.series.length > 1 ? LEGEND : 0);
+  }
+
+  /** The legend tells the newest values, unless somebody points at others. */
+  #legend() {
+    if (this.series.length < 2 || this.plot.cursor.left >= 0) return;
+    this.plot.setLegend({ idxs: this.data.map((values, n) => (n ? values.findLastIndex((value) => value !== null) : values.length - 1)) }, false);
+  }
+
+  #make() {
+    const width = Math.floor(this.box.clientWidth);
+    if (!width) return;
+    this.plot?.destroy();
+    const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+    const { format, top, isBinary } = this;
+    this.plot = new uPlot({
+      width,
+      height: this.#plotHeight(),
+      padding: [8, 8, 0, 0],
+      cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
+      legend: { show: this.series.length > 1, live: true, markers: { width: 2 } },
+      scales: { x: { time: true, range: (_, low, high) => [Math.min(low, high - LEAST_SPAN), high] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(top, (high ?? 0) * 1.1, 1e-9)] } },
+      axes: [
+        { ...axis, space: 52, size: 24, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, ticks.length > 1 && ticks[1] - ticks[0] < 60 ? 8 : 5)) },
+        { ...axis, size: isBinary ? 64 : 54, space: 26, ...(isBinary ? { incrs: BINARY } : {}), values: (_, ticks) => ticks.map((tick) => format(tick)) },
+      ],
+      series: [
+        { value: (_, at) => (Number.isFinite(at) ? clock(at * 1000) : "–") },
+        ...this.series.map((label, n) => ({
+          label,
+          stroke: colour(`c${(n % COLOURS) + 1}`),
+          fill: this.series.length === 1 ? `color-mix(in srgb, ${colour("c1")} 12%, transparent)` : undefined,
+          width: 1.5,
+          spanGaps: true,
+          points: { show: false },
+          value: (_, value) => (value === null || value === undefined ? "–" : format(value)),
+        })),
+      ],
+    }, this.data, this.box);
+    this.#legend();
+  }
+
+  destroy() {
+    this.endTheme();
+    this.sized.disconnect();
+    this.plot?.destroy();
+    this.node.remove();
+  }
+}
+
+/** A line without axes, as wide as its canvas. */
+export function spark(canvas, values) {
+  const ratio = devicePixelRatio || 1;
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+  if (!width) return;
+  if (canvas.width !== Math.round(width * ratio)) [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  const shown = values.slice(-SPARK);
+  const most = Math.max(...shown, 1e-9);
+  context.beginPath();
+  shown.forEach((value, n) => {
+    const x = width - 1 - ((shown.length - 1 - n) * (width - 2)) / (SPARK - 1);
+    context.lineTo(x, height - 1.5 - (value / most) * (height - 3));
+  });
+  context.strokeStyle = colour("c1");
+  context.lineWidth = 1.25;
+  context.stroke();
+}

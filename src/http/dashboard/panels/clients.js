@@ -1,0 +1,102 @@
+// Clients: how far behind each is, who does not read, and ending one.
+
+import { getJson, poll, remove } from "../api.js";
+import { confirm } from "../confirm.js";
+import { el, head, setText } from "../dom.js";
+import { bytes, count, span } from "../format.js";
+import { drawing } from "../frame.js";
+import { Table } from "../table.js";
+
+const PAUSE = 2000;
+const MOST = 1000;
+
+export function create({ ownIds, announce }) {
+  let clients = [];
+  const filter = el("input", { type: "search", placeholder: "filter by id, address, room", "aria-label": "Filter clients by id, address or room", oninput: () => draw() });
+  const onlyBlocked = el("input", { type: "checkbox", onchange: () => draw() });
+  const figures = el("span", { class: "quiet figures" });
+  const notice = el("p", { class: "notice", role: "alert", hidden: true });
+  const table = new Table({
+    label: "Clients",
+    key: (client) => client.id,
+    sort: { id: "lag", down: true },
+    columns: [
+      { id: "id", label: "client", class: "main", value: (client) => client.id.padStart(16, "0"), cell: idCell },
+      { id: "address", label: "address", value: (client) => client.address ?? "", text: (client) => client.address ?? "unix" },
+      { id: "state", label: "state", value: (client) => Number(client.blocked) * 1e12 + client.lag_events, cell: stateCell },
+      { id: "lag", label: "events behind", number: true, value: (client) => client.lag_events + Number(client.blocked) / 2, cell: (cell, client) => {
+        setText(cell, count(client.lag_events));
+        cell.classList.toggle("warn", client.lag_events > 0);
+      } },
+      { id: "unsent", label: "unsent", number: true, value: (client) => client.unsent_bytes, text: (client) => bytes(client.unsent_bytes) },
+      { id: "age", label: "connected", number: true, value: (client) => client.age_seconds, text: (client) => span(client.age_seconds) },
+      { id: "rooms", label: "rooms", class: "roomlist", value: (client) => client.rooms.length, cell: roomsCell },
+      { id: "end", label: "", class: "endcell", cell: endCell },
+    ],
+  });
+
+  function idCell(cell, client) {
+    const isOwn = ownIds().includes(client.id);
+    if (cell.firstChild && cell.isOwn === isOwn) return;
+    cell.isOwn = isOwn;
+    cell.replaceChildren(el("code", { text: client.id }), ...(isOwn ? [el("span", { class: "pill plain", text: "this page" })] : []));
+  }
+
+  function stateCell(cell, client) {
+    const [text, kind] = client.blocked ? ["blocked", "bad"] : client.lag_events > 0 ? ["behind", "warning"] : ["live", "good"];
+    if (!cell.firstChild) cell.append(el("span"));
+    setText(cell.firstChild, text);
+    cell.firstChild.className = `pill ${kind}`;
+  }
+
+  function roomsCell(cell, client) {
+    const shown = client.rooms.slice(0, 4).join(", ");
+    setText(cell, client.rooms.length > 4 ? `${shown} and ${client.rooms.length - 4} more` : shown || "none");
+    cell.title = client.rooms.slice(0, 50).join("\n");
+  }
+
+  function endCell(cell, client) {
+    if (!cell.firstChild) cell.append(el("button", { type: "button", class: "small danger", text: "End", onclick: () => end(cell.client) }));
+    cell.client = client;
+    cell.firstChild.setAttribute("aria-label", `End client ${client.id}`);
+  }
+
+  async function end(client) {
+    const who = `${client.id} (${client.address ?? "unix"}, ${count(client.rooms.length)} rooms, connected for ${span(client.age_seconds)})`;
+    const text = `Its connection is closed with code 4000. A client that follows the protocol comes back and goes on where it was.${ownIds().includes(client.id) ? " This one is the dashboard's own." : ""}`;
+    if (!(await confirm({ title: `End client ${who}?`, text, action: "End it" }))) return;
+    try {
+      await remove(`/api/v1/clients/${encodeURIComponent(client.id)}`);
+      announce(`client ${client.id} is ended`);
+      notice.hidden = true;
+    } catch (error) {
+      notice.textContent = `client ${client.id}: ${error.message}`;
+      notice.hidden = false;
+    }
+    polled?.now();
+  }
+
+  const draw = drawing(() => {
+    const wanted = filter.value.toLowerCase();
+    const has = (client) => [client.id, client.address ?? "unix", ...client.rooms].some((text) => text.toLowerCase().includes(wanted));
+    table.show(clients.filter((client) => (!onlyBlocked.checked || client.blocked) && has(client)));
+    const blocked = clients.filter((client) => client.blocked).length;
+    setText(figures, `${count(clients.length)}${clients.length === MOST ? "+" : ""} clients · ${count(blocked)} blocked · ${count(clients.filter((client) => client.lag_events > 0).length)} behind`);
+  });
+
+  let polled = null;
+  return {
+    node: el("div", { class: "panel" }, head("Clients", figures, el("span", { class: "grow" }), el("label", { class: "check" }, onlyBlocked, "blocked only"), filter), notice, table.node),
+    open() {
+      polled = poll((signal) => getJson(`/api/v1/clients?limit=${MOST}`, signal), PAUSE, (answer) => {
+        clients = answer.clients;
+        draw();
+      }, (error) => {
+        notice.textContent = `the clients cannot be read: ${error.message}`;
+        notice.hidden = false;
+      });
+    },
+    close: () => polled.end(),
+    focus: () => filter.focus(),
+  };
+}

@@ -1,0 +1,99 @@
+// Rooms: how fast events come and go, who is subscribed, what is kept.
+
+import { getJson, poll } from "../api.js";
+import { spark } from "../chart.js";
+import { el, head, setText } from "../dom.js";
+import { bytes, count, rate } from "../format.js";
+import { drawing } from "../frame.js";
+import { Table } from "../table.js";
+
+const PAUSE = 2000;
+/** Rooms of one look. */
+const MOST = 1000;
+const SPARK = 60;
+
+/** Remembers of each room what it was at the last look. */
+class Rates {
+  #seen = new Map();
+
+  take(rooms, at) {
+    const seen = new Map();
+    for (const room of rooms) {
+      const before = this.#seen.get(room.room);
+      const isSame = before?.epoch === room.epoch;
+      const seconds = isSame ? (at - before.at) / 1000 : NaN;
+      room.in = isSame ? (room.head - before.head) / seconds : NaN;
+      room.out = isSame ? (room.delivered - before.delivered) / seconds : NaN;
+      room.line = isSame ? [...before.line, room.in].slice(-SPARK) : [];
+      seen.set(room.room, { at, epoch: room.epoch, head: room.head, delivered: room.delivered, line: room.line });
+    }
+    this.#seen = seen;
+    return rooms;
+  }
+}
+
+export function create({ go }) {
+  const rates = new Rates();
+  let rooms = [];
+  let isMore = false;
+  const filter = el("input", { type: "search", placeholder: "filter by name", "aria-label": "Filter rooms by name", oninput: () => draw() });
+  const figures = el("span", { class: "quiet figures" });
+  const notice = el("p", { class: "notice", role: "alert", hidden: true });
+  const table = new Table({
+    label: "Rooms",
+    key: (room) => room.room,
+    sort: { id: "in", down: true },
+    open: (room) => go("events", { room: room.room }),
+    columns: [
+      { id: "room", label: "room", class: "main", value: (room) => room.room, cell: nameCell },
+      { id: "line", label: "last 2 min", class: "sparkcell", cell: sparkCell },
+      { id: "in", label: "in/s", number: true, value: (room) => room.in || 0, text: (room) => rate(room.in) },
+      { id: "out", label: "sent/s", number: true, value: (room) => room.out || 0, text: (room) => rate(room.out) },
+      { id: "subscribers", label: "subscribers", number: true, value: (room) => room.subscribers, text: (room) => count(room.subscribers) },
+      { id: "history", label: "history", number: true, value: (room) => room.history.bytes, text: (room) => `${count(room.history.events)} · ${bytes(room.history.bytes)}` },
+      { id: "buffered", label: "buffered", number: true, value: (room) => room.buffered, text: (room) => count(room.buffered) },
+      { id: "gaps", label: "gaps", number: true, value: (room) => room.gaps, cell: (cell, room) => {
+        setText(cell, count(room.gaps));
+        cell.classList.toggle("warn", room.gaps > 0);
+      } },
+    ],
+  });
+
+  function nameCell(cell, room) {
+    if (cell.firstChild?.textContent === room.room) return;
+    const link = el("a", { href: `#/events?${new URLSearchParams({ room: room.room })}`, text: room.room });
+    cell.replaceChildren(link, ...(room.made_by === room.room ? [] : [el("span", { class: "quiet by", text: room.made_by })]));
+  }
+
+  function sparkCell(cell, room) {
+    if (!cell.firstChild) cell.append(el("canvas", { class: "spark", "aria-hidden": "true" }));
+    cell.firstChild.values = room.line;
+  }
+
+  const draw = drawing(() => {
+    const wanted = filter.value.toLowerCase();
+    const shown = rooms.filter(({ room }) => room.toLowerCase().includes(wanted));
+    table.show(shown);
+    for (const canvas of table.node.querySelectorAll("canvas")) spark(canvas, canvas.values);
+    const sum = (of) => rooms.reduce((total, room) => total + (of(room) || 0), 0);
+    setText(figures, `${count(rooms.length)}${isMore ? "+" : ""} rooms · ${rate(sum((room) => room.in))} in/s · ${count(sum((room) => room.subscribers))} subscribed`);
+  });
+
+  let polled = null;
+  return {
+    node: el("div", { class: "panel" }, head("Rooms", figures, el("span", { class: "grow" }), filter), notice, table.node),
+    open() {
+      polled = poll((signal) => getJson(`/api/v1/rooms?limit=${MOST}`, signal), PAUSE, (answer) => {
+        rooms = rates.take(answer.rooms, Date.now());
+        isMore = answer.next !== null;
+        notice.hidden = true;
+        draw();
+      }, (error) => {
+        notice.textContent = `the rooms cannot be read: ${error.message}`;
+        notice.hidden = false;
+      });
+    },
+    close: () => polled.end(),
+    focus: () => filter.focus(),
+  };
+}
