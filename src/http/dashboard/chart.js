@@ -79,7 +79,7 @@ export class Chart {
     this.plot = new uPlot({
       width,
       height: this.#plotHeight(),
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       legend: { show: this.series.length > 1, live: true, markers: { width: 2 } },
       scales: { x: { time: true, range: (_, low, high) => [Math.min(low, high - LEAST_SPAN), high] }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(top, (high ?? 0) * 1.1, 1e-9)] } },

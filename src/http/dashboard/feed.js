@@ -12,7 +12,7 @@ export class Feed {
   constructor(onState = () => {}) {
     /** The connection's name, as the daemon's list of clients has it. */
     this.id = "";
-    const debug = (direction, message) => {
+    const debug = (_, direction, message) => {
       if (direction === "←" && message?.type === "welcome") this.id = message.client;
     };
     this.client = new BroadcastClient(undefined, { onState, onError: () => {}, debug });

@@ -8,10 +8,13 @@ const dayFormat = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "sho
 export function count(value) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size < 10_000) return size >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString("en-US") : value.toPrecision(size < 1 ? 1 : 2);
+  if (size < 10_000) return size >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString("en-US") : String(Number(value.toPrecision(2)));
   const [divisor, letter] = size < 999_500 ? [1e3, "k"] : size < 999_500_000 ? [1e6, "M"] : [1e9, "G"];
   return `${(value / divisor).toPrecision(3)}${letter}`;
 }
+
+/** `1 client`, `2 clients`. */
+export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 
 /** A number of events a second. */
 export function rate(value) {

@@ -36,6 +36,17 @@ export function jsonView(value) {
   return el("div", { class: "json" }, tree(value, 0, { left: MOST }));
 }
 
+/** A button, and the box where it shows a value as a tree, or hides it. `value` is asked each time. */
+export function jsonToggle(value) {
+  const box = el("div", { class: "jsonbox", hidden: true });
+  const button = el("button", { type: "button", class: "jsonbutton", "aria-expanded": "false", "aria-label": "JSON", text: "{ }", onclick: () => {
+    box.hidden = !box.hidden;
+    button.setAttribute("aria-expanded", String(!box.hidden));
+    box.replaceChildren(...(box.hidden ? [] : [jsonView(value())]));
+  } });
+  return { button, box };
+}
+
 /** A button that copies a text; it says so for a moment. */
 export function copyButton(text) {
   const button = el("button", {

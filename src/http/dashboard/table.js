@@ -14,7 +14,7 @@ export class Table {
     Object.assign(this, { columns, key, sort, open, items: [] });
     this.heads = columns.map((column) => {
       const button = el("button", { type: "button", class: "sort", text: column.label, onclick: () => this.sortBy(column) });
-      return el("th", { scope: "col", class: column.number ? "number" : null }, column.value ? button : column.label);
+      return el("th", { scope: "col", class: [column.number && "number", column.class].filter(Boolean).join(" ") || null }, column.value ? button : column.label);
     });
     this.body = el("tbody");
     this.more = el("p", { class: "quiet more" });

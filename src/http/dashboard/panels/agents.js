@@ -1,7 +1,7 @@
 // Agents: the newest state of each, as a board.
 
 import { el, empty, head, reconcile, setText } from "../dom.js";
-import { ago, count, line, name, timeOf } from "../format.js";
+import { ago, count, line, name, plural, timeOf } from "../format.js";
 import { drawing, ticking } from "../frame.js";
 import { Source } from "../source.js";
 
@@ -65,7 +65,7 @@ export function create({ feed }) {
     setMeter(cpu, number(usage.cpu));
     setMeter(memory, number(usage.memory));
     const connections = number(usage.activeConnections);
-    setText(foot.firstChild, connections === null ? "" : `${count(connections)} connection${connections === 1 ? "" : "s"}`);
+    setText(foot.firstChild, connections === null ? "" : plural(connections, "connection"));
     setText(foot.lastChild, ago(at));
     card.classList.toggle("stale", Date.now() - at > STALE_MS);
   }
@@ -91,7 +91,7 @@ export function create({ feed }) {
     drawChips(all);
     reconcile(board, shown.slice(0, SHOWN), ({ id }) => id, make, update);
     none.hidden = all.length > 0;
-    setText(figures, `${count(all.length)}${all.length >= MOST ? "+" : ""} agents${shown.length > SHOWN ? ` · the first ${SHOWN} are shown` : ""}`);
+    setText(figures, `${plural(all.length, "agent")}${all.length >= MOST ? " at most" : ""}${shown.length > SHOWN ? ` · the first ${SHOWN} are shown` : ""}`);
   }, 400);
 
   const source = new Source({ feed, type: "agent_state", preferred: ["agent_states"], wish: { snapshot: true, every: "500ms", from: "start" }, ears: {

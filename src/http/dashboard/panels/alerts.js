@@ -2,20 +2,19 @@
 
 import { post } from "../api.js";
 import { el, empty, head, reconcile, setText } from "../dom.js";
-import { count, line, moment, name } from "../format.js";
+import { count, line, moment, name, plural } from "../format.js";
 import { drawing } from "../frame.js";
-import { jsonView } from "../json.js";
+import { jsonToggle } from "../json.js";
 
 const SHOWN = 200;
 const SEVERITIES = ["critical", "error", "warning", "info"];
 export const KINDS = { critical: "bad solid", error: "bad", warning: "warning", info: "plain" };
 
 export function alertRow({ at, event }) {
-  const more = el("details", { class: "more" }, el("summary", { text: "details" }));
-  more.addEventListener("toggle", () => more.open && more.replaceChildren(more.firstChild, jsonView(event)));
+  const { button, box } = jsonToggle(() => event);
   return el("li", { class: "alert" },
     el("time", { text: moment(at) }), el("span", { class: `pill ${KINDS[event?.severity] ?? "plain"}`, text: name(event?.severity) }),
-    el("div", { class: "alertbody" }, el("p", {}, el("b", { text: name(event?.component) }), " ", el("span", { text: line(event?.message, 400) })), more));
+    el("div", { class: "alertbody" }, el("p", {}, el("b", { text: name(event?.component) }), " ", el("span", { text: line(event?.message, 400) })), button, box));
 }
 
 export function create({ alerts, announce }) {
@@ -53,7 +52,7 @@ export function create({ alerts, announce }) {
     reconcile(list, shown.slice(-SHOWN).reverse(), ({ serial }) => serial, alertRow, () => {});
     SEVERITIES.forEach((severity, n) => setText(chips.children[n].lastChild, count(alerts.list.filter(({ event }) => event?.severity === severity).length)));
     none.hidden = alerts.list.length > 0;
-    setText(figures, `${count(alerts.list.length)} alerts${shown.length > SHOWN ? ` · the newest ${SHOWN} are listed` : ""}`);
+    setText(figures, `${plural(alerts.list.length, "alert")}${shown.length > SHOWN ? ` · the newest ${SHOWN} are listed` : ""}`);
     if (alerts.read < alerts.serial) alerts.markRead();
   }, 300);
 

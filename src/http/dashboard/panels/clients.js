@@ -3,7 +3,7 @@
 import { getJson, poll, remove } from "../api.js";
 import { confirm } from "../confirm.js";
 import { el, head, setText } from "../dom.js";
-import { bytes, count, span } from "../format.js";
+import { bytes, count, plural, span } from "../format.js";
 import { drawing } from "../frame.js";
 import { Table } from "../table.js";
 
@@ -62,7 +62,7 @@ export function create({ ownIds, announce }) {
   }
 
   async function end(client) {
-    const who = `${client.id} (${client.address ?? "unix"}, ${count(client.rooms.length)} rooms, connected for ${span(client.age_seconds)})`;
+    const who = `${client.id} (${client.address ?? "unix"}, ${plural(client.rooms.length, "room")}, connected for ${span(client.age_seconds)})`;
     const text = `Its connection is closed with code 4000. A client that follows the protocol comes back and goes on where it was.${ownIds().includes(client.id) ? " This one is the dashboard's own." : ""}`;
     if (!(await confirm({ title: `End client ${who}?`, text, action: "End it" }))) return;
     try {
@@ -81,7 +81,7 @@ export function create({ ownIds, announce }) {
     const has = (client) => [client.id, client.address ?? "unix", ...client.rooms].some((text) => text.toLowerCase().includes(wanted));
     table.show(clients.filter((client) => (!onlyBlocked.checked || client.blocked) && has(client)));
     const blocked = clients.filter((client) => client.blocked).length;
-    setText(figures, `${count(clients.length)}${clients.length === MOST ? "+" : ""} clients · ${count(blocked)} blocked · ${count(clients.filter((client) => client.lag_events > 0).length)} behind`);
+    setText(figures, `${clients.length === MOST ? "the first " : ""}${plural(clients.length, "client")} · ${count(blocked)} blocked · ${count(clients.filter((client) => client.lag_events > 0).length)} behind`);
   });
 
   let polled = null;

@@ -68,14 +68,14 @@ export function create({ feed }) {
       context.stroke();
       context.fillText(clock(minute * 60_000).slice(0, 5), Math.min(Math.max(2, at - 14), width - 32), height - 4);
     }
-    context.globalAlpha = 0.75;
+    context.globalAlpha = 0.65;
     for (const [action, token] of Object.entries(COLOURS)) {
       context.fillStyle = colour(token);
       for (const { at, event } of shown) {
         if (event.action !== action || at < now - WINDOW_MS) continue;
         const share = Math.min(1, Math.max(0, (Number(event.importance) || 0) / scale));
         context.beginPath();
-        context.arc(x(at), height - 24 - share * (height - 34), 2 + share * 2.5, 0, 7);
+        context.arc(x(at), height - 24 - share * (height - 34), 1.6 + share * 1.8, 0, 7);
         context.fill();
       }
     }

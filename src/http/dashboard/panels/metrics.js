@@ -2,7 +2,7 @@
 
 import { Chart } from "../chart.js";
 import { el, empty, head, select, setText } from "../dom.js";
-import { bytes, count, line, name, timeOf } from "../format.js";
+import { bytes, count, line, name, plural, timeOf } from "../format.js";
 import { drawing, ticking } from "../frame.js";
 import { Source } from "../source.js";
 
@@ -104,7 +104,7 @@ export function create({ feed }) {
       chart.node.title = metric.left.size ? `${metric.left.size} more are told of and not drawn` : "";
     }
     none.hidden = metrics.size > 0;
-    setText(figures, `${count(metrics.size)} metrics${left ? ` · more than ${CHARTS} are not drawn` : ""}`);
+    setText(figures, `${plural(metrics.size, "metric")}${left ? ` · more than ${CHARTS} are not drawn` : ""}`);
   }, 900);
 
   function begin() {

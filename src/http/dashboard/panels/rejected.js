@@ -2,7 +2,7 @@
 
 import { getJson, poll } from "../api.js";
 import { el, empty, head, reconcile, setText } from "../dom.js";
-import { ago, count, moment } from "../format.js";
+import { ago, count, moment, plural } from "../format.js";
 
 const PAUSE = 2000;
 
@@ -49,7 +49,7 @@ export function create() {
     const shown = answer.rejected.filter((it) => [it.code, it.listener, it.producer, it.path ?? "", it.message].some((text) => text.toLowerCase().includes(wanted)));
     reconcile(list, shown, (it) => JSON.stringify([it.listener, it.code, it.path, it.message]), make, update);
     none.hidden = answer.rejected.length > 0;
-    setText(figures, `${count(answer.total)} lines refused since the start · ${count(answer.rejected.length)} reasons kept`);
+    setText(figures, `${plural(answer.total, "line")} refused since the start${answer.rejected.length ? `, for ${plural(answer.rejected.length, "reason")}` : ""}`);
   }
 
   let polled = null;

@@ -3,7 +3,7 @@
 import { getJson, poll } from "../api.js";
 import { spark } from "../chart.js";
 import { el, head, setText } from "../dom.js";
-import { bytes, count, rate } from "../format.js";
+import { bytes, count, plural, rate } from "../format.js";
 import { drawing } from "../frame.js";
 import { Table } from "../table.js";
 
@@ -76,7 +76,7 @@ export function create({ go }) {
     table.show(shown);
     for (const canvas of table.node.querySelectorAll("canvas")) spark(canvas, canvas.values);
     const sum = (of) => rooms.reduce((total, room) => total + (of(room) || 0), 0);
-    setText(figures, `${count(rooms.length)}${isMore ? "+" : ""} rooms · ${rate(sum((room) => room.in))} in/s · ${count(sum((room) => room.subscribers))} subscribed`);
+    setText(figures, `${isMore ? "the first " : ""}${plural(rooms.length, "room")} · ${rate(sum((room) => room.in))} in/s · ${count(sum((room) => room.subscribers))} subscribed`);
   });
 
   let polled = null;

@@ -3,7 +3,7 @@
 import { el, empty, head, reconcile, select, setText } from "../dom.js";
 import { ago, count, line, moment, name, span, timeOf } from "../format.js";
 import { drawing, ticking } from "../frame.js";
-import { jsonView } from "../json.js";
+import { jsonToggle } from "../json.js";
 import { Source } from "../source.js";
 
 const MOST = 500;
@@ -41,13 +41,12 @@ export function create({ feed }) {
   }
 
   function make() {
-    const more = el("details", { class: "more" }, el("summary", { text: "last event" }));
+    const { button, box } = jsonToggle(() => card.event);
     const card = el("article", { class: "flow card", role: "listitem" },
-      el("div", { class: "flowhead" }, el("b"), el("code", { class: "quiet" }), el("span", { class: "grow" }), el("span", { class: "pill" })),
+      el("div", { class: "flowhead" }, el("b"), el("code", { class: "quiet" }), el("span", { class: "grow" }), el("span", { class: "pill" }), button),
       el("div", { class: "progress", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, el("i")),
       el("div", { class: "flowfoot" }, el("span", { class: "stage" }), el("span", { class: "quiet" })),
-      el("p", { class: "error" }), more);
-    more.addEventListener("toggle", () => more.open && more.replaceChildren(more.firstChild, jsonView(card.event)));
+      el("p", { class: "error" }), box);
     return card;
   }
 
