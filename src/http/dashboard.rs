@@ -8,13 +8,13 @@ const PREFIX: &str = "/dashboard/";
 
 /// The files under `dashboard/` that are served, by their paths there.
 macro_rules! files {
-    ($($name:literal)*) => { [$(($name, include_str!(concat!("dashboard/", $name)))),*] };
+    ($($name:literal)*) => { &[$(($name, include_str!(concat!("dashboard/", $name)))),*] };
 }
 
-static FILES: [(&str, &str); 30] = files![
+static FILES: &[(&str, &str)] = files![
     "main.js" "style.css" "panels.css"
-    "api.js" "chart.js" "confirm.js" "dom.js" "feed.js" "figures.js" "format.js" "frame.js" "json.js" "keys.js" "rooms.js"
-    "table.js" "theme.js"
+    "alerts.js" "api.js" "chart.js" "confirm.js" "dom.js" "feed.js" "figures.js" "format.js" "frame.js" "json.js" "keys.js"
+    "rooms.js" "source.js" "table.js" "theme.js" "virtual.js"
     "panels/agents.js" "panels/alerts.js" "panels/clients.js" "panels/events.js" "panels/memory.js" "panels/metrics.js"
     "panels/overview.js" "panels/rejected.js" "panels/reloads.js" "panels/rooms.js" "panels/workflows.js"
     "vendor/uPlot.esm.js" "vendor/uPlot.min.css" "vendor/uPlot.LICENSE"
@@ -81,6 +81,9 @@ mod tests {
         }
         assert_eq!(file("/dashboard/../page.rs"), None);
         let html = include_str!("dashboard/index.html");
-        assert!(!html.contains("style=") && !html.contains("onclick=") && !html.contains("//"), "the policy forbids it");
+        assert!(
+            !html.contains("style=") && !html.contains("onclick=") && !html.contains("//"),
+            "the policy forbids it"
+        );
     }
 }

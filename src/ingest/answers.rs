@@ -262,7 +262,8 @@ mod tests {
             let shown = excerpt(text.as_bytes(), column);
             assert!(!shown.contains('\u{fffd}') && shown.len() <= 64 + 3 + 6, "{column}: {shown}");
         }
-        let (shown, mark) = marked_excerpt("é漢X".repeat(40).as_bytes(), 6 * 20 + 6);
+        let text = "é漢X".repeat(40);
+        let (shown, mark) = marked_excerpt(text.as_bytes(), 6 * 20 + 6);
         assert_eq!(shown.chars().nth(mark), Some('X'), "{shown}");
         assert_eq!(marked_excerpt(b"{}x", 3).1, 2);
         assert_eq!(excerpt(&[b'a', 0xff, b'b'], 2), "a\u{fffd}b");

@@ -100,6 +100,13 @@ async fn every_answer_is_as_the_document_says() {
     check(reload, "POST", reload, "", 422);
     let degraded = check("/api/v1/websocket/status", "GET", "/api/v1/websocket/status", "", 200);
     assert_eq!(degraded["status"], "degraded", "{degraded}");
+    let reloads = check("/api/v1/config/reloads", "GET", "/api/v1/config/reloads", "", 200);
+    assert_eq!(reloads["reloads"].as_array().unwrap().len(), 2, "{reloads}");
+    check("/api/v1/config/reloads", "GET", "/api/v1/config/reloads", evil, 403);
+    server.post("nonsense");
+    let rejected = check("/api/v1/rejected", "GET", "/api/v1/rejected", "", 200);
+    assert_eq!(rejected["rejected"][0]["code"], "bad_json", "{rejected}");
+    check("/api/v1/rejected", "GET", "/api/v1/rejected", evil, 403);
     for query in ["room=system_alerts", "room=system_alerts&frames=1", "room=system_alerts&from=after:1:1"] {
         let lines = crate::history::get(&server, query).lines;
         seen.extend(lines.into_iter().map(
@@ -167,7 +174,14 @@ fn clients_see_what_is_exposed_and_pages_what_is_allowed() {
     for path in ["/api/v1/health", "/api/v1/websocket/status"] {
         assert_eq!(ask(clients, "GET", path, "").0, 200, "{path}");
     }
-    for path in ["/metrics", "/api/v1/rooms", "/api/v1/clients", "/api/v1/config", "/openapi.json"] {
+    for path in [
+        "/metrics",
+        "/dashboard/main.js",
+        "/api/v1/rooms",
+        "/api/v1/clients",
+        "/api/v1/config",
+        "/openapi.json",
+    ] {
         assert_eq!(ask(clients, "GET", path, "").0, 404, "{path}");
         assert_eq!(ask(&server.admin[0], "GET", path, "").0, 200, "{path}");
     }

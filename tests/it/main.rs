@@ -29,6 +29,7 @@ mod protocol;
 mod publish;
 mod raw;
 mod real_input;
+mod recent;
 mod reload;
 mod replay;
 mod restart;

@@ -112,6 +112,7 @@ function build() {
   shortcut("t", "switches the colours", () => nextTheme());
   shortcut("?", "shows this", () => showHelp());
   byId("menu").addEventListener("click", () => toggleMenu(!document.body.classList.contains("menu")));
+  byId("nav").addEventListener("click", (event) => event.target.closest("a") && toggleMenu(false));
   byId("theme").addEventListener("click", nextTheme);
   byId("help").addEventListener("click", showHelp);
   document.addEventListener("keydown", (event) => event.key === "Escape" && toggleMenu(false));

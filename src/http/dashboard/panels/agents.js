@@ -10,7 +10,7 @@ const MOST = 1000;
 const SHOWN = 300;
 /** Silent for so long: perhaps gone. */
 const STALE_MS = 60_000;
-const KINDS = { idle: "plain", busy: "good", active: "good", working: "good", running: "good", error: "bad", failed: "bad", offline: "off", stopped: "off", paused: "warning", waiting: "warning" };
+const KINDS = { idle: "plain", busy: "good", active: "good", error: "bad", offline: "off" };
 
 export function create({ feed }) {
   const agents = new Map();

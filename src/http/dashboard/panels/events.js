@@ -38,6 +38,7 @@ export function create({ onFeed, announce }) {
   const room = el("input", { id: "event-room", list: "known-rooms", placeholder: "agent:42", required: true, spellcheck: "false", autocomplete: "off" });
   const where = el("input", { id: "event-where", placeholder: 'status == "error" && has(agentId)', spellcheck: "false", autocomplete: "off" });
   const every = select("Pace", [["250ms", "paced"], ["", "every event"], ["1s", "once a second"], ["5s", "every 5 s"]], wanted.every, () => apply());
+  every.title = "How often they are sent. Paced: four times a second, all of them; of a room with a key the newest of each key.";
   const from = select("Begin", [["100", "last 100"], ["now", "from now on"], ["start", "all history"]], wanted.from, () => apply());
   const notice = el("p", { class: "notice", role: "alert", hidden: true });
   const pauseButton = el("button", { type: "button", "aria-pressed": "false", text: "Pause", onclick: () => pause(!isPaused) });

@@ -42,10 +42,11 @@ export function create({ feed }) {
     draw();
   }
 
-  // Importance is 0 to 1 in some programs and 0 to 10 or 100 in others: the scale is what has been seen.
+  // Importance is 0 to 1 in some programs and 0 to 10 or 100 in others: the scale is what is usual.
   function scaleOf(all) {
-    const most = all.reduce((high, { event }) => Math.max(high, Number(event.importance) || 0), 0);
-    return most <= 1 ? 1 : most <= 10 ? 10 : 100;
+    const told = all.slice(-200).map(({ event }) => Number(event.importance) || 0).sort((a, b) => a - b);
+    const usual = told[told.length >> 1] ?? 0;
+    return usual <= 1 ? 1 : usual <= 10 ? 10 : 100;
   }
 
   function plot(shown, scale) {
