@@ -138,6 +138,9 @@ fn announce(addrs: &Addrs) -> io::Result<()> {
     if let Some(BoundAddr::Tcp(clients)) = addrs.clients.first() {
         tracing::info!("see events at   http://{clients}/");
     }
+    if let Some(BoundAddr::Tcp(admin)) = addrs.admin.first() {
+        tracing::info!("operate it at   http://{admin}/");
+    }
     match addrs.ingest.first() {
         Some(BoundAddr::Tcp(ingest)) => {
             tracing::info!("send one with   curl -d '{SAMPLE}' http://{ingest}/events");

@@ -282,6 +282,36 @@ test("reloads are shown with their differences and problems, and a look at what 
   quiet();
 });
 
+test("numbers are told as people read them", async () => {
+  const told = await page.evaluate(async () => {
+    const { bytes, count, latency, line, rate, span, timeOf } = await import("/dashboard/format.js");
+    const { parse, quantile } = await import("/dashboard/figures.js");
+    const look = (...counts) => parse(counts.map((value, n) => `broadcastd_event_age_seconds_bucket{le="${["0.01", "0.1", "+Inf"][n]}"} ${value}`).join("\n")).buckets;
+    return {
+      counts: [0, 7, 0.123, 99.96, 1234, 9999, 12_345, 999_600, 4_560_000, NaN].map(count),
+      rates: [0, 0.01, 3.14, 5000].map(rate),
+      bytes: [0, 1023, 1024, 1536, 52_428_800, 3.5e12].map(bytes),
+      spans: [0, 59, 61, 7500, 273_600].map(span),
+      latencies: [0.0005, 0.0123, 1.5].map(latency),
+      line: [line("a\n b"), line({ a: [1] }), line("x".repeat(500), 3)],
+      believed: [timeOf({ timestamp: 5 }), Date.now() - timeOf({ timestamp: 1e300 }) < 1000],
+      sums: parse('# HELP x\nbroadcastd_gaps_total{reason="a"} 2\nbroadcastd_gaps_total{reason="b"} 3\nbroadcastd_room_gaps_total{room="x y"} 9\n').sums.get("broadcastd_gaps_total"),
+      quantiles: [quantile(look(0, 0, 0), look(50, 100, 100), 0.5), quantile(look(50, 100, 100), look(50, 200, 200), 0.5), quantile(look(1, 1, 1), look(1, 1, 1), 0.5), quantile(look(0, 0, 0), look(0, 0, 5), 0.99)].map((value) => Number(value.toFixed(3))),
+    };
+  });
+  assert.deepEqual(told, {
+    counts: ["0", "7", "0.12", "100", "1,234", "9,999", "12.3k", "1.00M", "4.56M", "–"],
+    rates: ["0", "<0.1", "3.1", "5,000"],
+    bytes: ["0 B", "1023 B", "1 KiB", "1.5 KiB", "50 MiB", "3.18 TiB"],
+    spans: ["0 s", "59 s", "1 min", "2 h 5 min", "3 d 4 h"],
+    latencies: ["0.50 ms", "12.3 ms", "1.5 s"],
+    line: ["a b", '{"a":[1]}', "xxx…"],
+    believed: [5, true],
+    sums: 5,
+    quantiles: [0.01, 0.055, NaN, 0.1],
+  });
+});
+
 test("what events hold is text, whatever it looks like", async () => {
   const hostile = `<img src=x onerror="document.title='taken'"><script>document.title='taken'</script>"'\`{{7*7}}\u202e`;
   await daemon.post({ ...agent(hostile, "error", { currentTask: hostile }), [hostile]: hostile }, metric(hostile, 1, hostile), flow(hostile, "failed", 1, { workflowId: hostile, stage: hostile, error: hostile }),

@@ -35,8 +35,13 @@ class Rates {
 export function create({ go }) {
   const rates = new Rates();
   let rooms = [];
-  let isMore = false;
-  const filter = el("input", { type: "search", placeholder: "filter by name", "aria-label": "Filter rooms by name", oninput: () => draw() });
+  let polled = null;
+  /** More rooms than one look has: then the filter is the beginning of a name, and the daemon's. */
+  let isMany = false;
+  const filter = el("input", { type: "search", placeholder: "filter by name", "aria-label": "Filter rooms by name", oninput: () => {
+    if (isMany) polled.now();
+    draw();
+  } });
   const figures = el("span", { class: "quiet figures" });
   const notice = el("p", { class: "notice", role: "alert", hidden: true });
   const table = new Table({
@@ -72,20 +77,23 @@ export function create({ go }) {
 
   const draw = drawing(() => {
     const wanted = filter.value.toLowerCase();
-    const shown = rooms.filter(({ room }) => room.toLowerCase().includes(wanted));
+    const shown = rooms.filter(({ room }) => (isMany ? room.startsWith(filter.value) : room.toLowerCase().includes(wanted)));
     table.show(shown);
     for (const canvas of table.node.querySelectorAll("canvas")) spark(canvas, canvas.values);
     const sum = (of) => rooms.reduce((total, room) => total + (of(room) || 0), 0);
-    setText(figures, `${isMore ? "the first " : ""}${plural(rooms.length, "room")} · ${rate(sum((room) => room.in))} in/s · ${count(sum((room) => room.subscribers))} subscribed`);
+    setText(figures, `${isMany ? "more than are shown: the filter takes the beginning of a name · " : ""}${plural(rooms.length, "room")} · ${rate(sum((room) => room.in))} in/s · ${count(sum((room) => room.subscribers))} subscribed`);
   });
 
-  let polled = null;
   return {
     node: el("div", { class: "panel" }, head("Rooms", figures, el("span", { class: "grow" }), filter), notice, table.node),
     open() {
-      polled = poll((signal) => getJson(`/api/v1/rooms?limit=${MOST}`, signal), PAUSE, (answer) => {
+      const look = async (signal) => {
+        const prefix = isMany ? filter.value : "";
+        return { prefix, ...(await getJson(`/api/v1/rooms?${new URLSearchParams({ limit: MOST, prefix })}`, signal)) };
+      };
+      polled = poll(look, PAUSE, (answer) => {
         rooms = rates.take(answer.rooms, Date.now());
-        isMore = answer.next !== null;
+        if (!answer.prefix) isMany = answer.next !== null;
         notice.hidden = true;
         draw();
       }, (error) => {
