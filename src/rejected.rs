@@ -143,7 +143,11 @@ impl RejectedLine {
 }
 
 fn clipped(text: &str) -> &str {
-    &text[..text.floor_char_boundary(TEXT_BYTES)]
+    let mut end = text.len().min(TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 #[cfg(test)]

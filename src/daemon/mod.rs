@@ -231,16 +231,8 @@ impl Parts {
             ingest: producers,
         };
         let live = Arc::new(Mutex::new(Some(live)));
-        let reloader = Reloader {
-            origin: daemon.origin,
-            live: Arc::clone(&live),
-            metrics,
-            alerts: alerts.clone(),
-            recent: Arc::clone(reload.recent()),
-            watcher: daemon.text.0.as_deref().and_then(|path| watch(path, reload.clone())),
-            seen: daemon.text,
-        };
-        threads.push(spawn("reload", move || reloader.run(&requests))?);
+        let origin = (daemon.origin, daemon.text);
+        threads.push(spawn_reloader(origin, &live, (metrics, &alerts), (&reload, requests))?);
         Ok(Parts {
             shards,
             shard_threads,
@@ -318,6 +310,26 @@ fn fronts(config: &Config, counter: &Arc<ClientCounter>, rooms: &Arc<Rooms>) -> 
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// The thread that reloads, with the watch of the file that it follows.
+fn spawn_reloader(
+    (origin, seen): (Origin, reloader::Text),
+    live: &Arc<Mutex<Option<Live>>>,
+    (metrics, alerts): (Arc<Metrics>, &Alerts),
+    (reload, requests): (&Handle, reload::Requests),
+) -> io::Result<JoinHandle<()>> {
+    let watcher = seen.0.as_deref().and_then(|path| watch(path, reload.clone()));
+    let reloader = Reloader {
+        origin,
+        live: Arc::clone(live),
+        metrics,
+        alerts: alerts.clone(),
+        recent: Arc::clone(reload.recent()),
+        watcher,
+        seen,
+    };
+    spawn("reload", move || reloader.run(&requests))
 }
 
 /// Watches the configuration's file. Without a watch it is looked at from time to time.
