@@ -60,6 +60,13 @@ export class Chart {
     } else this.#make();
   }
 
+  /** From the oldest to the newest, and no less than is worth an axis: uPlot would give a single point a whole day. */
+  #window() {
+    const [times] = this.data;
+    const end = times.at(-1) ?? Date.now() / 1000;
+    return [Math.min(times[0] ?? end, end - LEAST_SPAN), end];
+  }
+
   #plotHeight() {
     return this.height - (this.series.length > 1 ? LEGEND : 0);
   }
@@ -82,7 +89,7 @@ export class Chart {
       padding: [8, 18, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       legend: { show: this.series.length > 1, live: true, markers: { width: 2 } },
-      scales: { x: { time: true, range: (_, low, high) => (high === null ? [Date.now() / 1000 - LEAST_SPAN, Date.now() / 1000] : [Math.min(low, high - LEAST_SPAN), high]) }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(top, (high ?? 0) * 1.1, 1e-9)] } },
+      scales: { x: { time: true, range: () => this.#window() }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(top, (high ?? 0) * 1.1, 1e-9)] } },
       axes: [
         { ...axis, space: 52, size: 24, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, ticks.length > 1 && ticks[1] - ticks[0] < 60 ? 8 : 5)) },
         { ...axis, size: isBinary ? 64 : 54, space: 26, ...(isBinary ? { incrs: BINARY } : {}), values: (_, ticks) => ticks.map((tick) => format(tick)) },
