@@ -283,7 +283,9 @@ impl Plan {
             }
             Scenario::Ingest => self.size = 250,
             Scenario::Stalled | Scenario::Bursty => self.seconds = 2.5,
-            Scenario::FanoutPaced | Scenario::Resume => {}
+            // After thousands of handshakes the daemon gives memory back once it is quiet for a second.
+            Scenario::Resume => self.warm_up = self.warm_up.max(3.0),
+            Scenario::FanoutPaced => {}
         }
     }
 

@@ -28,16 +28,23 @@ impl Random {
     }
 }
 
-/// Publishes without a pause until it is told to stop: so many rounds of events for each of three agents, numbered from 1.
+/// Publishes until it is told to stop, and never far ahead of a reader: rounds of an event for each of three agents, numbered
+/// from 1.
 struct Publisher {
     rounds: AtomicU64,
+    /// Rounds that the reader has had.
+    read: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Publisher {
-    fn new() -> Publisher {
-        Publisher { rounds: AtomicU64::new(0), stop: AtomicBool::new(false) }
+    /// Goes on while no more than [`AHEAD`](Self::AHEAD) rounds are unread; `read` is where its reader begins.
+    fn new(read: u64) -> Publisher {
+        Publisher { rounds: AtomicU64::new(0), read: AtomicU64::new(read), stop: AtomicBool::new(false) }
     }
+
+    /// Rounds that may be unread: more than sockets hold.
+    const AHEAD: u64 = 3000;
 
     /// Rounds of one write.
     const AT_ONCE: u64 = 2;
@@ -46,6 +53,10 @@ impl Publisher {
         let fill = "f".repeat(300);
         while !self.stop.load(Ordering::Acquire) {
             let first = self.rounds.load(Ordering::Acquire) + 1;
+            if first > self.read.load(Ordering::Acquire).saturating_add(Publisher::AHEAD) {
+                std::thread::yield_now();
+                continue;
+            }
             let mut lines = String::new();
             for n in first..first + Publisher::AT_ONCE {
                 for agent in 1..=3 {
@@ -102,7 +113,7 @@ impl Had {
 /// Reads a stream of rooms over a small buffer, cut after any number of bytes, until it has everything.
 fn follow(server: &Server, rooms: usize, more: &str, cuts: u64, step: u64) {
     let mut random = Random::new(cuts + rooms as u64);
-    let publisher = Publisher::new();
+    let publisher = Publisher::new(0);
     let names: String = (1..=rooms).map(|agent| format!("room=agent%3A{agent}&")).collect();
     let path = format!("/sse?{names}from=start{more}");
     let (clients, ingest) = (&server.clients[0], &server.ingest[0]);
@@ -137,6 +148,7 @@ fn follow(server: &Server, rooms: usize, more: &str, cuts: u64, step: u64) {
                         }
                     }
                 }
+                publisher.read.store(had.least(rooms), Ordering::Release);
                 if is_last && had.least(rooms) + step > publisher.rounds() {
                     break;
                 }
@@ -305,7 +317,8 @@ async fn hundreds_of_reconnects_while_history_goes_leave_no_seam() {
     let server = Server::start(&config);
     let storm = Arc::new(Storm {
         clients: server.clients[0].clone(),
-        publisher: Publisher::new(),
+        // Its readers are behind on purpose.
+        publisher: Publisher::new(u64::MAX),
         reconnects: AtomicU64::new(0),
         seams: Mutex::default(),
     });
