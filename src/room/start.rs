@@ -30,7 +30,7 @@ impl Room {
             From::After(position) if position.epoch == tail.epoch && position.offset <= tail.head => {
                 Start { position: position.offset, resumed: position.offset >= oldest, began_anew: None }
             }
-            _ => Start { position: oldest, resumed: false, began_anew: Some(tail.first) },
+            From::After(_) => Start { position: oldest, resumed: false, began_anew: Some(tail.first) },
         }
     }
 }

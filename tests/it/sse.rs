@@ -271,7 +271,7 @@ fn what_is_no_get_and_what_follows_a_request_is_not_served() {
     old.read_head();
     assert!(old.head.contains("connection: close\r\n") && !old.head.contains("chunked"), "{}", old.head);
     old.wait_for("batch");
-    assert_eq!(server.metric("broadcastd_clients"), 2.0);
+    server.until_metric("broadcastd_clients", |clients| clients == 2.0);
 }
 
 #[test]
