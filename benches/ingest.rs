@@ -8,7 +8,7 @@
 use broadcastd::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
     Invalid, LimitsConfig, LogConfig, OverDeliveries, Rate, RoomConfig, ServerConfig, SlowClient,
-    SourcesConfig, Unrouted, WhenFull,
+    SnapshotConfig, SourcesConfig, Unrouted, WhenFull,
 };
 use broadcastd::event::{Event, Filter};
 use broadcastd::metrics::Metrics;
@@ -156,7 +156,7 @@ fn room(name: &str, types: &str, condition: Option<&str>) -> RoomConfig {
         types: vec![TypePattern::parse(types).expect("a pattern")],
         condition: condition.map(|condition| Condition::parse(condition).expect("a condition")),
         key: Vec::new(),
-        snapshot: false,
+        snapshot: SnapshotConfig::ASKED,
         buffer: None,
         urgent: None,
         history: HistoryConfig { events: 1000, age: Duration::from_secs(600), bytes: 4 << 20 },

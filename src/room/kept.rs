@@ -17,7 +17,7 @@ mod records;
 
 use super::bell::Bell;
 use super::generation::Generation;
-use super::log::{Log, ReadLimit};
+use super::log::ReadLimit;
 use super::rooms::{Rooms, now_ms};
 use crate::config::{Config, HistoryConfig};
 use crate::event::{Batch, Entry, Event};
@@ -188,7 +188,7 @@ struct ReadRoom {
     /// Events to come.
     left: u64,
     /// None when the configuration does not have the room.
-    log: Option<(Log, HistoryConfig)>,
+    held: Option<(super::body::Body, HistoryConfig)>,
 }
 
 impl Reading<'_> {
@@ -240,8 +240,9 @@ impl Reading<'_> {
             return Err(NotKept::Damaged("a room has more events than offsets"));
         };
         let policy = self.generation.policy(&name);
-        let log = policy.map(|policy| (Log::new(before), policy.history));
-        self.room = Some(ReadRoom { name, epoch, head, left, log });
+        let most = self.generation.limits.keys;
+        let held = policy.map(|policy| (super::body::Body::new(before, policy, most), policy.history));
+        self.room = Some(ReadRoom { name, epoch, head, left, held });
         self.seen.rooms += 1;
         Ok(())
     }
@@ -259,14 +260,14 @@ impl Reading<'_> {
             _ => return Err(NotKept::Damaged("an event's place in its batch is unknown")),
         };
         let (json, beside) = body.two()?;
-        let Some((log, history)) = &mut room.log else { return Ok(()) };
+        let Some((held, history)) = &mut room.held else { return Ok(()) };
         let event = Event::new(seq, accepted_at_ms, &[json], beside, &mut Vec::new());
         let known = self.events.get(&seq).filter(|known| **known == event);
-        log.append(known.unwrap_or(&event).clone(), batch);
+        held.append_to(known.unwrap_or(&event).clone(), "", batch);
         if known.is_none() {
             self.events.insert(seq, event);
         }
-        log.trim(history, self.now_ms, u64::MAX);
+        held.trim(history, self.now_ms, u64::MAX);
         Ok(())
     }
 
@@ -275,9 +276,9 @@ impl Reading<'_> {
         if room.left > 0 {
             return Err(NotKept::Damaged("a room's events are missing"));
         }
-        let Some((log, _)) = room.log else { return Ok(()) };
+        let Some((held, _)) = room.held else { return Ok(()) };
         let is_static = self.generation.is_static(&room.name);
-        let opens = is_static || (!log.is_empty() && self.places > 0);
+        let opens = is_static || (!held.is_empty() && self.places > 0);
         let opened = if opens { self.rooms.open_in(room.epoch, &room.name) } else { None };
         let Some(opened) = opened else {
             self.remember(&room.name, room.epoch, room.head);
@@ -285,8 +286,8 @@ impl Reading<'_> {
         };
         self.places -= usize::from(!is_static);
         self.kept.rooms += 1;
-        self.kept.events += log.head() + 1 - log.history_first();
-        opened.go_on(log, &self.rooms.totals);
+        self.kept.events += held.log.head() + 1 - held.log.history_first();
+        opened.go_on(held, &self.rooms.totals);
         let limit = self.generation.limits.history_memory;
         if self.rooms.totals.history_bytes() > limit.saturating_add(1 << 20) {
             self.events.clear();

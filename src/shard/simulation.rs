@@ -9,7 +9,7 @@
 use super::new_client::{ClientSocket, NewClient};
 use super::shard::Shard;
 use super::shards::ShardPolls;
-use crate::config::{BufferConfig, Config, HistoryConfig, Rate, RoomConfig, SlowClient};
+use crate::config::{BufferConfig, Config, HistoryConfig, Rate, RoomConfig, SlowClient, SnapshotConfig};
 use crate::event::Event;
 use crate::limits::ClientCounter;
 use crate::metrics::Metrics;
@@ -96,7 +96,7 @@ fn config() -> Config {
         types: vec![TypePattern::parse("*").unwrap()],
         condition: None,
         key: Vec::new(),
-        snapshot: false,
+        snapshot: SnapshotConfig::ASKED,
         buffer: buffered.then_some(BufferConfig {
             events: Some(7),
             flush_interval: Duration::from_secs(3600),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{BufferConfig, Config, RoomConfig, SlowClient};
+use crate::config::{BufferConfig, Config, RoomConfig, SlowClient, SnapshotConfig};
 use crate::metrics::Metrics;
 use crate::pattern::{Template, TypePattern};
 use crate::room::{Bell, Publisher, Room};
@@ -16,7 +16,7 @@ fn room(name: &str, change: impl FnOnce(&mut RoomConfig)) -> RoomConfig {
         types: vec![TypePattern::parse("*").unwrap()],
         condition: None,
         key: Vec::new(),
-        snapshot: false,
+        snapshot: SnapshotConfig::ASKED,
         buffer: None,
         urgent: None,
         history: HistoryConfig { events: 100, age: Duration::from_secs(600), bytes: 1 << 20 },
