@@ -49,8 +49,6 @@ pub struct KeysRead {
     pub to: u64,
     /// Whether that is all: nothing is left up to the offset that was asked for.
     pub is_all: bool,
-    /// Offset of the oldest event that the log itself still has, or of the next one.
-    pub log_first: u64,
 }
 
 impl Keys {
@@ -158,7 +156,6 @@ impl Keys {
     /// Appends to `out` the newest events of keys with offsets after `after` and up to `upto`, in their order, within
     /// `limit`; the first in any case.
     pub fn read(&self, after: u64, upto: u64, limit: ReadLimit, out: &mut Vec<(u64, Entry)>) -> KeysRead {
-        let log_first = self.log_first;
         let start = self.order.partition_point(|(offset, _)| *offset <= after);
         let (mut to, mut events, mut bytes) = (after, 0, 0);
         for (offset, slot) in self.order.range(start..).take_while(|(offset, _)| *offset <= upto) {
@@ -168,13 +165,13 @@ impl Keys {
             };
             bytes += newest.entry.event.json().len() + limit.overhead;
             if events > 0 && (events == limit.events || bytes > limit.bytes) {
-                return KeysRead { to, is_all: false, log_first };
+                return KeysRead { to, is_all: false };
             }
             events += 1;
             to = *offset;
             out.push((*offset, newest.entry.clone()));
         }
-        KeysRead { to: upto.max(after), is_all: true, log_first }
+        KeysRead { to: upto.max(after), is_all: true }
     }
 
     /// How many keys there are.
@@ -299,7 +296,7 @@ mod tests {
         let each = event(1, 0).json().len() + 10;
         let read = |after, upto, events, bytes| {
             let limit = ReadLimit { events, bytes, overhead: 10, at_least_one: true };
-            let (found, KeysRead { to, is_all, .. }) = read(&keys, after, upto, limit);
+            let (found, KeysRead { to, is_all }) = read(&keys, after, upto, limit);
             (found.len(), to, is_all)
         };
         assert_eq!(read(0, 9, 4, usize::MAX), (4, 9, true));
@@ -361,8 +358,8 @@ mod tests {
                 while model.len() > most {
                     model.pop_first();
                 }
-                let (found, KeysRead { to, is_all, log_first }) = read(&keys, 0, head, EVERYTHING);
-                prop_assert_eq!((to, is_all, log_first), (head, true, first));
+                let (found, KeysRead { to, is_all }) = read(&keys, 0, head, EVERYTHING);
+                prop_assert_eq!((to, is_all), (head, true));
                 prop_assert_eq!(&found, &model.keys().map(|offset| (*offset, *offset)).collect::<Vec<_>>());
                 prop_assert!(keys.order.len() <= 2 * keys.len() + 65);
                 let own: u64 = model.values().map(|(key, _)| KEY_BYTES + 5 + u64::from(*key > 9)).sum();
@@ -372,7 +369,7 @@ mod tests {
                 let mut at = 0;
                 loop {
                     let page = ReadLimit { events: 3, ..EVERYTHING };
-                    let (part, KeysRead { to, is_all, .. }) = read(&keys, at, head, page);
+                    let (part, KeysRead { to, is_all }) = read(&keys, at, head, page);
                     paged.extend(part);
                     at = to;
                     if is_all {

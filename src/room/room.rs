@@ -347,11 +347,16 @@ impl Room {
         out: &mut Vec<(u64, Entry)>,
     ) -> KeysRead {
         let state = self.lock();
-        let log_first = state.body.as_ref().map_or(state.head + 1, |body| body.log.first());
         match state.body.as_ref().and_then(|body| body.keys.as_ref()) {
-            None => KeysRead { to: upto.max(after), is_all: true, log_first },
-            Some(keys) => KeysRead { log_first, ..keys.read(after, upto, limit, out) },
+            None => KeysRead { to: upto.max(after), is_all: true },
+            Some(keys) => keys.read(after, upto, limit, out),
         }
+    }
+
+    /// Offset of the oldest event that the log still has, backlog or history, or of the next one.
+    pub fn log_first(&self) -> u64 {
+        let state = self.lock();
+        state.body.as_ref().map_or(state.head + 1, |body| body.log.first())
     }
 
     /// Offset of the oldest event of history, or of the next one.

@@ -221,7 +221,7 @@ impl Simulation {
         let condition = self.random.one_in(4).then(|| Condition::parse(FILTER).unwrap());
         let id = if condition.is_some() { "1" } else { "0" };
         let mut out = Vec::new();
-        let request = SubscribeRoom { room: room.to_owned(), from, condition };
+        let request = SubscribeRoom { from, condition, ..SubscribeRoom::to(room.to_owned()) };
         self.shard.subscribe(key, Some(id), vec![Ok(request)], &mut out);
         self.shard.answer(key, &out);
     }
