@@ -59,8 +59,7 @@ impl Every {
         self.absorbed
     }
 
-    /// Whether a sending is under way.
-    pub(super) fn is_sending(&self) -> bool {
+    fn is_sending(&self) -> bool {
         self.sending_to.is_some()
     }
 

@@ -3,7 +3,6 @@
 //! A pass is cut into slices, between which the shard serves its sockets and other rooms. While it sends, more events
 //! gather in the room, and the next pass sends them together: batching arises under load by itself.
 
-use super::every::Every;
 use super::shard::Shard;
 use super::socket::Sent;
 use super::view::{Active, Pass, View};
@@ -313,7 +312,7 @@ impl Shard {
             self.wake_waiting(view);
         }
         let state = &self.views[view as usize];
-        let more = state.grown || state.every().is_some_and(Every::is_sending);
+        let more = state.grown || state.keeps_back();
         self.settle(view);
         if more {
             self.make_ready(view);
