@@ -24,7 +24,7 @@ const CHUNK_ROOM: usize = 4 << 10;
 
 /// A view's pace, and what waits for it.
 pub(super) struct Every {
-    every_ms: u64,
+    interval_ms: u64,
     /// Offset up to which everything was taken from the room.
     absorbed: u64,
     waiting: Reduced,
@@ -40,7 +40,7 @@ impl Every {
     /// A pace of a view that has everything up to `head`.
     pub(super) fn new(every: Duration, head: u64) -> Every {
         Every {
-            every_ms: every.as_millis() as u64,
+            interval_ms: every.as_millis() as u64,
             absorbed: head,
             waiting: Reduced::default(),
             sending_to: None,
@@ -51,7 +51,7 @@ impl Every {
 
     /// The pace.
     pub(super) fn every(&self) -> Duration {
-        Duration::from_millis(self.every_ms)
+        Duration::from_millis(self.interval_ms)
     }
 
     /// Offset up to which everything was taken from the room.
@@ -69,7 +69,7 @@ impl Every {
     }
 
     fn next_ms(&self) -> u64 {
-        self.sent_at_ms.map_or(0, |sent_at_ms| sent_at_ms + self.every_ms)
+        self.sent_at_ms.map_or(0, |sent_at_ms| sent_at_ms + self.interval_ms)
     }
 }
 

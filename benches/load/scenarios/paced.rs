@@ -58,11 +58,11 @@ fn one(options: &Options, plan: &Plan, every: Option<&str>, row: &mut Row) -> Ou
     let mut published = 0;
     let at_once = (plan.rate / GROUPS).max(1.0) as u64;
     publish(&mut fleet, &mut producer, &mut published, at_once, Duration::from_secs_f64(plan.warm_up))?;
-    let (scrape, instructions) = (server.scrape(), Instructions::start(server.pid));
+    let (scrape, instructions) = (server.scrape(), Instructions::start(server.counter, server.pid));
     let (cpu, before, begun) = (cpu_time(server.pid)?, (published, fleet.events()), Instant::now());
     publish(&mut fleet, &mut producer, &mut published, at_once, Duration::from_secs_f64(plan.seconds))?;
     let (cpu, wall) = (cpu_time(server.pid)? - cpu, begun.elapsed().as_secs_f64());
-    let instructions = instructions.stop();
+    let instructions = instructions.stop(cpu);
     let sends = server.scrape().grown(&scrape, "broadcastd_sends_total");
     let deliveries = (fleet.events() - before.1) as f64;
     row.put("clients", plan.clients as f64)
