@@ -129,3 +129,80 @@ fn append(log: &mut Log, keys: &mut Option<Box<Keys>>, event: Event, key: &str, 
     let key = keys.as_mut().map_or(KeyId::NONE, |keys| keys.note(key, offset, &event));
     log.append(Entry { event, batch, key });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::pattern::Path;
+
+    fn body(most_keys: usize) -> (Body, RoomConfig) {
+        let mut config = Config::default().rooms.remove(0);
+        config.key = vec![Path::top("id")];
+        config.history.events = 4;
+        (Body::new(0, &config, most_keys), config)
+    }
+
+    /// Publishes events of these keys, each accepted a second after the one before, and trims.
+    fn publish(body: &mut Body, config: &RoomConfig, keys: &[&str]) {
+        for key in keys {
+            let seq = body.log.head() + 1;
+            let event = Event::new(seq, seq * 1000, &[b"{\"type\":\"t\"}"], b"", &mut Vec::new());
+            body.append(event, key);
+        }
+        body.trim(&config.history, body.log.head() * 1000, u64::MAX);
+    }
+
+    fn keys(body: &Body) -> usize {
+        body.keys.as_ref().map_or(0, |keys| keys.len())
+    }
+
+    #[test]
+    fn history_gives_way_before_keys_and_both_are_counted() {
+        let (mut body, config) = body(100);
+        publish(&mut body, &config, &["a", "b", "c", "d", "e", "e", "e", "e"]);
+        assert_eq!((body.log.history_first(), keys(&body)), (5, 5));
+        let (held, history) = (body.held().history, body.log.history_bytes());
+        assert!(held > history, "what keys alone hold is counted");
+        body.shrink(held - 1, &config.history, 8000, u64::MAX);
+        assert_eq!((body.log.history_first(), keys(&body)), (6, 5), "an event that has a newer one");
+        body.shrink(held - history, &config.history, 8000, u64::MAX);
+        assert!(body.log.is_empty() && keys(&body) < 5, "the newest event of e is its key's to hold");
+        assert!(body.held().history <= held - history && keys(&body) > 0);
+        body.shrink(0, &config.history, 8000, u64::MAX);
+        assert!(body.is_empty() && body.held().history == 0);
+    }
+
+    #[test]
+    fn a_room_with_keys_is_not_empty_until_they_are_too_old() {
+        let (mut body, mut config) = body(3);
+        config.history.events = 0;
+        publish(&mut body, &config, &["a", "b", "c", "d", "", "a"]);
+        assert_eq!((body.log.is_empty(), keys(&body), body.is_empty()), (true, 3, false));
+        config.snapshot.age = std::time::Duration::from_secs(2);
+        body.expire_keys(&config, 6500);
+        assert_eq!(keys(&body), 1);
+        body.expire_keys(&config, 9000);
+        assert!(body.is_empty());
+    }
+
+    #[test]
+    fn another_key_begins_with_nothing_and_other_numbers() {
+        let (mut body, old) = body(3);
+        publish(&mut body, &old, &["a", "b"]);
+        let mut new = old.clone();
+        body.follow(&old, &new, 1);
+        assert_eq!(keys(&body), 1, "limits.keys is lower");
+        new.key = vec![Path::top("other")];
+        body.follow(&old, &new, 1);
+        assert_eq!(keys(&body), 0);
+        publish(&mut body, &new, &["a"]);
+        let mut entries = Vec::new();
+        let limit = crate::room::ReadLimit { events: 9, bytes: 1 << 20, overhead: 0, at_least_one: true };
+        body.log.read(0, limit, &mut entries);
+        assert_eq!(entries.iter().map(|entry| entry.key.0).collect::<Vec<_>>(), [1, 2, 3]);
+        new.key.clear();
+        body.follow(&old, &new, 1);
+        assert!(body.keys.is_none());
+    }
+}

@@ -193,3 +193,23 @@ async fn streams_have_a_pace_too() {
     refused.write("GET /sse?room=keyed&every=2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     assert!(refused.read_to_end().contains("`every` cannot be `2`"));
 }
+
+#[tokio::test]
+async fn encoding_follows_views_and_not_clients() {
+    const FILTERS: u64 = 10;
+    let server = Server::start(&format!("[server]\nshards = 1\n{ROOMS}"));
+    let mut clients = Vec::new();
+    for index in 0..100 {
+        let mut client = Client::connect(&server).await;
+        let condition = format!("id == {}", index % FILTERS);
+        client.subscribe(json!({ "room": "plain", "where": condition })).await;
+        clients.push(client);
+    }
+    let lines: String = (0..100).map(|n| line(n % FILTERS, n)).collect();
+    server.pipe(&lines);
+    for client in &mut clients {
+        assert_eq!(client.events(10).await.len(), 10);
+    }
+    let encoded = server.metric("broadcastd_shard_pass_events_total");
+    assert_eq!(encoded, 100.0, "each event once for each view that it passes in, whoever is in it");
+}

@@ -257,3 +257,26 @@ async fn a_stream_tells_its_position_with_the_last_page() {
     let none = blocks("room=states&snapshot=0", 1);
     assert!(none[0].starts_with("id: "), "{none:?}");
 }
+
+#[test]
+fn operators_ask_for_it_over_http() {
+    let server = Server::start(&config(""));
+    publish(&server, (0..200).map(|n| (n % 150, n)));
+    let admin = &server.admin[0];
+    let ask = |query: &str| {
+        let mut producer = Producer::connect(admin);
+        let target = format!("/api/v1/room/snapshot?{query}");
+        producer.write(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+        let answer = producer.read_to_end();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let numbers =
+            body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["n"].as_u64().unwrap());
+        (head.to_ascii_lowercase(), if head.contains(" 200 ") { numbers.collect() } else { Vec::new() })
+    };
+    let (head, all) = ask("room=states");
+    assert!(head.contains("application/x-ndjson") && head.contains("broadcast-head: 200"), "{head}");
+    assert_eq!(all, (50..200).collect::<Vec<u64>>());
+    for (query, status) in [("room=plain", 400), ("", 400), ("room=states&of=x", 400), ("room=stats", 404)] {
+        assert!(ask(query).0.starts_with(&format!("http/1.1 {status}")), "{query}");
+    }
+}
