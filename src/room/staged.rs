@@ -63,6 +63,10 @@ impl Staged {
     }
 
     fn add(&mut self, text: &str) -> Range<u32> {
+        // Most rooms have neither.
+        if text.is_empty() {
+            return 0..0;
+        }
         let start = self.text.len() as u32;
         self.text.push_str(text);
         start..self.text.len() as u32
