@@ -40,6 +40,13 @@ impl Body {
         append(&mut self.log, &mut self.keys, event, key, batch);
     }
 
+    /// Recalls a key's newest event, which is before everything in the log; in the order of their offsets.
+    pub(super) fn recall(&mut self, key: &str, offset: u64, event: &Event) {
+        if let Some(keys) = self.keys.as_mut().filter(|_| offset < self.log.first()) {
+            keys.recall(key, offset, event);
+        }
+    }
+
     /// Appends what the buffer holds.
     pub(super) fn flush(&mut self) {
         let Body { log, buffer, keys, batches, .. } = self;

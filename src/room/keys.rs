@@ -96,6 +96,15 @@ impl Keys {
         id
     }
 
+    /// Notes an event that is before the log's first, as what the log has let go of.
+    pub fn recall(&mut self, text: &str, offset: u64, event: &Event) {
+        self.note(text, offset, event);
+        let is_held = self.slots.get(self.order.back().map_or(usize::MAX, |(_, slot)| *slot as usize));
+        if is_held.is_some_and(|newest| newest.offset == offset) {
+            self.bytes += event.size();
+        }
+    }
+
     fn add(&mut self, hash: u64, text: &str, offset: u64, event: &Event) -> u32 {
         self.last_id = self.last_id.next();
         let entry = Entry::single(event.clone(), self.last_id);
@@ -172,6 +181,14 @@ impl Keys {
             out.push((*offset, newest.entry.clone()));
         }
         KeysRead { to: upto.max(after), is_all: true }
+    }
+
+    /// Every key: its number, its text, its newest event and that one's offset, in the order of the offsets.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyId, &str, u64, &Event)> {
+        let slots = self.order.iter().filter_map(|(offset, slot)| {
+            self.slots.get(*slot as usize).filter(|newest| newest.offset == *offset)
+        });
+        slots.map(|newest| (newest.entry.key, &*newest.text, newest.offset, &newest.entry.event))
     }
 
     /// How many keys there are.

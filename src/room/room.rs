@@ -9,7 +9,7 @@ use super::seats::{Seats, Tokens};
 use super::staged::{Staged, Taken};
 use super::totals::Totals;
 use crate::config::RoomConfig;
-use crate::event::Entry;
+use crate::event::{Entry, Event, KeyId};
 use crate::wire::Epoch;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -58,6 +58,14 @@ pub struct Tail {
     pub head: u64,
     /// Offset of the oldest event of history, or of the next one.
     pub first: u64,
+}
+
+/// A key of a room.
+pub(super) struct KnownKey {
+    pub(super) id: KeyId,
+    pub(super) text: String,
+    /// Its newest event, where history no longer has it.
+    pub(super) newest: Option<(u64, Event)>,
 }
 
 /// What publishing did.
@@ -351,6 +359,21 @@ impl Room {
             None => KeysRead { to: upto.max(after), is_all: true },
             Some(keys) => keys.read(after, upto, limit, out),
         }
+    }
+
+    /// Every key, for who writes them down: a number, a text, and the newest event with its offset where history no longer
+    /// has it.
+    pub(super) fn keys(&self) -> Vec<KnownKey> {
+        let state = self.lock();
+        let Some(body) = &state.body else { return Vec::new() };
+        let first = body.log.history_first();
+        let keys = body.keys.iter().flat_map(|keys| keys.iter());
+        keys.map(|(id, text, offset, event)| KnownKey {
+            id,
+            text: text.to_owned(),
+            newest: (offset < first).then(|| (offset, event.clone())),
+        })
+        .collect()
     }
 
     /// Offset of the oldest event that the log still has, backlog or history, or of the next one.

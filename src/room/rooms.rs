@@ -142,7 +142,7 @@ impl Rooms {
     /// when the configuration has no such room.
     pub(super) fn open_in(&self, epoch: Epoch, name: &str) -> Option<Arc<Room>> {
         let generation = self.generation.load();
-        let policy = Policy { config: Arc::clone(generation.policy(name)?), serial: generation.serial };
+        let policy = generation.policy_of(generation.policy(name)?);
         let room = Arc::new(Room::new(name, policy, epoch, 0));
         room.open(|| true).expect("a room that nobody has is not closed");
         let hash = self.hasher.hash_one(name);
