@@ -1,18 +1,17 @@
 //! What a line costs on its way in, against serde_json alone on the same line.
 //!
-//! `cargo bench --bench ingest`. Times and allocations: of one line for the first three, of one read of 256 lines for the
-//! last two. The ratio of `a_read_into_rooms` to `a_read_by_serde_json_alone` is what docs/performance.md records.
+//! `cargo bench --bench ingest`. Times and allocations: of one line, or of one read of 256 lines. The ratio of `a_read_into_rooms` to `a_read_by_serde_json_alone` is what docs/performance.md records.
 
 #![allow(missing_docs, reason = "a program, not a library")]
 
 use broadcastd::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
     Invalid, LimitsConfig, LogConfig, OverDeliveries, Rate, RoomConfig, ServerConfig, SlowClient,
-    SourcesConfig, Unrouted, WhenFull,
+    SnapshotConfig, SourcesConfig, Unrouted, WhenFull,
 };
 use broadcastd::event::{Event, Filter};
 use broadcastd::metrics::Metrics;
-use broadcastd::pattern::{Condition, Template, TypePattern};
+use broadcastd::pattern::{Condition, Path, Template, TypePattern};
 use broadcastd::room::{Publisher, Rooms, now_ms};
 use broadcastd::route::{Beside, Outcome, Routes, Scratch};
 use divan::counter::ItemsCount;
@@ -105,7 +104,21 @@ fn a_read_by_serde_json_alone(bencher: Bencher<'_, '_>) {
 /// with history. Nobody is subscribed.
 #[divan::bench(sample_count = 200, sample_size = 4)]
 fn a_read_into_rooms(bencher: Bencher<'_, '_>) {
-    let rooms = Rooms::new(&Arc::new(config()), Vec::new(), Arc::new(Metrics::new()));
+    into_rooms(bencher, config());
+}
+
+/// The same into two rooms with a key.
+#[divan::bench(sample_count = 200, sample_size = 4)]
+fn a_read_into_rooms_with_keys(bencher: Bencher<'_, '_>) {
+    let mut config = config();
+    for room in config.rooms.iter_mut().filter(|room| room.name.source().starts_with("agent")) {
+        room.key = vec![Path::top("agentId")];
+    }
+    into_rooms(bencher, config);
+}
+
+fn into_rooms(bencher: Bencher<'_, '_>, config: Config) {
+    let rooms = Rooms::new(&Arc::new(config), Vec::new(), Arc::new(Metrics::new()));
     let mut publisher = Publisher::new(rooms);
     let (beside, read) = (Beside::default(), read());
     let mut scratch = Scratch::default();
@@ -156,7 +169,7 @@ fn room(name: &str, types: &str, condition: Option<&str>) -> RoomConfig {
         types: vec![TypePattern::parse(types).expect("a pattern")],
         condition: condition.map(|condition| Condition::parse(condition).expect("a condition")),
         key: Vec::new(),
-        snapshot: false,
+        snapshot: SnapshotConfig::ASKED,
         buffer: None,
         urgent: None,
         history: HistoryConfig { events: 1000, age: Duration::from_secs(600), bytes: 4 << 20 },

@@ -265,11 +265,12 @@ export class BroadcastClient {
         this.#deliver(effect);
         return this.#changed();
       case "snapshot": {
-        const { room, events, offset } = effect;
+        const { room, events, offset, isPart } = effect;
         const meta = { room, offset, seq: null, source: "snapshot" };
         for (const it of this.#listeners(room)) {
           const { onSnapshot } = it.options;
-          if (onSnapshot) this.#call(onSnapshot, events, { room, offset });
+          // What only makes a gap good is not the whole state: to the handler it is so many changes.
+          if (onSnapshot && !isPart) this.#call(onSnapshot, events, { room, offset });
           else for (const event of events) this.#call(it.handler, event, meta);
         }
         return this.#changed();

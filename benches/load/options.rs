@@ -111,6 +111,12 @@ pub(crate) struct Options {
     /// What is done over and over meanwhile; the variant with nothing done is measured beside it.
     #[arg(long)]
     pub(crate) meanwhile: Option<Meanwhile>,
+    /// `every` of paced clients.
+    #[arg(long, default_value = "2s")]
+    pub(crate) every: String,
+    /// Keys of the events of a room with a key.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) keys: u64,
     /// Seed of whatever is random.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -171,6 +177,8 @@ pub(crate) enum Scenario {
     Resume,
     /// 200,000 `agent_state` events, two rooms each, nobody subscribed.
     Ingest,
+    /// 2,000 events a second over 200 keys to 1,000 clients: everything, and the newest of each every two seconds.
+    Paced,
 }
 
 /// What a run does; every field from an option, or from the scenario.
@@ -282,6 +290,7 @@ impl Plan {
                 self.server.history = 100_000;
             }
             Scenario::Ingest => self.size = 250,
+            Scenario::Paced => (self.rate, self.seconds, self.floor) = (2000.0, 8.0, false),
             Scenario::Stalled | Scenario::Bursty => self.seconds = 2.5,
             // After thousands of handshakes the daemon gives memory back once it is quiet for a second.
             Scenario::Resume => self.warm_up = self.warm_up.max(3.0),

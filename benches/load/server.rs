@@ -227,6 +227,10 @@ history = {{ events = {history}, age = "10m", bytes = "256MiB" }}
 [rooms."load:{{room}}"]
 types = ["load"]
 
+[rooms.paced]
+types = ["paced"]
+key = "id"
+
 [rooms.agent_states]
 types = ["agent_state"]
 

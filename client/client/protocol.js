@@ -17,7 +17,7 @@ const SUBSCRIBE_ROOMS = 256;
  *   { type: "welcome", heartbeat?: number }
  *   | { type: "ready", room: string, resumed: boolean, head: number }
  *   | { type: "events", room: string, events: any[], offsets: number[], seqs: (number | null)[], source: "live" | "replay", skipped: number }
- *   | { type: "snapshot", room: string, events: any[], offset: number }
+ *   | { type: "snapshot", room: string, events: any[], offset: number, isPart: boolean }
  *   | { type: "gap", room: string, first: number, offset: number, missed: number | null, reason: string }
  *   | ({ type: "refused" } & Refusal)
  *   | { type: "later" }
@@ -45,6 +45,8 @@ class Subscription {
     this.seen = -1;
     /** @type {any[] | null} pages of a snapshot that is not whole yet */
     this.pages = null;
+    /** Whether they are of the keys in a gap only. */
+    this.isPart = false;
   }
 
   /** @param {number} offset */
@@ -161,8 +163,12 @@ export class Protocol {
         return this.#page(it, room, message);
       case "gap":
         if (message.epoch) it.epoch = message.epoch;
-        it.moveTo(offset);
-        return [{ type, room, first: message.first, offset, missed: message.missed ?? null, reason: message.reason }];
+        if (message.snapshot) {
+          // What changed in it follows, and leads to a position; of an epoch that changed it is everything.
+          it.isPart = !it.pages;
+          it.pages ??= [];
+        } else it.moveTo(offset);
+        return [{ type, room, first: message.first, offset: offset ?? message.last, missed: message.missed ?? null, reason: message.reason }];
     }
     if (offset !== undefined) it.moveTo(offset); // "position", and whatever else may carry one
     return [];
@@ -204,9 +210,11 @@ export class Protocol {
     const events = (it.pages ??= []);
     for (const event of data) events.push(event);
     if (offset === undefined) return [];
+    const isPart = it.isPart;
     it.pages = null;
+    it.isPart = false;
     it.moveTo(offset);
-    return [{ type: "snapshot", room, events, offset }];
+    return [{ type: "snapshot", room, events, offset, isPart }];
   }
 
   /**
@@ -222,6 +230,7 @@ export class Protocol {
     it.epoch = epoch;
     it.seen = -1;
     it.pages = snapshot ? [] : null;
+    it.isPart = false;
     if (offset !== undefined) {
       // Whoever asked to go on and cannot is told by a gap what is missing. Until it comes, the old position stands: if the
       // connection ends between the two, the gap is told again.

@@ -101,7 +101,7 @@ test("a snapshot is given whole, and is begun anew if it was cut", () => {
   assert.equal(message.rooms[0].from, undefined);
   protocol.receive({ type: "subscribed", id: message.id, rooms: [{ room: "r", epoch: "e1", head: 9, snapshot: true }] });
   protocol.receive(page([{ n: 1 }], { more: true }));
-  assert.deepEqual(protocol.receive(page([{ n: 2 }], { offset: 9 })), [{ type: "snapshot", room: "r", events: [{ n: 1 }, { n: 2 }], offset: 9 }]);
+  assert.deepEqual(protocol.receive(page([{ n: 2 }], { offset: 9 })), [{ type: "snapshot", room: "r", events: [{ n: 1 }, { n: 2 }], offset: 9, isPart: false }]);
   assert.deepEqual(position(protocol), { epoch: "e1", offset: 9 });
   assert.deepEqual(delivered(protocol.receive(event(10))), [10]);
 });
@@ -112,6 +112,18 @@ test("a snapshot after a gap: the position stays behind the gap until the snapsh
   assert.deepEqual(position(protocol), { epoch: "e1", offset: 3 });
   protocol.receive({ type: "snapshot", room: "r", data: [], offset: 90 });
   assert.deepEqual(position(protocol), { epoch: "e1", offset: 90 });
+});
+
+test("a gap that is made good: its keys are no whole snapshot, and the position comes with the last of them", () => {
+  const { protocol } = subscribed({ epoch: "e1", head: 90, offset: 3 }, {}, { epoch: "e1", offset: 3 });
+  const [gap] = protocol.receive({ type: "gap", room: "r", first: 4, last: 60, missed: 57, reason: "history_expired", snapshot: true });
+  assert.equal(gap.offset, 60);
+  assert.deepEqual(protocol.receive({ type: "snapshot", room: "r", data: [{ n: 40 }], more: true }), []);
+  assert.deepEqual(position(protocol), { epoch: "e1", offset: 3 });
+  const [page] = protocol.receive({ type: "snapshot", room: "r", data: [{ n: 50 }], offset: 60 });
+  assert.deepEqual(page, { type: "snapshot", room: "r", events: [{ n: 40 }, { n: 50 }], offset: 60, isPart: true });
+  assert.deepEqual(position(protocol), { epoch: "e1", offset: 60 });
+  assert.deepEqual(delivered(protocol.receive(event(61))), [61]);
 });
 
 test("one refused room leaves the others alone, and is asked again on the next connection", () => {

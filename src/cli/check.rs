@@ -108,10 +108,18 @@ fn show_room(room: &RoomConfig) -> String {
     }
     let history = room.history;
     if history.events == 0 {
-        text.push_str("; keeps nothing");
+        text.push_str("; keeps no history");
     } else {
         let (age, bytes) = (show_duration(history.age), show_size(history.bytes));
         let _ = write!(text, "; keeps {} events, {age}, {bytes}", history.events);
+    }
+    if !room.key.is_empty() {
+        let key: Vec<String> = room.key.iter().map(ToString::to_string).collect();
+        let age = show_duration(room.snapshot.age);
+        let _ = write!(text, ", and the newest of each {} for {age}", key.join(" and "));
+        if room.snapshot.by_default {
+            text.push_str(", which new clients get first");
+        }
     }
     text
 }

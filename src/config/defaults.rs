@@ -3,7 +3,7 @@
 use super::{
     Ack, AdminConfig, BufferConfig, ClientLimits, Config, Expose, HistoryConfig, IngestAddr, IngestConfig,
     IngestListenConfig, Invalid, LimitsConfig, ListenAddr, LogConfig, OriginPattern, OverDeliveries, Rate,
-    RoomConfig, ServerConfig, SlowClient, SourcesConfig, UnixAddr, Unrouted, WhenFull,
+    RoomConfig, ServerConfig, SlowClient, SnapshotConfig, SourcesConfig, UnixAddr, Unrouted, WhenFull,
 };
 use crate::pattern::{Condition, Path, Template, TypePattern};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -112,7 +112,7 @@ fn rooms(history: HistoryConfig) -> Vec<RoomConfig> {
             .collect(),
         condition: None,
         key: Vec::new(),
-        snapshot: false,
+        snapshot: SnapshotConfig::ASKED,
         buffer: None,
         urgent: None,
         history,
@@ -125,7 +125,11 @@ fn rooms(history: HistoryConfig) -> Vec<RoomConfig> {
         Some(BufferConfig { events, flush_interval: Duration::from_secs(seconds), group_by, keep_newest })
     };
     vec![
-        RoomConfig { key: vec![path("agentId")], snapshot: true, ..room("agent_states", &["agent_state"]) },
+        RoomConfig {
+            key: vec![path("agentId")],
+            snapshot: SnapshotConfig { by_default: true, ..SnapshotConfig::ASKED },
+            ..room("agent_states", &["agent_state"])
+        },
         RoomConfig {
             key: vec![path("agentId"), path("metricName")],
             buffer: buffer(Some(50), 1, Some(path("category")), false),

@@ -144,8 +144,12 @@ fn room(room: &RoomConfig) -> Vec<Line> {
     if !room.key.is_empty() {
         add("key", list(room.key.iter().map(|path| quote(&path.to_string()))));
     }
-    if room.snapshot {
-        add("snapshot", "true".to_owned());
+    if !room.key.is_empty() {
+        let age = show_duration(room.snapshot.age);
+        add(
+            "snapshot",
+            if room.snapshot.by_default { format!("{{ age = \"{age}\" }}") } else { "false".to_owned() },
+        );
     }
     if let Some(config) = &room.buffer {
         add("buffer", buffer(config));

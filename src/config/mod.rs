@@ -356,7 +356,7 @@ pub struct LimitsConfig {
     pub rooms: usize,
     /// Bytes of history over all rooms.
     pub history_memory: u64,
-    /// Filtered views over all shards.
+    /// Views with a filter or a pace, over all shards.
     pub views: usize,
     /// Keys of a room.
     pub keys: usize,
@@ -417,8 +417,8 @@ pub struct RoomConfig {
     pub condition: Option<Condition>,
     /// What its newest-per is counted by; empty: no key.
     pub key: Vec<Path>,
-    /// Whether a new subscriber first gets the newest event of every key.
-    pub snapshot: bool,
+    /// The newest event of every key, for new subscribers.
+    pub snapshot: SnapshotConfig,
     /// What waits before the log.
     pub buffer: Option<BufferConfig>,
     /// Flushes the buffer at once.
@@ -429,6 +429,28 @@ pub struct RoomConfig {
     pub slow_client: SlowClient,
     /// Subscriptions at most; none: no limit.
     pub subscribers: Option<usize>,
+}
+
+/// `snapshot`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotConfig {
+    /// Whether a new subscriber gets it that does not say otherwise.
+    pub by_default: bool,
+    /// A key whose newest event is older leaves it.
+    pub age: Duration,
+}
+
+impl SnapshotConfig {
+    /// To those who ask, of keys that had an event within a day: what has been silent for longer is gone more often than
+    /// not, and every key costs memory.
+    pub const ASKED: SnapshotConfig =
+        SnapshotConfig { by_default: false, age: Duration::from_secs(24 * 3600) };
+}
+
+impl Default for SnapshotConfig {
+    fn default() -> SnapshotConfig {
+        SnapshotConfig::ASKED
+    }
 }
 
 /// `history`.

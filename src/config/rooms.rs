@@ -3,11 +3,15 @@
 use super::node::{Place, Value};
 use super::reader::{Item, Reader, Section, join};
 use super::sections::put;
-use super::{BufferConfig, FieldKind, HistoryConfig, RoomConfig, SlowClient, TestConfig, TypeConfig};
+use super::{
+    BufferConfig, FieldKind, HistoryConfig, RoomConfig, SlowClient, SnapshotConfig, TestConfig, TypeConfig,
+};
 use crate::pattern::{Condition, Path, Template, TypePattern};
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Keys are looked at once a second.
+const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// Types that are built in: their fields are checked as documented, whatever a file says.
 const BUILT_IN_TYPES: [&str; 5] =
     ["agent_state", "performance_metric", "workflow_execution", "memory_timeline", "system_alert"];
@@ -72,7 +76,9 @@ fn room(
         types: types.map(|item| type_patterns(reader, &item)).unwrap_or_default(),
         condition: section.get(reader, "where").and_then(|item| condition(reader, &item)),
         key: section.get(reader, "key").map(|item| paths(reader, &item)).unwrap_or_default(),
-        snapshot: section.get(reader, "snapshot").and_then(|item| reader.boolean(&item)).unwrap_or(false),
+        snapshot: section
+            .get(reader, "snapshot")
+            .map_or(SnapshotConfig::ASKED, |item| snapshot(reader, &item)),
         buffer: None,
         urgent: section.get(reader, "urgent").and_then(|item| condition(reader, &item)),
         history: defaults.history,
@@ -93,7 +99,7 @@ fn room(
         let label = "there is no buffer to flush".to_owned();
         reader.problem(place, format!("`{}.urgent` needs a buffer", section.path), label, None);
     }
-    if let (Some(place), true) = (section.key("snapshot"), room.snapshot && room.key.is_empty()) {
+    if let (Some(place), true) = (section.key("snapshot"), room.snapshot.by_default && room.key.is_empty()) {
         let label = "the newest event of which key?".to_owned();
         let hint = Some("key = \"agentId\"".to_owned());
         reader.problem(place, format!("`{}.snapshot` needs a key", section.path), label, hint);
@@ -269,6 +275,25 @@ fn path(reader: &mut Reader, item: &Item<'_>) -> Option<Path> {
         reader.problem(&item.node.place, message, format!("\"{text}\""), hint);
     }
     path
+}
+
+/// `true`, `false`, or a table, which means `true`.
+fn snapshot(reader: &mut Reader, item: &Item<'_>) -> SnapshotConfig {
+    let mut config = SnapshotConfig { by_default: true, ..SnapshotConfig::ASKED };
+    if !matches!(item.node.value, Value::Table(_)) {
+        put(&mut config.by_default, reader.boolean(item));
+        return config;
+    }
+    let Some(mut section) = reader.table(item) else { return config };
+    put(
+        &mut config.age,
+        section.get(reader, "age").and_then(|item| reader.duration(&item, SHORTEST_AGE, 365 * DAY)),
+    );
+    section.end(reader, |key| match key {
+        "keys" => Some("how many keys a room has is bounded by limits.keys".to_owned()),
+        _ => None,
+    });
+    config
 }
 
 fn history(reader: &mut Reader, section: &mut Section<'_>, config: &mut HistoryConfig) {

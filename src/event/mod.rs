@@ -7,7 +7,7 @@ mod fields;
 mod filter;
 mod stored;
 
-pub use entry::{BATCH_EVENTS, Batch, Entry};
+pub use entry::{BATCH_EVENTS, Batch, Entry, KeyId};
 pub(crate) use fields::FieldTree;
 pub use filter::Filter;
 pub use stored::Event;

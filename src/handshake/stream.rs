@@ -10,7 +10,8 @@ use crate::config::OriginPattern;
 use crate::origin;
 use crate::query;
 use crate::wire::{
-    From, MessageError, Naming, Position, Sse, SubscribeRoom, Wire, parse_query_from, parse_query_room,
+    From, MessageError, Naming, Position, QueryFields, Sse, SubscribeRoom, Wire, parse_query_from,
+    parse_query_room,
 };
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
@@ -21,7 +22,7 @@ use std::net::IpAddr;
 const MOST_ROOMS: usize = 64;
 
 /// What a query may have.
-const FIELDS: [&str; 6] = ["room", "from", "where", "raw", "event", "last_event_id"];
+const FIELDS: [&str; 8] = ["room", "from", "where", "every", "snapshot", "raw", "event", "last_event_id"];
 
 /// With what a browser says where it was.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -164,11 +165,15 @@ impl Query {
         let names = self.rooms(known.most_rooms.min(MOST_ROOMS))?;
         let from =
             self.one("from")?.map_or(Ok(From::Now), parse_query_from).map_err(|error| bad_field(&error))?;
-        let condition = self.one("where")?;
+        let fields = QueryFields {
+            condition: self.one("where")?,
+            every: self.one("every")?,
+            snapshot: self.one("snapshot")?,
+        };
         let mut subscriptions = Vec::with_capacity(names.len());
         let mut missing = Vec::new();
         for name in names {
-            let subscription = parse_query_room(name, from.clone(), condition);
+            let subscription = parse_query_room(name, from.clone(), fields);
             subscriptions.push(subscription.map_err(|error| bad_field(&error))?);
             missing.extend((known.rooms)(name).err().map(|nearest| (name, nearest)));
         }

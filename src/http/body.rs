@@ -1,6 +1,7 @@
 //! An answer's body: whole, or made piece by piece while it is sent.
 
 use super::history::History;
+use super::snapshot::Snapshot;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Frame, SizeHint};
@@ -16,6 +17,8 @@ pub enum Body {
     Whole(Full<Bytes>),
     /// A part of a room's history. The next page is read when the one before is with the kernel, but for hyper's buffer.
     History(Box<History>),
+    /// The newest events of a room's keys, likewise.
+    Snapshot(Box<Snapshot>),
 }
 
 /// How long whoever asked is waited for: until a moment, which moves on while an answer is taken piece by piece.
@@ -64,6 +67,7 @@ impl hyper::body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Body::Whole(whole) => Pin::new(whole).poll_frame(context),
+            Body::Snapshot(snapshot) => Poll::Ready(snapshot.next_page().map(|page| Ok(Frame::data(page)))),
             Body::History(history) => match history.next_page() {
                 None => Poll::Ready(None),
                 // Nothing passed the filter; others on the thread have their turn before more is looked at.
@@ -79,14 +83,14 @@ impl hyper::body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Whole(whole) => whole.is_end_stream(),
-            Body::History(_) => false,
+            Body::History(_) | Body::Snapshot(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Whole(whole) => whole.size_hint(),
-            Body::History(_) => SizeHint::default(),
+            Body::History(_) | Body::Snapshot(_) => SizeHint::default(),
         }
     }
 }

@@ -7,8 +7,8 @@ use crate::event::{Entry, Filter};
 use crate::query;
 use crate::room::{ReadLimit, Room, Rooms, Tail};
 use crate::wire::{
-    Epoch, EventFrame, From, Gap, GapReason, MessageError, Position, SubscribeRoom, Wire, parse_query_from,
-    parse_query_room, push_event, push_gap, push_position,
+    Epoch, EventFrame, From, Gap, GapReason, MessageError, Position, QueryFields, SubscribeRoom, Wire,
+    parse_query_from, parse_query_room, push_event, push_gap, push_position,
 };
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -49,7 +49,7 @@ pub struct History {
 pub(super) fn answer(rooms: &Rooms, query: &str, patience: Patience) -> Answer {
     match Asked::read(query) {
         Err(refusal) => *refusal,
-        Ok(Asked { room: SubscribeRoom { room: name, from, condition }, limit, wire }) => {
+        Ok(Asked { room: SubscribeRoom { room: name, from, condition, .. }, limit, wire }) => {
             let room = match find(rooms, &name) {
                 Ok(room) => room,
                 Err(refusal) => return *refusal,
@@ -115,7 +115,8 @@ impl Asked {
             let hint = Some("GET /api/v1/room/events?room=agent%3A42&from=last:10");
             return Err(problem::answer(StatusCode::BAD_REQUEST, "`room` is missing", hint).into());
         };
-        let room = parse_query_room(&room, from, condition.as_deref()).map_err(|error| bad_field(&error))?;
+        let fields = QueryFields { condition: condition.as_deref(), ..QueryFields::default() };
+        let room = parse_query_room(&room, from, fields).map_err(|error| bad_field(&error))?;
         Ok(Asked { room, limit, wire: Wire::Lines { bare } })
     }
 }
@@ -195,7 +196,15 @@ impl History {
     fn push_gap(&self, out: &mut Vec<u8>, first: u64, offset: u64, reason: GapReason) {
         let is_known = self.filter.is_none() && reason == GapReason::HistoryExpired;
         let missed = is_known.then(|| offset + 1 - first);
-        let gap = Gap { room_json: &self.room_json, epoch: self.epoch, first, offset, missed, reason };
+        let gap = Gap {
+            room_json: &self.room_json,
+            epoch: self.epoch,
+            first,
+            offset,
+            missed,
+            reason,
+            snapshot: false,
+        };
         push_gap(self.wire, out, gap);
     }
 }

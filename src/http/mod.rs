@@ -16,6 +16,7 @@ mod problem;
 mod rejected;
 mod rooms;
 mod slices;
+mod snapshot;
 mod status;
 mod test;
 
@@ -140,6 +141,7 @@ enum Path {
     Rooms,
     Room,
     RoomEvents,
+    RoomSnapshot,
     Clients,
     Client,
     Config,
@@ -151,7 +153,7 @@ enum Path {
 }
 
 impl Path {
-    const ALL: [Path; 20] = [
+    const ALL: [Path; 21] = [
         Path::Page,
         Path::PageScript,
         Path::PageStyle,
@@ -164,6 +166,7 @@ impl Path {
         Path::Rooms,
         Path::Room,
         Path::RoomEvents,
+        Path::RoomSnapshot,
         Path::Clients,
         Path::Client,
         Path::Config,
@@ -188,6 +191,7 @@ impl Path {
             Path::Rooms => "/api/v1/rooms",
             Path::Room => "/api/v1/room",
             Path::RoomEvents => "/api/v1/room/events",
+            Path::RoomSnapshot => "/api/v1/room/snapshot",
             Path::Clients => "/api/v1/clients",
             Path::Client => "/api/v1/clients/{id}",
             Path::Config => "/api/v1/config",
@@ -334,6 +338,7 @@ impl Pages {
             Path::Rooms => rooms::list(&state.rooms, query),
             Path::Room => rooms::one(&state.rooms, query),
             Path::RoomEvents => history::answer(&state.rooms, query, patience),
+            Path::RoomSnapshot => snapshot::answer(&state.rooms, query, patience),
             Path::Clients => clients::list(&state.shards, query).await,
             Path::Client => clients::end(&state.shards, parts.uri.path()).await,
             Path::Config => {

@@ -67,6 +67,7 @@ fn show(room: &Room) -> Value {
         "epoch": figures.epoch.to_string(),
         "head": figures.head,
         "history": { "first": figures.first, "events": figures.head + 1 - figures.first, "bytes": figures.history_bytes },
+        "keys": figures.keys,
         "buffered": figures.buffered,
         "batches": figures.batches,
         "subscribers": figures.subscribers,

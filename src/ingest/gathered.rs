@@ -3,7 +3,7 @@
 use crate::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
     Invalid, LimitsConfig, LogConfig, OverDeliveries, Rate, RoomConfig, ServerConfig, SlowClient,
-    SourcesConfig, Unrouted, WhenFull,
+    SnapshotConfig, SourcesConfig, Unrouted, WhenFull,
 };
 use crate::event::Event;
 use crate::pattern::{Template, TypePattern};
@@ -161,7 +161,7 @@ pub(super) fn config() -> Config {
             types: vec![TypePattern::parse("e*").unwrap()],
             condition: None,
             key: Vec::new(),
-            snapshot: false,
+            snapshot: SnapshotConfig::ASKED,
             buffer: None,
             urgent: None,
             history: HistoryConfig { events: 10, age: second, bytes: 1000 },

@@ -5,6 +5,7 @@
 use crate::config::BufferConfig;
 use crate::event::{BATCH_EVENTS, Batch, Event};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Instant;
 
 /// A buffer is flushed when it holds so many bytes, whatever its limits say: only `events` is configured, and events
@@ -18,6 +19,8 @@ const GROUPS: usize = 1000;
 pub struct Buffer {
     groups: Vec<Group>,
     by_name: HashMap<Box<str>, usize>,
+    /// The keys' texts, one after the other: events have the places of theirs.
+    keys: String,
     events: usize,
     bytes: u64,
     /// When the oldest event came in.
@@ -26,9 +29,16 @@ pub struct Buffer {
 
 #[derive(Debug, Default)]
 struct Group {
-    events: Vec<Event>,
+    events: Vec<Waiting>,
     /// Where a key's newest event is in `events`; used with `keep = "newest"` only.
     by_key: HashMap<Box<str>, usize>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    event: Event,
+    /// Its key's place in the buffer's `keys`.
+    key: Range<usize>,
 }
 
 /// What a push did.
@@ -57,13 +67,17 @@ impl Buffer {
         self.bytes += event.size();
         let place = config.keep_newest.then(|| group.by_key.get(key).copied()).flatten();
         if let Some(place) = place {
-            self.bytes -= group.events[place].size();
-            group.events[place] = event;
+            // The key is the same, and stays where it is.
+            let replaced = std::mem::replace(&mut group.events[place].event, event);
+            self.bytes -= replaced.size();
         } else {
             if config.keep_newest {
                 group.by_key.insert(key.into(), group.events.len());
             }
-            group.events.push(event);
+            let start = self.keys.len();
+            self.keys.push_str(key);
+            self.bytes += key.len() as u64;
+            group.events.push(Waiting { event, key: start..self.keys.len() });
             self.events += 1;
         }
         let most = config.events.unwrap_or(usize::MAX).min(keys);
@@ -72,16 +86,16 @@ impl Buffer {
     }
 
     /// Hands every event to `append`, group by group in the order the groups came up, oldest first within a group, cut
-    /// into batches; and is empty then.
-    pub fn flush(&mut self, mut append: impl FnMut(Event, Batch)) {
+    /// into batches, each event with its key; and is empty then.
+    pub fn flush(&mut self, mut append: impl FnMut(Event, &str, Batch)) {
         for group in &mut self.groups {
             // A key's newest event took the place of an older one.
-            group.events.sort_by_key(Event::seq);
+            group.events.sort_by_key(|waiting| waiting.event.seq());
             let mut left = group.events.len();
-            for (index, event) in group.events.drain(..).enumerate() {
+            for (index, Waiting { event, key }) in group.events.drain(..).enumerate() {
                 left -= 1;
                 let ends = left == 0 || (index + 1) % BATCH_EVENTS == 0;
-                append(event, if ends { Batch::Last } else { Batch::More });
+                append(event, &self.keys[key], if ends { Batch::Last } else { Batch::More });
             }
         }
         *self = Buffer::default();
@@ -127,7 +141,7 @@ mod tests {
 
     fn flushed(buffer: &mut Buffer) -> Vec<(u64, Batch)> {
         let mut out = Vec::new();
-        buffer.flush(|event, batch| out.push((event.seq(), batch)));
+        buffer.flush(|event, _, batch| out.push((event.seq(), batch)));
         assert!(buffer.opened_at().is_none() && buffer.bytes() == 0);
         out
     }
@@ -152,7 +166,10 @@ mod tests {
         for (seq, key, replaced) in [(1, "a", false), (2, "b", false), (3, "a", true)] {
             assert_eq!(buffer.push(&keyed, 100, event(seq), "", key, now), Pushed { replaced, full: false });
         }
-        assert_eq!(flushed(&mut buffer), [(2, Batch::More), (3, Batch::Last)]);
+        let mut keys = Vec::new();
+        buffer.flush(|event, key, batch| keys.push((event.seq(), key.to_owned(), batch)));
+        assert_eq!(keys, [(2, "b".to_owned(), Batch::More), (3, "a".to_owned(), Batch::Last)]);
+        assert!(buffer.opened_at().is_none() && buffer.bytes() == 0);
         for seq in 1..=3 {
             let pushed = buffer.push(&keyed, 3, event(seq), "", &seq.to_string(), now);
             assert_eq!(pushed.full, seq == 3, "keys are bounded");

@@ -1,7 +1,6 @@
 //! What is counted of a room beside its log, and the room at one moment.
 
-use super::buffer::Buffer;
-use super::log::Log;
+use super::body::Body;
 use super::room::Tail;
 use crate::wire::Epoch;
 use std::sync::OnceLock;
@@ -36,8 +35,10 @@ pub struct RoomFigures {
     pub head: u64,
     /// Offset of the oldest event of history, or of the next one.
     pub first: u64,
-    /// Bytes of history.
+    /// Bytes of history, and of what keys hold.
     pub history_bytes: u64,
+    /// Keys of which the newest event is kept.
+    pub keys: usize,
     /// Events that wait in its buffer.
     pub buffered: usize,
     /// Batches that its buffer was flushed in.
@@ -63,16 +64,16 @@ impl Counted {
 }
 
 impl RoomFigures {
-    /// Of a log's tail, of the log, its buffer and how many batches that was flushed in, where there are any, and of what
-    /// shards counted.
-    pub(super) fn of(tail: Tail, body: Option<(&Log, &Buffer, u64)>, counted: &Counted) -> RoomFigures {
+    /// Of a log's tail, of what the room has, if anything was published, and of what shards counted.
+    pub(super) fn of(tail: Tail, body: Option<&Body>, counted: &Counted) -> RoomFigures {
         RoomFigures {
             epoch: tail.epoch,
             head: tail.head,
             first: tail.first,
-            history_bytes: body.map_or(0, |(log, _, _)| log.history_bytes()),
-            buffered: body.map_or(0, |(_, buffer, _)| buffer.len()),
-            batches: body.map_or(0, |(_, _, batches)| batches),
+            history_bytes: body.map_or(0, |body| body.held().history),
+            keys: body.and_then(|body| body.keys.as_ref()).map_or(0, |keys| keys.len()),
+            buffered: body.map_or(0, |body| body.buffer.len()),
+            batches: body.map_or(0, |body| body.batches),
             subscribers: counted.subscribers.load(Ordering::Relaxed),
             delivered: counted.of(|tally| &tally.delivered),
             skipped: counted.of(|tally| &tally.skipped),

@@ -1,5 +1,6 @@
 //! One configuration in force, as rooms, ingest and shards see it.
 
+use super::room::Policy;
 use crate::config::{
     Ack, Config, IngestAddr, IngestListenConfig, Invalid, LimitsConfig, RoomConfig, Unrouted, WhenFull,
 };
@@ -53,6 +54,11 @@ impl Generation {
             }
         };
         Some(&self.rooms[index])
+    }
+
+    /// A room's policy under this generation.
+    pub(super) fn policy_of(&self, config: &Arc<RoomConfig>) -> Policy {
+        Policy { config: Arc::clone(config), keys: self.limits.keys, serial: self.serial }
     }
 
     /// Whether the configuration has a static room of this name.

@@ -9,17 +9,22 @@
 //! | records | a kind (one byte), a length (four), a body; numbers are little-endian |
 //! | checksum | CRC-32, four bytes, the last ones |
 //!
-//! `START`, then of every room `ROOM` and an `EVENT` for each of its history, oldest first, then `REMEMBERED` for names that
-//! have an epoch and no events, then `END`. What else a room has, such as keys, is a kind of record of its own between a `ROOM`
-//! and the next, and another `FORMAT`.
+//! `START`, then of every room `ROOM`, `KEYED` if it has keys and a `KEY` for each of them, in the order of their newest events,
+//! and an `EVENT` for each of its history, oldest first, then `REMEMBERED` for names that have an epoch and no events, then `END`. What else a room has is
+//! a kind of record of its own between a `ROOM` and the next, and another `FORMAT`.
+//!
+//! `KEYED` says what the keys are made of, so that they are not taken for those of a configuration that has another key. An
+//! `EVENT` names its key by the number that the `KEY` record has; an event whose key is not known any more has none.
 
 mod records;
 
 use super::bell::Bell;
+use super::body::Body as Held;
 use super::generation::Generation;
-use super::log::{Log, ReadLimit};
+use super::log::ReadLimit;
+use super::room::KnownKey;
 use super::rooms::{Rooms, now_ms};
-use crate::config::{Config, HistoryConfig};
+use crate::config::{Config, HistoryConfig, RoomConfig};
 use crate::event::{Batch, Entry, Event};
 use crate::metrics::Metrics;
 use crate::wire::Epoch;
@@ -33,10 +38,12 @@ use std::time::Instant;
 /// What every such file begins with.
 const MAGIC: &[u8] = b"broadcastd rooms\n";
 /// Rises with every change of what is written.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const START: u8 = b'S';
 const ROOM: u8 = b'R';
+const KEYED: u8 = b'Y';
+const KEY: u8 = b'K';
 const EVENT: u8 = b'E';
 const REMEMBERED: u8 = b'M';
 const END: u8 = b'.';
@@ -89,6 +96,13 @@ impl Rooms {
             let events = figures.head + 1 - figures.first;
             let numbers = [figures.epoch.0, figures.head, events].map(u64::to_le_bytes);
             out.record(ROOM, &[&numbers.concat(), room.name().as_bytes()])?;
+            let keys = room.keys();
+            if !keys.is_empty() {
+                out.record(KEYED, &[key_paths(&room.policy()).as_bytes()])?;
+            }
+            for key in keys {
+                write_key(&mut out, &key)?;
+            }
             let mut after = figures.first - 1;
             while after < figures.head {
                 page.clear();
@@ -159,9 +173,38 @@ fn write_event(out: &mut RecordWriter<impl Write>, entry: &Entry) -> io::Result<
         Batch::Last => 2,
     };
     let beside = event.beside();
-    let numbers = [event.seq(), event.accepted_at_ms()].map(u64::to_le_bytes).concat();
+    let numbers = [event.seq(), event.accepted_at_ms(), entry.key.0.into()].map(u64::to_le_bytes).concat();
     let beside_len = (beside.len() as u32).to_le_bytes();
     out.record(EVENT, &[&numbers, &[batch], &beside_len, event.json(), beside])
+}
+
+/// What a room's keys are made of.
+fn key_paths(config: &RoomConfig) -> String {
+    config.key.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// A key's number and text, with its newest event where history does not have it; else with offset 0.
+fn write_key(out: &mut RecordWriter<impl Write>, key: &KnownKey) -> io::Result<()> {
+    let id = u64::from(key.id.0).to_le_bytes();
+    let text_len = (key.text.len() as u64).to_le_bytes();
+    let Some((offset, event)) = &key.newest else {
+        return out.record(KEY, &[&id, &[0; 8], &text_len, key.text.as_bytes()]);
+    };
+    let numbers = [*offset, key.text.len() as u64, event.seq(), event.accepted_at_ms()].map(u64::to_le_bytes);
+    let [offset, text_len, seq, accepted_at_ms] = numbers;
+    let beside_len = (event.beside().len() as u32).to_le_bytes();
+    let pieces: [&[u8]; 9] = [
+        &id,
+        &offset,
+        &text_len,
+        key.text.as_bytes(),
+        &seq,
+        &accepted_at_ms,
+        &beside_len,
+        event.json(),
+        event.beside(),
+    ];
+    out.record(KEY, &pieces)
 }
 
 /// A reading under way.
@@ -188,7 +231,13 @@ struct ReadRoom {
     /// Events to come.
     left: u64,
     /// None when the configuration does not have the room.
-    log: Option<(Log, HistoryConfig)>,
+    held: Option<(Held, HistoryConfig)>,
+    /// What its keys are made of, in the configuration in force.
+    key_paths: String,
+    /// Whether the keys that were written are made of the same.
+    has_keys: bool,
+    /// Texts of its keys by their numbers.
+    keys: HashMap<u64, String>,
 }
 
 impl Reading<'_> {
@@ -213,6 +262,8 @@ impl Reading<'_> {
                     self.end_room()?;
                     self.begin_room(&mut body)?;
                 }
+                KEYED => self.keyed(&mut body)?,
+                KEY => self.key(&mut body)?,
                 EVENT => self.event(&mut body)?,
                 REMEMBERED => {
                     self.end_room()?;
@@ -240,9 +291,37 @@ impl Reading<'_> {
             return Err(NotKept::Damaged("a room has more events than offsets"));
         };
         let policy = self.generation.policy(&name);
-        let log = policy.map(|policy| (Log::new(before), policy.history));
-        self.room = Some(ReadRoom { name, epoch, head, left, log });
+        let most = self.generation.limits.keys;
+        let held = policy.map(|policy| (Held::new(before, policy, most), policy.history));
+        let key_paths = policy.map_or_else(String::new, |policy| key_paths(policy));
+        let (has_keys, keys) = (false, HashMap::new());
+        self.room = Some(ReadRoom { name, epoch, head, left, held, key_paths, has_keys, keys });
         self.seen.rooms += 1;
+        Ok(())
+    }
+
+    fn keyed(&mut self, body: &mut Body<'_>) -> Result<(), NotKept> {
+        let room = self.room.as_mut().ok_or(NotKept::Damaged("keys belong to no room"))?;
+        room.has_keys = body.text()? == room.key_paths;
+        Ok(())
+    }
+
+    fn key(&mut self, body: &mut Body<'_>) -> Result<(), NotKept> {
+        let room = self.room.as_mut().ok_or(NotKept::Damaged("a key belongs to no room"))?;
+        if !room.has_keys {
+            return Ok(());
+        }
+        let (id, offset, len) = (body.number()?, body.number()?, body.number()?);
+        let text = body.text_of(len)?;
+        if offset > 0 {
+            let (seq, accepted_at_ms) = (body.number()?, body.number()?);
+            let (json, beside) = body.two()?;
+            let event = Event::new(seq, accepted_at_ms, &[json], beside, &mut Vec::new());
+            if let Some((held, _)) = &mut room.held {
+                held.recall(&text, offset, &event);
+            }
+        }
+        room.keys.insert(id, text);
         Ok(())
     }
 
@@ -251,7 +330,7 @@ impl Reading<'_> {
         let room = room.ok_or(NotKept::Damaged("an event belongs to no room"))?;
         room.left -= 1;
         self.seen.events += 1;
-        let (seq, accepted_at_ms) = (body.number()?, body.number()?);
+        let (seq, accepted_at_ms, key) = (body.number()?, body.number()?, body.number()?);
         let batch = match body.byte()? {
             0 => Batch::Single,
             1 => Batch::More,
@@ -259,14 +338,15 @@ impl Reading<'_> {
             _ => return Err(NotKept::Damaged("an event's place in its batch is unknown")),
         };
         let (json, beside) = body.two()?;
-        let Some((log, history)) = &mut room.log else { return Ok(()) };
+        let Some((held, history)) = &mut room.held else { return Ok(()) };
         let event = Event::new(seq, accepted_at_ms, &[json], beside, &mut Vec::new());
         let known = self.events.get(&seq).filter(|known| **known == event);
-        log.append(known.unwrap_or(&event).clone(), batch);
+        let key = room.keys.get(&key).map_or("", String::as_str);
+        held.append_to(known.unwrap_or(&event).clone(), key, batch);
         if known.is_none() {
             self.events.insert(seq, event);
         }
-        log.trim(history, self.now_ms, u64::MAX);
+        held.trim(history, self.now_ms, u64::MAX);
         Ok(())
     }
 
@@ -275,9 +355,9 @@ impl Reading<'_> {
         if room.left > 0 {
             return Err(NotKept::Damaged("a room's events are missing"));
         }
-        let Some((log, _)) = room.log else { return Ok(()) };
+        let Some((held, _)) = room.held else { return Ok(()) };
         let is_static = self.generation.is_static(&room.name);
-        let opens = is_static || (!log.is_empty() && self.places > 0);
+        let opens = is_static || (!held.is_empty() && self.places > 0);
         let opened = if opens { self.rooms.open_in(room.epoch, &room.name) } else { None };
         let Some(opened) = opened else {
             self.remember(&room.name, room.epoch, room.head);
@@ -285,8 +365,8 @@ impl Reading<'_> {
         };
         self.places -= usize::from(!is_static);
         self.kept.rooms += 1;
-        self.kept.events += log.head() + 1 - log.history_first();
-        opened.go_on(log, &self.rooms.totals);
+        self.kept.events += held.log.head() + 1 - held.log.history_first();
+        opened.go_on(held, &self.rooms.totals);
         let limit = self.generation.limits.history_memory;
         if self.rooms.totals.history_bytes() > limit.saturating_add(1 << 20) {
             self.events.clear();

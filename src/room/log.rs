@@ -4,7 +4,7 @@
 //! events stay only while a shard has not passed them, and are backlog.
 
 use crate::config::HistoryConfig;
-use crate::event::{Batch, Entry, Event};
+use crate::event::Entry;
 use std::collections::VecDeque;
 
 /// Bounds on one reading of a log.
@@ -50,7 +50,6 @@ impl Log {
     }
 
     /// Offset of the oldest event that is still here, or of the next one.
-    #[cfg(test)]
     pub fn first(&self) -> u64 {
         self.first
     }
@@ -76,9 +75,9 @@ impl Log {
     }
 
     /// Appends an event and gives it the next offset.
-    pub fn append(&mut self, event: Event, batch: Batch) {
-        self.history_bytes += event.size();
-        self.entries.push_back(Entry { event, batch });
+    pub fn append(&mut self, entry: Entry) {
+        self.history_bytes += entry.event.size();
+        self.entries.push_back(entry);
     }
 
     /// Moves what is over the limits from history to backlog, and lets go of backlog up to the offset `passed`, which
@@ -139,11 +138,16 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Event, KeyId};
     use proptest::prelude::*;
     use std::time::Duration;
 
     fn event(seq: u64, at_ms: u64) -> Event {
         Event::new(seq, at_ms, &[format!("{{\"n\":{seq}}}").as_bytes()], b"", &mut Vec::new())
+    }
+
+    fn entry(seq: u64, at_ms: u64) -> Entry {
+        Entry::single(event(seq, at_ms), KeyId::NONE)
     }
 
     fn limit(events: usize) -> HistoryConfig {
@@ -163,7 +167,7 @@ mod tests {
     fn history_gives_way_by_count_bytes_and_age() {
         let mut log = Log::new(0);
         for seq in 1..=10 {
-            log.append(event(seq, seq * 1000), Batch::Single);
+            log.append(entry(seq, seq * 1000));
         }
         log.trim(&limit(6), 10_000, u64::MAX);
         assert_eq!(offsets(&log, 0, EVERYTHING), [5, 6, 7, 8, 9, 10]);
@@ -181,7 +185,7 @@ mod tests {
     fn what_a_shard_has_not_passed_is_backlog() {
         let mut log = Log::new(40);
         for seq in 1..=10 {
-            log.append(event(seq, 0), Batch::Single);
+            log.append(entry(seq, 0));
         }
         log.trim(&limit(2), 0, 45);
         assert_eq!((log.first(), log.history_first(), log.head()), (46, 49, 50));
@@ -196,7 +200,7 @@ mod tests {
     fn reading_stops_at_its_limits_but_gives_one_event_if_told() {
         let mut log = Log::new(0);
         for seq in 1..=5 {
-            log.append(event(seq, 0), Batch::Single);
+            log.append(entry(seq, 0));
         }
         let each = event(1, 0).json().len() + 10;
         let two = ReadLimit { bytes: 2 * each, overhead: 10, ..EVERYTHING };
@@ -212,7 +216,7 @@ mod tests {
     fn since_finds_the_offset_before() {
         let mut log = Log::new(0);
         for seq in 1..=4 {
-            log.append(event(seq, seq * 10), Batch::Single);
+            log.append(entry(seq, seq * 10));
         }
         for (since, before) in [(0, 0), (10, 0), (11, 1), (40, 3), (41, 4)] {
             assert_eq!(log.offset_before(since), before, "since {since}");
@@ -229,7 +233,7 @@ mod tests {
             let (mut seq, mut passed) = (0, 7);
             for (step, amount) in steps {
                 match step {
-                    0 | 1 => for _ in 0..amount { seq += 1; log.append(event(seq, 0), Batch::Single); },
+                    0 | 1 => for _ in 0..amount { seq += 1; log.append(entry(seq, 0)); },
                     2 => log.trim(&limit(amount as usize), 0, passed),
                     _ => { passed = (passed + amount).min(log.head()); log.release(passed); }
                 }

@@ -1,14 +1,16 @@
-//! Rooms: named logs of events, what waits before them, and the registry that holds them.
+//! Rooms: named logs of events, what waits before them, their keys, and the registry that holds them.
 //!
 //! Knows nothing of sockets. A shard registers with a room under the room's lock and is told that it has grown; ingest
 //! publishes through a [`Publisher`].
 
 mod bell;
+mod body;
 mod buffer;
 mod clock;
 mod figures;
 mod generation;
 mod kept;
+mod keys;
 mod log;
 mod publisher;
 mod reconfigure;
@@ -18,6 +20,7 @@ mod remembered;
 mod room;
 mod rooms;
 mod seats;
+mod staged;
 mod start;
 mod totals;
 
@@ -25,6 +28,7 @@ pub use bell::Bell;
 pub use figures::{RoomFigures, Tally};
 pub use generation::Generation;
 pub use kept::{Kept, NotKept};
+pub use keys::KeysRead;
 pub use log::ReadLimit;
 pub use publisher::Publisher;
 pub use room::{Room, Tail};

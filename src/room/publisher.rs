@@ -1,17 +1,19 @@
 //! The way from ingest to rooms: one read's events, gathered by room and published at once.
 //!
 //! [`Publisher::stage`] and [`Publisher::commit`] are the third of the five functions a line passes on its way to a
-//! socket. Once their vectors have grown, they allocate only for a buffered room's key and group.
+//! socket. Once their vectors have grown, they allocate only for what waits in a buffer, and for a key that is new.
 
 use super::generation::Generation;
-use super::room::{Closed, Room, Staged};
+use super::room::{Closed, Room};
 use super::rooms::{Rooms, now_ms};
 use super::seats::Tokens;
+use super::staged::Staged;
 use crate::config::RoomConfig;
 use crate::event::Event;
 use crate::route::{Destination, Routes, Scratch};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,7 +38,7 @@ struct Slot {
     room: Option<Arc<Room>>,
     /// The room's place in the configuration.
     index: usize,
-    staged: Vec<Staged>,
+    staged: Staged,
 }
 
 const NONE: u32 = u32::MAX;
@@ -90,12 +92,9 @@ impl Publisher {
                 self.rooms.metrics.room_refused.increment(1);
                 continue;
             };
-            self.slots[slot].staged.push(Staged {
-                event: event.clone(),
-                group: scratch.text[destination.group.clone()].into(),
-                key: scratch.text[destination.key.clone()].into(),
-                urgent: destination.urgent,
-            });
+            let text = |range: &Range<usize>| &scratch.text[range.clone()];
+            let (group, key) = (text(&destination.group), text(&destination.key));
+            self.slots[slot].staged.push(event.clone(), group, key, destination.urgent);
             taken = true;
         }
         taken
@@ -202,7 +201,7 @@ impl Publisher {
 
     fn use_slot(&mut self, room: Arc<Room>, index: usize) -> usize {
         if self.used == self.slots.len() {
-            self.slots.push(Slot { room: None, index, staged: Vec::new() });
+            self.slots.push(Slot { room: None, index, staged: Staged::default() });
         }
         let slot = &mut self.slots[self.used];
         slot.room = Some(room);

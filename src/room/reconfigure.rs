@@ -1,7 +1,6 @@
 //! Rooms follow another configuration while events flow.
 
 use super::generation::Generation;
-use super::room::Policy;
 use super::rooms::{Rooms, now_ms};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +33,7 @@ impl Rooms {
             match generation.policy(room.name()) {
                 None => self.remove(&room, &mut tokens),
                 Some(config) => {
-                    let policy = Policy { config: Arc::clone(config), serial: generation.serial };
+                    let policy = generation.policy_of(config);
                     room.reconfigure(policy, now_ms(), self.totals(), &mut tokens);
                 }
             }
@@ -48,7 +47,7 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BufferConfig, Config, HistoryConfig, RoomConfig, SlowClient};
+    use crate::config::{BufferConfig, Config, HistoryConfig, RoomConfig, SlowClient, SnapshotConfig};
     use crate::metrics::Metrics;
     use crate::pattern::{Path, Template, TypePattern};
     use crate::room::{Bell, Publisher, ReadLimit, Room};
@@ -60,7 +59,7 @@ mod tests {
             types: vec![TypePattern::parse("*").unwrap()],
             condition: None,
             key: Vec::new(),
-            snapshot: false,
+            snapshot: SnapshotConfig::default(),
             buffer: None,
             urgent: None,
             history: HistoryConfig { events: 100, age: Duration::from_secs(60), bytes: 1 << 20 },

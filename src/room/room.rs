@@ -1,13 +1,15 @@
 //! One room: its log, its buffer, and the shards that read it, behind one short lock.
 
-use super::buffer::Buffer;
+use super::body::Body;
 use super::figures::{Counted, RoomFigures, Tally};
 use super::generation::Generation;
-use super::log::{Log, ReadLimit};
+use super::keys::KeysRead;
+use super::log::ReadLimit;
 use super::seats::{Seats, Tokens};
+use super::staged::{Staged, Taken};
 use super::totals::Totals;
 use crate::config::RoomConfig;
-use crate::event::{Batch, Entry, Event};
+use crate::event::{Entry, Event, KeyId};
 use crate::wire::Epoch;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -38,35 +40,14 @@ struct State {
 /// What a generation of the configuration says of a room.
 pub(super) struct Policy {
     pub(super) config: Arc<RoomConfig>,
+    /// `limits.keys`.
+    pub(super) keys: usize,
     pub(super) serial: u64,
-}
-
-/// What a room has once something was published.
-struct Body {
-    log: Log,
-    buffer: Buffer,
-    /// Whether a flush of the buffer is on the clock.
-    on_clock: bool,
-    /// Batches flushed.
-    batches: u64,
 }
 
 /// The room is out of the registry; look its name up again.
 #[derive(Debug)]
 pub struct Closed;
-
-/// An event on its way into a room.
-#[derive(Debug)]
-pub struct Staged {
-    /// The event.
-    pub event: Event,
-    /// Value of the buffer's `group_by`; empty without.
-    pub group: Box<str>,
-    /// Value of the room's `key`, where the buffer keeps the newest of each; empty otherwise.
-    pub key: Box<str>,
-    /// Whether the buffer is flushed at once.
-    pub urgent: bool,
-}
 
 /// A room's log as a new subscription finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +58,14 @@ pub struct Tail {
     pub head: u64,
     /// Offset of the oldest event of history, or of the next one.
     pub first: u64,
+}
+
+/// A key of a room.
+pub(super) struct KnownKey {
+    pub(super) id: KeyId,
+    pub(super) text: String,
+    /// Its newest event, where history no longer has it.
+    pub(super) newest: Option<(u64, Event)>,
 }
 
 /// What publishing did.
@@ -125,8 +114,7 @@ impl Room {
     /// The room at this moment.
     pub fn figures(&self) -> RoomFigures {
         let state = self.lock();
-        let body = state.body.as_deref().map(|body| (&body.log, &body.buffer, body.batches));
-        RoomFigures::of(self.tail(&state), body, &self.counted)
+        RoomFigures::of(self.tail(&state), state.body.as_deref(), &self.counted)
     }
 
     /// The room's name.
@@ -156,26 +144,26 @@ impl Room {
             if !claim() {
                 return Ok(false);
             }
-            let log = Log::new(state.head);
-            state.body = Some(Box::new(Body { log, buffer: Buffer::default(), on_clock: false, batches: 0 }));
+            let body = Body::new(state.head, &state.policy.config, state.policy.keys);
+            state.body = Some(Box::new(body));
             self.holds_events.store(true, Ordering::Release);
         }
         Ok(true)
     }
 
-    /// Goes on with the log of another process. Nobody has the room yet.
-    pub(super) fn go_on(&self, log: Log, totals: &Totals) {
+    /// Goes on with what another process had of the room. Nobody has the room yet.
+    pub(super) fn go_on(&self, other: Body, totals: &Totals) {
         let mut state = self.lock();
         let body = state.body.as_mut().expect("a room is opened before it goes on");
-        let mut change = totals.change(&body.log, &body.buffer);
-        body.log = log;
-        change.apply(&body.log, &body.buffer);
+        let change = totals.change(body.held());
+        **body = other;
+        change.apply(body.held());
     }
 
     /// Takes a read's events, in order, out of `staged`. On `Closed`, `staged` is as it was.
     pub(super) fn publish(
         &self,
-        staged: &mut Vec<Staged>,
+        staged: &mut Staged,
         generation: &Generation,
         (now, now_ms): (Instant, u64),
         totals: &Totals,
@@ -187,23 +175,23 @@ impl Room {
         if generation.serial > state.policy.serial
             && let Some(config) = generation.policy(&self.name)
         {
-            state.adopt(Policy { config: Arc::clone(config), serial: generation.serial }, totals);
+            state.adopt(generation.policy_of(config), totals);
         }
         let is_of_this_generation = generation.serial == state.policy.serial;
         let body = state.body.as_mut().expect("a publisher opens a room before it publishes there");
         let mut published = Published::default();
         let head = body.log.head();
-        let mut change = totals.change(&body.log, &body.buffer);
+        let change = totals.change(body.held());
         match &state.policy.config.buffer {
             Some(config) if is_of_this_generation => {
                 let keys = generation.limits.keys;
-                for item in staged.drain(..) {
-                    let pushed = body.buffer.push(config, keys, item.event, &item.group, &item.key, now);
+                staged.drain(|Taken { event, group, key, urgent }| {
+                    let pushed = body.buffer.push(config, keys, event, group, key, now);
                     published.replaced += u64::from(pushed.replaced);
-                    if pushed.full || item.urgent {
+                    if pushed.full || urgent {
                         body.flush();
                     }
-                }
+                });
                 if let (Some(opened), false) = (body.buffer.opened_at(), body.on_clock) {
                     body.on_clock = true;
                     published.flush_at = Some(opened + config.flush_interval);
@@ -214,13 +202,13 @@ impl Room {
                 if body.buffer.opened_at().is_some() {
                     body.flush();
                 }
-                for item in staged.drain(..) {
-                    body.log.append(item.event, Batch::Single);
-                }
+                let same_key = |config: &Arc<RoomConfig>| config.key == state.policy.config.key;
+                let has_keys = is_of_this_generation || generation.policy(&self.name).is_some_and(same_key);
+                staged.drain(|Taken { event, key, .. }| body.append(event, if has_keys { key } else { "" }));
             }
         }
-        body.log.trim(&state.policy.config.history, now_ms, state.seats.passed());
-        change.apply(&body.log, &body.buffer);
+        body.trim(&state.policy.config.history, now_ms, state.seats.passed());
+        change.apply(body.held());
         if body.log.head() > head {
             state.seats.tell(tokens);
         }
@@ -237,9 +225,9 @@ impl Room {
         let head = state.body.as_ref().map(|body| body.log.head());
         state.adopt(policy, totals);
         if let Some(body) = &mut state.body {
-            let mut change = totals.change(&body.log, &body.buffer);
-            body.log.trim(&state.policy.config.history, now_ms, state.seats.passed());
-            change.apply(&body.log, &body.buffer);
+            let change = totals.change(body.held());
+            body.trim(&state.policy.config.history, now_ms, state.seats.passed());
+            change.apply(body.held());
         }
         if state.body.as_ref().map(|body| body.log.head()) > head {
             state.seats.tell(tokens);
@@ -253,9 +241,9 @@ impl Room {
         let state = &mut *guard;
         (state.closed, state.removed) = (true, true);
         if let Some(body) = &mut state.body {
-            let mut change = totals.change(&body.log, &body.buffer);
+            let change = totals.change(body.held());
             body.flush();
-            change.apply(&body.log, &body.buffer);
+            change.apply(body.held());
         }
         state.seats.tell_all(tokens);
         if state.seats.is_empty() {
@@ -292,10 +280,10 @@ impl Room {
             body.on_clock = true;
             return Some(due);
         }
-        let mut change = totals.change(&body.log, &body.buffer);
+        let change = totals.change(body.held());
         body.flush();
-        body.log.trim(&state.policy.config.history, now_ms, state.seats.passed());
-        change.apply(&body.log, &body.buffer);
+        body.trim(&state.policy.config.history, now_ms, state.seats.passed());
+        change.apply(body.held());
         state.seats.tell(tokens);
         None
     }
@@ -357,6 +345,43 @@ impl Room {
         }
     }
 
+    /// Reads the newest events of keys after `after` and up to `upto` into `out`, each with its offset, and says how far
+    /// that leads.
+    pub fn read_keys(
+        &self,
+        after: u64,
+        upto: u64,
+        limit: ReadLimit,
+        out: &mut Vec<(u64, Entry)>,
+    ) -> KeysRead {
+        let state = self.lock();
+        match state.body.as_ref().and_then(|body| body.keys.as_ref()) {
+            None => KeysRead { to: upto.max(after), is_all: true },
+            Some(keys) => keys.read(after, upto, limit, out),
+        }
+    }
+
+    /// Every key, for who writes them down: a number, a text, and the newest event with its offset where history no longer
+    /// has it.
+    pub(super) fn keys(&self) -> Vec<KnownKey> {
+        let state = self.lock();
+        let Some(body) = &state.body else { return Vec::new() };
+        let first = body.log.history_first();
+        let keys = body.keys.iter().flat_map(|keys| keys.iter());
+        keys.map(|(id, text, offset, event)| KnownKey {
+            id,
+            text: text.to_owned(),
+            newest: (offset < first).then(|| (offset, event.clone())),
+        })
+        .collect()
+    }
+
+    /// Offset of the oldest event that the log still has, backlog or history, or of the next one.
+    pub fn log_first(&self) -> u64 {
+        let state = self.lock();
+        state.body.as_ref().map_or(state.head + 1, |body| body.log.first())
+    }
+
     /// Offset of the oldest event of history, or of the next one.
     pub fn history_first(&self) -> u64 {
         self.tail(&self.lock()).first
@@ -368,18 +393,18 @@ impl Room {
         state.body.as_ref().map_or(state.head, |body| body.log.offset_before(since_ms))
     }
 
-    /// Lets history that is too old go; closes the room if `reclaim` and nobody needs it. Returns its epoch and head if
+    /// Lets history and keys that are too old go; closes the room if `reclaim` and nobody needs it. Returns its epoch and head if
     /// it was closed.
     pub(super) fn sweep(&self, now_ms: u64, reclaim: bool, totals: &Totals) -> Option<(Epoch, u64)> {
         let mut guard = self.lock();
         let state = &mut *guard;
         if let Some(body) = &mut state.body {
-            let mut change = totals.change(&body.log, &body.buffer);
-            body.log.trim(&state.policy.config.history, now_ms, state.seats.passed());
-            change.apply(&body.log, &body.buffer);
+            let change = totals.change(body.held());
+            body.trim(&state.policy.config.history, now_ms, state.seats.passed());
+            body.expire_keys(&state.policy.config, now_ms);
+            change.apply(body.held());
         }
-        let empty =
-            state.body.as_ref().is_none_or(|body| body.log.is_empty() && body.buffer.opened_at().is_none());
+        let empty = state.body.as_ref().is_none_or(|body| body.is_empty());
         let unused = empty && state.seats.is_empty() && reclaim && !state.closed;
         unused.then(|| {
             state.closed = true;
@@ -387,23 +412,19 @@ impl Room {
         })
     }
 
-    /// Bytes of history.
+    /// Bytes of history, and of what keys hold.
     pub(super) fn history_bytes(&self) -> u64 {
-        self.lock().body.as_ref().map_or(0, |body| body.log.history_bytes())
+        self.lock().body.as_ref().map_or(0, |body| body.held().history)
     }
 
-    /// Lets the oldest history go until at most `bytes` are left.
+    /// Lets the oldest history go, and then keys, until at most `bytes` are left.
     pub(super) fn shrink(&self, bytes: u64, now_ms: u64, totals: &Totals) {
         let mut guard = self.lock();
         let state = &mut *guard;
         if let Some(body) = &mut state.body {
-            let mut change = totals.change(&body.log, &body.buffer);
-            let limit = crate::config::HistoryConfig {
-                bytes: bytes.min(state.policy.config.history.bytes),
-                ..state.policy.config.history
-            };
-            body.log.trim(&limit, now_ms, state.seats.passed());
-            change.apply(&body.log, &body.buffer);
+            let change = totals.change(body.held());
+            body.shrink(bytes, &state.policy.config.history, now_ms, state.seats.passed());
+            change.apply(body.held());
         }
     }
 
@@ -450,9 +471,14 @@ impl State {
         let (old, new) = (&self.policy.config, &policy.config);
         let same = old.buffer == new.buffer && old.key == new.key && old.urgent == new.urgent;
         if let (false, Some(body)) = (same, &mut self.body) {
-            let mut change = totals.change(&body.log, &body.buffer);
+            let change = totals.change(body.held());
             body.flush();
-            change.apply(&body.log, &body.buffer);
+            change.apply(body.held());
+        }
+        if let Some(body) = &mut self.body {
+            let change = totals.change(body.held());
+            body.follow(&self.policy.config, &policy.config, policy.keys);
+            change.apply(body.held());
         }
         self.policy = policy;
     }
@@ -460,31 +486,19 @@ impl State {
     /// Lets everything go: nobody reads the room, and nobody can find it.
     fn empty(&mut self, totals: &Totals) {
         if let Some(mut body) = self.body.take() {
-            let mut change = totals.change(&body.log, &body.buffer);
+            let change = totals.change(body.held());
             self.head = body.log.head();
-            body.log = Log::new(self.head);
-            body.buffer = Buffer::default();
-            change.apply(&body.log, &body.buffer);
+            *body = Body::new(self.head, &self.policy.config, self.policy.keys);
+            change.apply(body.held());
         }
     }
 
     fn release(&mut self, totals: &Totals) {
         if let Some(body) = &mut self.body {
-            let mut change = totals.change(&body.log, &body.buffer);
-            body.log.release(self.seats.passed());
-            change.apply(&body.log, &body.buffer);
+            let change = totals.change(body.held());
+            body.release(self.seats.passed());
+            change.apply(body.held());
         }
-    }
-}
-
-impl Body {
-    fn flush(&mut self) {
-        let log = &mut self.log;
-        let batches = &mut self.batches;
-        self.buffer.flush(|event, batch| {
-            *batches += u64::from(batch == Batch::Last);
-            log.append(event, batch);
-        });
     }
 }
 

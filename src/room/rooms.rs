@@ -4,7 +4,7 @@ use super::bell::Bell;
 use super::clock::Clock;
 use super::generation::Generation;
 use super::remembered::Remembered;
-use super::room::{Closed, Policy, Room, Tail};
+use super::room::{Closed, Room, Tail};
 use super::seats::Tokens;
 use super::totals::Totals;
 use crate::config::{Config, RoomConfig};
@@ -142,7 +142,7 @@ impl Rooms {
     /// when the configuration has no such room.
     pub(super) fn open_in(&self, epoch: Epoch, name: &str) -> Option<Arc<Room>> {
         let generation = self.generation.load();
-        let policy = Policy { config: Arc::clone(generation.policy(name)?), serial: generation.serial };
+        let policy = generation.policy_of(generation.policy(name)?);
         let room = Arc::new(Room::new(name, policy, epoch, 0));
         room.open(|| true).expect("a room that nobody has is not closed");
         let hash = self.hasher.hash_one(name);
@@ -255,8 +255,7 @@ impl Rooms {
         let (epoch, head) = recall(&self.remembered)
             .or_else(|| recall(&self.unpublished))
             .unwrap_or_else(|| (Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed)), 0));
-        let policy = Policy { config: Arc::clone(policy), serial: generation.serial };
-        let room = Arc::new(Room::new(name, policy, epoch, head));
+        let room = Arc::new(Room::new(name, generation.policy_of(policy), epoch, head));
         table.insert_unique(hash, Arc::clone(&room), |room| self.hasher.hash_one(room.name()));
         self.names.fetch_add(1, Ordering::Relaxed);
         Some(room)

@@ -1,7 +1,5 @@
 //! Bytes over all rooms: history, backlog, and who waits for backlog to shrink.
 
-use super::buffer::Buffer;
-use super::log::Log;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
@@ -20,11 +18,19 @@ pub struct Totals {
     space: Notify,
 }
 
+/// What a room holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    /// Bytes of history and of keys.
+    pub(super) history: u64,
+    /// Bytes of backlog proper and of what waits in its buffer.
+    pub(super) backlog: u64,
+}
+
 /// A change of one room's bytes, between two looks at it.
 pub(super) struct Change<'a> {
     totals: &'a Totals,
-    history: u64,
-    backlog: u64,
+    before: Held,
 }
 
 impl Totals {
@@ -34,7 +40,7 @@ impl Totals {
         self.space.notify_waiters();
     }
 
-    /// Bytes of history over all rooms.
+    /// Bytes of history over all rooms, and of what their keys hold.
     pub fn history_bytes(&self) -> u64 {
         self.history.load(Ordering::Relaxed).max(0) as u64
     }
@@ -69,20 +75,20 @@ impl Totals {
     }
 
     /// Looks at a room before it changes.
-    pub(super) fn change(&self, log: &Log, buffer: &Buffer) -> Change<'_> {
-        Change { totals: self, history: log.history_bytes(), backlog: log.backlog_bytes() + buffer.bytes() }
+    pub(super) fn change(&self, before: Held) -> Change<'_> {
+        Change { totals: self, before }
     }
 }
 
 impl Change<'_> {
     /// Looks at the room again and adds the difference.
-    pub(super) fn apply(&mut self, log: &Log, buffer: &Buffer) {
+    pub(super) fn apply(self, now: Held) {
         let totals = self.totals;
-        let history = log.history_bytes() as i64 - self.history as i64;
+        let history = now.history as i64 - self.before.history as i64;
         if history != 0 {
             totals.history.fetch_add(history, Ordering::Relaxed);
         }
-        let backlog = (log.backlog_bytes() + buffer.bytes()) as i64 - self.backlog as i64;
+        let backlog = now.backlog as i64 - self.before.backlog as i64;
         if backlog != 0 {
             totals.backlog.fetch_add(backlog, Ordering::SeqCst);
             if backlog < 0 && totals.waiting.load(Ordering::SeqCst) && !totals.is_full() {

@@ -39,8 +39,8 @@ pub struct Destination {
     pub room: usize,
     /// The room's name in [`Scratch::text`] for a template; empty for a static room.
     pub name: Range<usize>,
-    /// The value of the room's `key` in [`Scratch::text`] (its parts joined by U+001F), where the room's buffer keeps
-    /// the newest of every key; empty otherwise, and when the event has none of the key's fields.
+    /// The value of the room's `key` in [`Scratch::text`] (its parts joined by U+001F); empty in a room without a key, and
+    /// when the event has none of the key's fields.
     pub key: Range<usize>,
     /// The value of the buffer's `group_by` in [`Scratch::text`]; empty without.
     pub group: Range<usize>,

@@ -20,7 +20,7 @@ pub(super) struct RoomRoute {
     taken_names: Box<[Box<str>]>,
     condition: Option<Test>,
     urgent: Option<Test>,
-    /// Empty unless the buffer keeps the newest of every key.
+    /// Empty in a room without a key.
     key: Box<[usize]>,
     group: Option<usize>,
 }
@@ -55,7 +55,6 @@ impl RoomRoute {
         let config = &rooms[room];
         let is_template = !config.name.is_static();
         let buffer = config.buffer.as_ref();
-        let keeps_newest = buffer.is_some_and(|buffer| buffer.keep_newest);
         let part = |segment: &Segment| match segment {
             Segment::Literal(text) => NamePart::Literal(text.as_str().into()),
             Segment::Field(path) => NamePart::Field(tree.value_slot(path)),
@@ -72,7 +71,7 @@ impl RoomRoute {
                 .collect(),
             condition: config.condition.as_ref().map(|condition| Test::new(tree, condition)),
             urgent: config.urgent.as_ref().map(|condition| Test::new(tree, condition)),
-            key: config.key.iter().filter(|_| keeps_newest).map(|path| tree.value_slot(path)).collect(),
+            key: config.key.iter().map(|path| tree.value_slot(path)).collect(),
             group: buffer.and_then(|buffer| buffer.group_by.as_ref()).map(|path| tree.value_slot(path)),
         }
     }

@@ -9,46 +9,25 @@ use super::pass::write_room_json;
 use super::shard::Shard;
 use super::socket::Sent;
 use crate::config::SlowClient;
-use crate::event::BATCH_EVENTS;
-use crate::room::ReadLimit;
-use crate::view::{CHUNK_BYTES, Chunk, Encoder, Place};
+use crate::view::Place;
 use crate::wire::{Gap, GapReason, push_gap};
-use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 /// Bytes of one send to a client who catches up.
 pub(super) const CATCH_UP_BYTES: usize = 64 << 10;
-/// Encoded pages that a shard keeps: clients who resume after the same event read the same pages.
-const PAGES: usize = 8;
-/// Bytes of a page's events, unless one event alone is longer.
-const PAGE_BYTES: usize = CHUNK_BYTES;
 
-/// Pages of logs, encoded, the newest last.
-#[derive(Default)]
-pub(super) struct PageCache {
-    pages: VecDeque<Page>,
+/// A subscription while what it needs next is put together.
+pub(super) struct Reader {
+    pub(super) view: u32,
+    /// Its place among the client's subscriptions.
+    pub(super) index: u32,
+    /// Where what is put together leads it.
+    pub(super) position: u64,
+    /// As the subscription's.
+    pub(super) snapshot_to: u64,
+    slow: bool,
+    heals: bool,
 }
-
-struct Page {
-    view: u32,
-    /// Offset after which it begins.
-    after: u64,
-    /// Offset that it leads to; beyond its frame's last event where a filter left events out.
-    to: u64,
-    chunk: Rc<Chunk>,
-}
-
-impl PageCache {
-    /// Forgets the pages of a view that is gone: another may get its place.
-    pub(super) fn forget(&mut self, view: u32) {
-        self.pages.retain(|page| page.view != view);
-    }
-}
-
-/// Events looked at for one page while a filter lets none pass: a millisecond or two. A filter that passes nothing of a
-/// long history must not keep the shard from its other clients.
-const FILTERED_EVENTS: u64 = 1024;
 
 impl Shard {
     /// Puts a client into the queue of those who catch up, if it can be sent to.
@@ -93,28 +72,53 @@ impl Shard {
     /// Puts together what a subscription needs next. False when its room disconnects those who fall behind so far.
     fn gather(&mut self, client: u32, index: u32, gathered: &mut Gathered) -> bool {
         let subscription = &self.clients[client as usize].subscriptions[index as usize];
-        let (view, slow, mut position) = (subscription.view, subscription.slow, subscription.position);
+        let mut reader = Reader {
+            view: subscription.view,
+            index,
+            position: subscription.position,
+            snapshot_to: subscription.snapshot_to,
+            slow: subscription.slow,
+            heals: subscription.heals,
+        };
+        let view = reader.view;
         let cursor = self.views[view as usize].cursor;
-        let policy = if slow { self.slow_policy(view) } else { SlowClient::Replay };
-        if policy == SlowClient::Skip && position < cursor {
-            self.gather_gap(view, index, (position, cursor), GapReason::SlowClient, gathered);
-            return true;
+        let policy = if reader.slow { self.slow_policy(view) } else { SlowClient::Replay };
+        let is_behind = reader.snapshot_to == 0 && reader.position < cursor;
+        if policy == SlowClient::Skip && is_behind {
+            self.gather_gap(&mut reader, cursor, GapReason::SlowClient, gathered);
         }
-        while position < cursor && gathered.bytes.len() < CATCH_UP_BYTES {
+        while gathered.bytes.len() < CATCH_UP_BYTES {
+            let before = gathered.bytes.len();
+            if reader.snapshot_to > 0 {
+                if !self.gather_snapshot(&mut reader, gathered) {
+                    return true;
+                }
+                continue;
+            }
+            if reader.position >= cursor {
+                break;
+            }
             let active = self.views[view as usize].active.as_ref();
-            match active.map_or(Place::Older, |active| active.kept.place(position)) {
+            match active.map_or(Place::Older, |active| active.kept.place(reader.position)) {
                 Place::Frame(chunk, frame) => {
                     let active = active.expect("it has kept chunks");
                     let chunk = active.kept.chunk(chunk);
-                    position = gathered.frames(index, chunk, frame..chunk.frames.len(), CATCH_UP_BYTES);
+                    reader.position =
+                        gathered.frames(index, chunk, frame..chunk.frames.len(), CATCH_UP_BYTES);
                 }
-                Place::End => position = cursor,
+                Place::End => reader.position = cursor,
                 Place::Older if policy == SlowClient::Disconnect => return false,
-                Place::Older => position = self.gather_page(view, index, position, slow, gathered),
+                Place::Older => {
+                    self.gather_page(&mut reader, gathered);
+                    if gathered.bytes.len() == before {
+                        // A filter let nothing pass: others have their turn.
+                        break;
+                    }
+                }
             }
         }
-        if position >= cursor {
-            gathered.mark(index, cursor, 0, None);
+        if reader.snapshot_to == 0 && reader.position >= cursor {
+            gathered.mark(index, reader.position, 0, None);
         }
         true
     }
@@ -124,22 +128,15 @@ impl Shard {
     }
 
     /// Copies a page of the log, or says what it no longer has.
-    fn gather_page(
-        &mut self,
-        view: u32,
-        index: u32,
-        position: u64,
-        slow: bool,
-        gathered: &mut Gathered,
-    ) -> u64 {
-        let (to, chunk) = match self.page(view, position) {
+    fn gather_page(&mut self, reader: &mut Reader, gathered: &mut Gathered) {
+        let page = match self.page(reader.view, reader.position) {
             Ok(page) => page,
             Err(available_after) => {
-                let reason = if slow { GapReason::SlowClient } else { GapReason::HistoryExpired };
-                self.gather_gap(view, index, (position, available_after), reason, gathered);
-                return available_after;
+                let reason = if reader.slow { GapReason::SlowClient } else { GapReason::HistoryExpired };
+                return self.gather_gap(reader, available_after, reason, gathered);
             }
         };
+        let (index, to, chunk) = (reader.index, page.to, page.chunk);
         let frames = chunk.frames.len();
         if frames == 1 {
             // A batch tells where the page leads, beyond its last event.
@@ -148,75 +145,32 @@ impl Shard {
         } else if frames == 0 || gathered.frames(index, &chunk, 0..frames, usize::MAX) < to {
             gathered.mark(index, to, 0, None);
         }
-        to
+        reader.position = to;
     }
 
-    /// The page of a view's room after a position, and the position it leads to; or after which offset something is
-    /// still to be had.
-    fn page(&mut self, view: u32, after: u64) -> Result<(u64, Rc<Chunk>), u64> {
-        if let Some(page) = self.pages.pages.iter().find(|page| page.view == view && page.after == after) {
-            return Ok((page.to, Rc::clone(&page.chunk)));
-        }
-        let state = &self.views[view as usize];
-        let room = &self.seats[state.seat as usize].room;
-        write_room_json(&mut self.room_json, room.name());
-        let filter = state.filtered.as_ref().map(|filtered| &*filtered.filter);
-        let (wire, epoch) = (state.wire, room.epoch());
-        let encoder = Encoder { wire, room_json: &self.room_json, epoch, filter };
-        let mut chunk = Chunk::default();
-        let (mut to, mut skipped) = (after, 0);
-        let furthest = state.cursor.min(after.saturating_add(FILTERED_EVENTS));
-        // What a filter lets nothing of pass is counted in the page that something passes in.
-        while chunk.frames.is_empty() && to < furthest {
-            // Pages end where offsets are multiples of their size, so that readers who came in at different places soon
-            // share them; and at the cursor, for beyond it the view has chunks to come.
-            let boundary = (to / BATCH_EVENTS as u64 + 1) * BATCH_EVENTS as u64;
-            let events = (boundary.min(state.cursor) - to) as usize;
-            let overhead = wire.overhead() / 2;
-            let limit = ReadLimit { events, bytes: PAGE_BYTES, overhead, at_least_one: true };
-            self.entries.clear();
-            let first = room.read(to, limit, &mut self.entries);
-            if first > to + 1 && to > after {
-                // The next page begins with what is missing.
-                break;
-            }
-            if first > to + 1 {
-                // A chunk may still have what the log has not.
-                let kept = state.active.as_ref().and_then(|active| active.kept.next_start(after));
-                return Err((first - 1).min(kept.unwrap_or(u64::MAX)).min(state.cursor));
-            }
-            skipped = encoder.page(&mut chunk, &self.entries, first, skipped);
-            to += self.entries.len() as u64;
-        }
-        self.entries.clear();
-        let chunk = Rc::new(chunk);
-        if self.pages.pages.len() == PAGES {
-            self.pages.pages.pop_front();
-        }
-        self.pages.pages.push_back(Page { view, after, to, chunk: Rc::clone(&chunk) });
-        Ok((to, chunk))
-    }
-
-    /// Says that everything after one offset and up to another cannot be given.
-    fn gather_gap(
-        &mut self,
-        view: u32,
-        index: u32,
-        (after, to): (u64, u64),
-        reason: GapReason,
-        gathered: &mut Gathered,
-    ) {
-        let view = &self.views[view as usize];
+    /// Says that everything after the reader's position and up to an offset cannot be given. Where that is made good, the
+    /// newest event of every key in it follows.
+    fn gather_gap(&mut self, reader: &mut Reader, to: u64, reason: GapReason, gathered: &mut Gathered) {
+        let view = &self.views[reader.view as usize];
         let room = &self.seats[view.seat as usize].room;
         write_room_json(&mut self.room_json, room.name());
-        // Of those a filter would have let pass, nobody knows how many there were.
-        let missed = view.filtered.is_none().then_some(to - after);
-        let (room_json, epoch) = (&self.room_json, room.epoch());
-        let gap = Gap { room_json, epoch, first: after + 1, offset: to, missed, reason };
+        // Of those a filter would have let pass, or a pace, nobody knows how many there were.
+        let missed = view.shape.is_none().then_some(to - reader.position);
+        let (room_json, epoch, first) = (&self.room_json, room.epoch(), reader.position + 1);
+        let gap = Gap { room_json, epoch, first, offset: to, missed, reason, snapshot: reader.heals };
         let mut frame = Vec::new();
         push_gap(view.wire, &mut frame, gap);
-        gathered.frame(index, &frame);
-        gathered.mark(index, to, 0, Some((reason, missed.unwrap_or(0))));
+        if reader.heals {
+            gathered.bytes.extend_from_slice(&frame);
+            reader.snapshot_to = to + 1;
+        } else {
+            gathered.frame(reader.index, &frame);
+            reader.position = to;
+        }
+        gathered.mark(reader.index, reader.position, 0, Some((reason, missed.unwrap_or(0))));
+        if reader.heals {
+            gathered.mark_snapshot(reader.snapshot_to);
+        }
     }
 
     /// Sends what was put together and moves the subscriptions to where it led them.
@@ -239,7 +193,13 @@ impl Shard {
         let mut events = 0;
         for mark in &gathered.marks[..taken.marks] {
             let subscription = &mut state.subscriptions[mark.subscription as usize];
-            let is_told = mark.events > 0 || mark.gap.is_some();
+            let is_told = mark.events > 0 || mark.gap.is_some() || mark.snapshot_to == Some(0);
+            if let Some(snapshot_to) = mark.snapshot_to {
+                subscription.snapshot_to = snapshot_to;
+                // It needs nothing of what passes are held for, and has not been slow when it begins with the log.
+                subscription.laggard = snapshot_to > 0;
+                subscription.slow &= snapshot_to > 0;
+            }
             subscription.untold = !is_told && (subscription.untold || subscription.position < mark.position);
             subscription.position = mark.position;
             events += u64::from(mark.events);
@@ -271,6 +231,10 @@ impl Shard {
         for index in 0..self.clients[client as usize].subscriptions.len() as u32 {
             let subscription = &mut self.clients[client as usize].subscriptions[index as usize];
             if subscription.live || subscription.waiting {
+                continue;
+            }
+            if subscription.snapshot_to > 0 {
+                behind = true;
                 continue;
             }
             let view = &mut self.views[subscription.view as usize];

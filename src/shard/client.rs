@@ -74,6 +74,11 @@ pub(super) struct Subscription {
     /// Offset of the last event that was sent. While live it is the view's cursor, and what is here is what it was when
     /// it became live or was last told.
     pub(super) position: u64,
+    /// While it begins with a snapshot, one more than the offset that the snapshot leads to; 0 otherwise. Its position is
+    /// one in the room's compacted log then.
+    pub(super) snapshot_to: u64,
+    /// What its room's log no longer has for it is made good by a snapshot.
+    pub(super) heals: bool,
     /// Its position is beyond what the client was told, since a filter let nothing pass on the way there.
     pub(super) untold: bool,
     /// At the view's cursor.
@@ -86,6 +91,13 @@ pub(super) struct Subscription {
     pub(super) slow: bool,
     /// No pass is held for it until it has been live again.
     pub(super) laggard: bool,
+}
+
+impl Subscription {
+    /// Events that it lacks, of a view whose cursor is there. Of one that begins with a snapshot nobody knows.
+    pub(super) fn lacks(&self, cursor: u64) -> u64 {
+        if self.live || self.snapshot_to > 0 { 0 } else { cursor.saturating_sub(self.position) }
+    }
 }
 
 impl Client {

@@ -40,6 +40,7 @@ impl Shard {
         let delivered = self.ready.is_empty()
             && self.held.is_empty()
             && self.catching.is_empty()
+            && self.due.is_empty()
             && self.stats.levels.blocked == 0
             && self.stats.levels.behind == 0;
         if !closing && (delivered || self.now >= deliver_until) {

@@ -14,9 +14,17 @@ pub(super) struct Gathered {
     pub(super) bytes: Vec<u8>,
     pub(super) marks: Vec<Mark>,
     /// Where the client is in each of its rooms once it has had `bytes`; empty unless every frame must tell that.
-    positions: Vec<Position>,
+    positions: Vec<(Position, Told)>,
     /// The positions but that of one room, as its frames have them: a run of frames leaves the others where they are.
     others: Others,
+}
+
+/// Whether a position is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Yes,
+    /// A snapshot leads to it: who comes back before its end has it anew.
+    NotYet,
 }
 
 /// Positions as text, each with a comma after it. Clients of one pass are often in the same rooms, and at the same places
@@ -24,7 +32,7 @@ pub(super) struct Gathered {
 #[derive(Default)]
 struct Others {
     /// The positions that the text was made of.
-    of: Vec<Position>,
+    of: Vec<(Position, Told)>,
     /// The subscription that is left out.
     but: u32,
     text: Vec<u8>,
@@ -34,7 +42,7 @@ struct Others {
 
 impl Others {
     /// Makes the text of all positions but one, unless it is that already.
-    fn make(&mut self, positions: &[Position], but: u32) {
+    fn make(&mut self, positions: &[(Position, Told)], but: u32) {
         let is_other = |index: usize| index != but as usize;
         let same = self.but == but
             && self.of.len() == positions.len()
@@ -47,7 +55,8 @@ impl Others {
         self.of.clear();
         self.of.extend_from_slice(positions);
         self.text.clear();
-        for (_, position) in positions.iter().enumerate().filter(|(index, _)| is_other(*index)) {
+        let others = positions.iter().enumerate().filter(|(index, _)| is_other(*index));
+        for (_, (position, _)) in others.filter(|(_, (_, told))| *told == Told::Yes) {
             position.push(&mut self.text);
             self.text.push(b',');
         }
@@ -65,6 +74,8 @@ pub(super) struct Mark {
     /// Events in them.
     pub(super) events: u32,
     pub(super) gap: Option<(GapReason, u64)>,
+    /// What the subscription's `snapshot_to` is then, where that is another thing.
+    pub(super) snapshot_to: Option<u64>,
 }
 
 /// How much of what was gathered a send took.
@@ -121,10 +132,20 @@ impl Gathered {
         gap: Option<(GapReason, u64)>,
     ) {
         if let Some(of_room) = self.positions.get_mut(subscription as usize) {
-            of_room.offset = position;
+            of_room.0.offset = position;
             self.others.is_current &= self.others.but == subscription;
         }
-        self.marks.push(Mark { subscription, end: self.bytes.len(), position, events, gap });
+        let end = self.bytes.len();
+        self.marks.push(Mark { subscription, end, position, events, gap, snapshot_to: None });
+    }
+
+    /// What was marked last leads a subscription into a snapshot, further on in it, or out of it (0).
+    pub(super) fn mark_snapshot(&mut self, snapshot_to: u64) {
+        let Some(mark) = self.marks.last_mut() else { return };
+        mark.snapshot_to = Some(snapshot_to);
+        if let Some((_, told)) = self.positions.get_mut(mark.subscription as usize) {
+            *told = if snapshot_to > 0 { Told::NotYet } else { Told::Yes };
+        }
     }
 
     /// Which marks a send of so many bytes has begun, and what is left of the last of them.
@@ -154,29 +175,30 @@ impl Shard {
     }
 
     /// Where a client is in each of its rooms, in the order of its subscriptions.
-    fn positions_of<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = Position> + 'a {
+    fn positions_of<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = (Position, Told)> + 'a {
         client.subscriptions.iter().map(|subscription| {
             let offset =
                 if subscription.live { self.live_position(subscription) } else { subscription.position };
             let seat = &self.seats[self.views[subscription.view as usize].seat as usize];
-            Position { epoch: seat.room.epoch(), offset }
+            let told = if subscription.snapshot_to > 0 { Told::NotYet } else { Told::Yes };
+            (Position { epoch: seat.room.epoch(), offset }, told)
         })
     }
 
     /// Appends an `id` that tells where a client is in all of its rooms, if its wire has that.
     pub(super) fn push_all_positions(&self, client: u32, out: &mut Vec<u8>) {
         let state = &self.clients[client as usize];
-        if !state.wire.tells_all_positions() || state.subscriptions.is_empty() {
+        if !state.wire.tells_all_positions() {
             return;
         }
-        out.extend_from_slice(ID);
-        for (index, position) in self.positions_of(state).enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
+        let told = self.positions_of(state).filter(|(_, told)| *told == Told::Yes);
+        let mut is_first = true;
+        for (position, _) in told {
+            out.extend_from_slice(if is_first { ID } else { b"," });
+            is_first = false;
             position.push(out);
         }
-        out.extend_from_slice(b"\n\n");
+        out.extend_from_slice(if is_first { b"" } else { b"\n\n" });
     }
 }
 
@@ -195,7 +217,11 @@ mod tests {
     #[test]
     fn frames_of_a_client_in_several_rooms_tell_where_it_is_in_the_others() {
         let position = |epoch, offset| Position { epoch: Epoch(epoch), offset };
-        let positions = vec![position(1, 7), position(0xa, 0), position(2, 9)];
+        let mut positions = vec![position(1, 7), position(0xa, 0), position(2, 9)]
+            .into_iter()
+            .map(|at| (at, Told::Yes))
+            .collect::<Vec<_>>();
+        positions.push((position(3, 9), Told::NotYet));
         let mut gathered = Gathered { positions, ..Gathered::default() };
         assert_eq!(gathered.frames(1, &chunk(), 0..2, 1000), 4);
         gathered.frame(0, b"id: 1:8\nz\n\n");
@@ -212,7 +238,7 @@ mod tests {
         let mut gathered = Gathered::default();
         let mut told = |positions: &[Position], subscription| {
             gathered.bytes.clear();
-            gathered.positions = positions.to_vec();
+            gathered.positions = positions.iter().map(|at| (*at, Told::Yes)).collect();
             gathered.others.is_current = false;
             gathered.frame(subscription, b"id: c:3\nz\n\n");
             gathered.mark(subscription, 3, 1, None);

@@ -21,11 +21,11 @@ impl Shard {
             if state.closing {
                 continue;
             }
-            let behind = state.subscriptions.iter().filter(|subscription| !subscription.live);
             let lacks = |subscription: &Subscription| {
-                self.views[subscription.view as usize].cursor.saturating_sub(subscription.position)
+                subscription.lacks(self.views[subscription.view as usize].cursor)
             };
-            self.behind_events = behind.map(lacks).max().unwrap_or(0).max(self.behind_events);
+            let furthest = state.subscriptions.iter().map(lacks).max();
+            self.behind_events = furthest.unwrap_or(0).max(self.behind_events);
             if state.blocked && !state.named_slow && self.slow_log.take(1, SLOW_LOG, elapsed_ms) {
                 state.named_slow = true;
                 let address = state.socket.peer().map(|address| address.to_string());
@@ -53,15 +53,15 @@ impl Shard {
         }
     }
 
-    /// Sends a ping, and where a filter lets nothing pass, how far the subscription has come all the same.
+    /// Sends a ping, and where a filter or a pace lets nothing pass, how far the subscription has come all the same.
     fn beat(&mut self, client: u32) {
         let mut out = Vec::new();
         let wire = self.clients[client as usize].wire;
         for subscription in &mut self.clients[client as usize].subscriptions {
             let view = &self.views[subscription.view as usize];
-            let Some(filtered) = &view.filtered else { continue };
+            let Some(shape) = &view.shape else { continue };
             let moved = subscription.position < view.cursor || subscription.untold;
-            if subscription.live && view.pass().is_none() && filtered.told < view.cursor && moved {
+            if subscription.live && view.pass().is_none() && shape.told < view.cursor && moved {
                 let room = &self.seats[view.seat as usize].room;
                 super::pass::write_room_json(&mut self.room_json, room.name());
                 let position = Position { epoch: room.epoch(), offset: view.cursor };

@@ -43,9 +43,7 @@ impl Shard {
             for subscription in &client.subscriptions {
                 let view = &self.views[subscription.view as usize];
                 rooms.push(self.seats[view.seat as usize].room.name().to_owned());
-                if !subscription.live {
-                    behind_events += view.cursor.saturating_sub(subscription.position);
-                }
+                behind_events += subscription.lacks(view.cursor);
             }
             if room.is_some_and(|room| rooms.iter().all(|name| name != room)) {
                 continue;

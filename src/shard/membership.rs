@@ -17,6 +17,8 @@ impl Shard {
             view,
             member: members.len() as u32,
             position,
+            snapshot_to: 0,
+            heals: false,
             untold: false,
             live: false,
             served: false,

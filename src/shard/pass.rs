@@ -5,7 +5,7 @@
 
 use super::shard::Shard;
 use super::socket::Sent;
-use super::view::{Active, Pass};
+use super::view::{Active, Pass, View};
 use crate::room::{ReadLimit, now_ms};
 use crate::view::{CHUNK_BYTES, Encoder};
 use std::sync::atomic::Ordering;
@@ -83,6 +83,9 @@ impl Shard {
 
     /// Encodes what is new in a view. False when there is nothing, or the pass is held.
     fn begin_pass(&mut self, view: u32) -> bool {
+        if self.views[view as usize].every().is_some() {
+            return self.begin_paced_pass(view);
+        }
         let state = &mut self.views[view as usize];
         let active = state.active.get_or_insert_with(|| self.actives.pop().unwrap_or_default());
         let (cursor, seat) = (state.cursor, state.seat);
@@ -115,7 +118,7 @@ impl Shard {
     }
 
     /// Reads what is new. What the limit left over keeps the view in the queue.
-    fn take(&mut self, view: u32, after: u64, limit: ReadLimit) -> u64 {
+    pub(super) fn take(&mut self, view: u32, after: u64, limit: ReadLimit) -> u64 {
         let state = &mut self.views[view as usize];
         let room = &self.seats[state.seat as usize].room;
         let (first, head) =
@@ -124,7 +127,7 @@ impl Shard {
         first
     }
 
-    fn begin_chunk(&mut self, view: u32) {
+    pub(super) fn begin_chunk(&mut self, view: u32) {
         let state = &mut self.views[view as usize];
         let cursor = state.cursor;
         let chunk = self.pool.take();
@@ -132,40 +135,53 @@ impl Shard {
     }
 
     fn encode(&mut self, view: u32, first: u64) {
-        let state = &mut self.views[view as usize];
-        let seat = &self.seats[state.seat as usize];
-        write_room_json(&mut self.room_json, seat.room.name());
-        let (filter, skipped) = match &state.filtered {
+        let View { wire, seat, shape, active, .. } = &mut self.views[view as usize];
+        let room = &self.seats[*seat as usize].room;
+        write_room_json(&mut self.room_json, room.name());
+        let (filter, skipped) = match shape {
             None => (None, 0),
-            Some(filtered) => (Some(&*filtered.filter), filtered.skipped),
+            Some(shape) => (shape.filter.as_deref(), shape.skipped),
         };
-        let active: &mut Active = state.active.as_mut().expect("a view in a pass is active");
+        let active: &mut Active = active.as_mut().expect("a view in a pass is active");
         let chunk = active.kept.last_mut().expect("a pass has begun a chunk");
         let (frame, start) = (chunk.frames.len(), chunk.bytes.len());
-        let encoder =
-            Encoder { wire: state.wire, room_json: &self.room_json, epoch: seat.room.epoch(), filter };
+        let encoder = Encoder { wire: *wire, room_json: &self.room_json, epoch: room.epoch(), filter };
         let skipped = encoder.live(chunk, &self.entries, first, skipped);
+        let left_out = self.entries.len() as u64 - chunk.events_in(frame..chunk.frames.len());
+        let accepted_at_ms = self.entries.first().map_or(0, |entry| entry.event.accepted_at_ms());
+        let to = first + self.entries.len() as u64 - 1;
+        self.entries.clear();
+        self.begin_sending(view, (frame, start), to, (skipped, left_out), Some(accepted_at_ms));
+        self.note_passed(view);
+    }
+
+    /// Begins the pass of what was encoded in a view's last chunk, from a frame and its first byte on, and leads to an
+    /// offset. `skipped` is what was left out since the last frame, and `left_out` what was of these events.
+    pub(super) fn begin_sending(
+        &mut self,
+        view: u32,
+        (frame, start): (usize, usize),
+        to: u64,
+        (skipped, left_out): (u64, u64),
+        accepted_at_ms: Option<u64>,
+    ) {
+        let state = &mut self.views[view as usize];
+        let active = state.active.as_mut().expect("a view in a pass is active");
+        let chunk = active.kept.last().expect("a pass has begun a chunk");
         let events = chunk.events_in(frame..chunk.frames.len());
         let end = chunk.bytes.len();
         self.stats.levels.chunk_bytes += (end - start) as i64;
         self.stats.pass_events += events;
-        if state.filtered.is_some() {
-            let left_out = self.entries.len() as u64 - events;
-            seat.room.tally().skipped.fetch_add(left_out, Ordering::Relaxed);
+        if let Some(shape) = &mut state.shape {
+            let room = &self.seats[state.seat as usize].room;
+            room.tally().skipped.fetch_add(left_out, Ordering::Relaxed);
+            shape.told = chunk.frames.last().map_or(0, |last| last.last).max(shape.told);
+            shape.skipped = skipped;
         }
-        if let (Some(filtered), Some(last)) = (&mut state.filtered, chunk.frames.last()) {
-            filtered.told = filtered.told.max(last.last);
-        }
-        if let Some(filtered) = &mut state.filtered {
-            filtered.skipped = skipped;
-        }
-        let accepted_at_ms = self.entries.first().map_or(0, |entry| entry.event.accepted_at_ms());
         let from = state.cursor;
         active.pass = Some(Pass { frame, start, end, from, next: 0, events, delivered: 0, accepted_at_ms });
-        state.cursor = first + self.entries.len() as u64 - 1;
-        self.entries.clear();
+        state.cursor = to;
         self.passing += 1;
-        self.note_passed(view);
     }
 
     /// Tells the room how far every view of the shard has come, so that backlog can go.
@@ -176,7 +192,7 @@ impl Shard {
     /// Tells a seat's room how far every view of the shard has come.
     pub(super) fn note_seat_passed(&self, seat: u32) {
         let seat = &self.seats[seat as usize];
-        let passed = seat.views.iter().map(|view| self.views[*view as usize].cursor).min();
+        let passed = seat.views.iter().map(|view| self.views[*view as usize].passed()).min();
         seat.room.pass(self.parts.index, passed.unwrap_or(u64::MAX), self.parts.rooms.totals());
     }
 
@@ -285,15 +301,18 @@ impl Shard {
         if let Some(pass) = active.pass.take().filter(|pass| pass.delivered > 0) {
             let room = &self.seats[state.seat as usize].room;
             room.tally().delivered.fetch_add(pass.delivered, Ordering::Relaxed);
-            let age_ms = now_ms().saturating_sub(pass.accepted_at_ms);
-            self.parts.metrics.event_age.record(age_ms as f64 / 1000.0);
+            if let Some(accepted_at_ms) = pass.accepted_at_ms {
+                let age_ms = now_ms().saturating_sub(accepted_at_ms);
+                self.parts.metrics.event_age.record(age_ms as f64 / 1000.0);
+            }
         }
         self.stats.passes += 1;
         self.passing -= 1;
         if state.waiting > 0 {
             self.wake_waiting(view);
         }
-        let more = self.views[view as usize].grown;
+        let state = &self.views[view as usize];
+        let more = state.grown || state.keeps_back();
         self.settle(view);
         if more {
             self.make_ready(view);

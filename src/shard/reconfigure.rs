@@ -76,7 +76,7 @@ impl Shard {
         let mut is_empty = true;
         for view in self.seats[seat as usize].views.clone() {
             let state = &self.views[view as usize];
-            let is_through = !state.grown && state.pass().is_none() && !state.ready;
+            let is_through = !state.grown && state.pass().is_none() && !state.ready && !state.keeps_back();
             let live = if is_through || everybody { state.live as usize } else { 0 };
             let all = if everybody { state.members.len() } else { live };
             let chosen: Vec<_> = state.members.iter().take(all).take(*budget).copied().collect();
@@ -99,16 +99,19 @@ impl Shard {
             return;
         };
         let (wire, subscription) = (state.wire, &state.subscriptions[index]);
-        let View { cursor, seat, ref filtered, .. } = self.views[view as usize];
-        let (filtered, epoch) = (filtered.is_some(), self.seats[seat as usize].room.epoch());
+        let View { cursor, seat, ref shape, .. } = self.views[view as usize];
+        let epoch = self.seats[seat as usize].room.epoch();
+        // Of a snapshot nobody knows how many events were left.
+        let is_counted = shape.is_none() && subscription.snapshot_to == 0;
         let behind = (!subscription.live && subscription.position < cursor).then_some(subscription.position);
         self.remove_member(client, index as u32);
         let mut out = Vec::new();
         if let Some(position) = behind {
-            let missed = (!filtered).then_some(cursor - position);
+            let missed = is_counted.then_some(cursor - position);
             let (first, reason) = (position + 1, GapReason::RoomClosed);
             let mut gap = Vec::new();
-            push_gap(wire, &mut gap, Gap { room_json, epoch, first, offset: cursor, missed, reason });
+            let told = Gap { room_json, epoch, first, offset: cursor, missed, reason, snapshot: false };
+            push_gap(wire, &mut gap, told);
             // The room is no part of the client's position any more, and its other rooms must stay part of it.
             out.extend_from_slice(without_id(&gap));
             self.parts.metrics.gap(GapReason::RoomClosed, missed.unwrap_or(0));

@@ -3,13 +3,14 @@
 //! Each turn serves what is ready on its sockets, takes what others handed over, and then spends a bounded slice on
 //! passes and on clients who catch up. Nothing here waits but the poll.
 
-use super::catch_up::PageCache;
 use super::client::Client;
 use super::drain::Drain;
+use super::every::Due;
 use super::gathered::Gathered;
 use super::heartbeat::SLOW_LOG;
 use super::inbox::{Inbox, Message};
 use super::pace::Paced;
+use super::pages::PageCache;
 use super::stats::Stats;
 use super::view::{Active, Seat, View};
 use crate::alert::Alerts;
@@ -53,8 +54,8 @@ pub(super) struct Parts {
     pub(super) population: Arc<AtomicUsize>,
     /// Numbers clients, over all shards.
     pub(super) numbers: Arc<std::sync::atomic::AtomicU64>,
-    /// Filtered views, over all shards.
-    pub(super) filtered_views: Arc<AtomicUsize>,
+    /// Views with a filter or a pace, over all shards.
+    pub(super) shaped_views: Arc<AtomicUsize>,
 }
 
 /// A shard's state. Owned by its thread; nobody else sees it.
@@ -83,6 +84,8 @@ pub(super) struct Shard {
     /// Clients that are closing, and until when they are waited for.
     pub(super) closing: VecDeque<(Instant, u32, u64)>,
     pub(super) entries: Vec<Entry>,
+    /// Events with their offsets, where others between them were left out.
+    pub(super) keyed: Vec<(u64, Entry)>,
     pub(super) room_json: Vec<u8>,
     /// What is put together for one client. Kept for its memory.
     pub(super) gathered: Gathered,
@@ -102,6 +105,8 @@ pub(super) struct Shard {
     pub(super) over_deliveries: OverDeliveries,
     /// Clients that wait because of it.
     pub(super) paced: Paced,
+    /// Views with a pace that have something to send, and when.
+    pub(super) due: Due,
     /// `sources.alerts.clients`.
     pub(super) tells_clients: bool,
     pub(super) next_beat: Instant,
@@ -134,6 +139,7 @@ impl Shard {
             deliveries: generation.limits.client.deliveries,
             over_deliveries: generation.limits.client.over_deliveries,
             paced: Paced::default(),
+            due: Due::default(),
             tells_clients: generation.config.sources.alerts.clients,
             parts,
             // Reserved, so that they never move: a move leaves the old place resident for a while. Memory that was
@@ -153,6 +159,7 @@ impl Shard {
             unread: Vec::new(),
             closing: VecDeque::new(),
             entries: Vec::new(),
+            keyed: Vec::new(),
             room_json: Vec::new(),
             gathered: Gathered::default(),
             stats: Stats::default(),
@@ -218,7 +225,8 @@ impl Shard {
             .next_beat
             .saturating_duration_since(Instant::now())
             .min(LONGEST_SLEEP)
-            .min(self.until_paced());
+            .min(self.until_paced())
+            .min(self.until_due());
         let nothing_pressing = self.held.is_empty()
             && self.drain.is_none()
             && self.closing.is_empty()
@@ -309,6 +317,7 @@ impl Shard {
         }
         self.end_closing();
         self.wake_paced();
+        self.wake_due();
         self.refit_some();
         self.go_on_removing();
         self.go_on_draining();

@@ -56,7 +56,7 @@ impl ShardPolls {
         metrics: &Arc<Metrics>,
         alerts: &Alerts,
     ) -> Vec<Parts> {
-        let (numbers, filtered_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (numbers, shaped_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
         let parts = |(index, (poll, bell)): (usize, (mio::Poll, Arc<Bell>))| Parts {
             index: index as u16,
             poll,
@@ -67,7 +67,7 @@ impl ShardPolls {
             alerts: alerts.clone(),
             population: Arc::new(AtomicUsize::new(0)),
             numbers: Arc::clone(&numbers),
-            filtered_views: Arc::clone(&filtered_views),
+            shaped_views: Arc::clone(&shaped_views),
         };
         self.polls.into_iter().enumerate().map(parts).collect()
     }

@@ -1,10 +1,11 @@
 //! Subscribing and unsubscribing: seats in rooms, views, positions to begin at.
 
+use super::every::Every;
 use super::shard::Shard;
-use super::view::{Filtered, Seat, View};
+use super::view::{Seat, Shape, View};
 use crate::event::Filter;
 use crate::pattern::Condition;
-use crate::room::{Tail, now_ms};
+use crate::room::{self, Tail};
 use crate::wire::{
     Answer, Epoch, ErrorCode, From, Gap, GapReason, MessageError, SubscribeRoom, Wire, push_gap,
     push_subscribed, push_unsubscribed, without_id,
@@ -12,23 +13,34 @@ use crate::wire::{
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// What a client is told of one room it subscribed to.
 struct Subscribed {
     name: String,
     epoch: Epoch,
     head: u64,
+    start: Start,
+}
+
+/// Where a subscription begins.
+struct Start {
+    /// In the log; in the compacted log where it begins with a snapshot.
     position: u64,
+    /// The offset that the snapshot leads to which it begins with.
+    snapshot: Option<u64>,
+    /// What the log has not for it is made good by a snapshot.
+    heals: bool,
     resumed: bool,
     /// The log began anew since the client's position: from which offset it can have events.
     began_anew: Option<u64>,
 }
 
-/// Where a subscription begins.
-struct Start {
-    position: u64,
-    resumed: bool,
-    began_anew: Option<u64>,
+/// What makes a view of a room another one.
+struct Way {
+    wire: Wire,
+    condition: Option<Condition>,
+    every: Option<Duration>,
 }
 
 impl Shard {
@@ -60,8 +72,8 @@ impl Shard {
                     room_json,
                     epoch: subscribed.epoch,
                     head: subscribed.head,
-                    offset: subscribed.position,
-                    resumed: subscribed.resumed,
+                    offset: subscribed.start.snapshot.is_none().then_some(subscribed.start.position),
+                    resumed: subscribed.start.resumed,
                 },
                 Err(error) => Answer::Refused { room_json, error },
             })
@@ -69,11 +81,18 @@ impl Shard {
         let wire = self.clients[client as usize].wire;
         push_subscribed(wire, out, id, &answers);
         for (result, room_json) in results.iter().zip(&names) {
-            if let Ok(Subscribed { epoch, began_anew: Some(first), .. }) = result {
+            if let Ok(Subscribed { epoch, start: Start { began_anew: Some(first), snapshot, .. }, .. }) =
+                result
+            {
                 self.parts.metrics.gap(GapReason::EpochChanged, 0);
                 let (epoch, offset, reason) = (*epoch, first - 1, GapReason::EpochChanged);
+                let snapshot = snapshot.is_some();
                 let mut gap = Vec::new();
-                push_gap(wire, &mut gap, Gap { room_json, epoch, first: 1, offset, missed: None, reason });
+                push_gap(
+                    wire,
+                    &mut gap,
+                    Gap { room_json, epoch, first: 1, offset, missed: None, reason, snapshot },
+                );
                 // Where all positions are told, they are told after this.
                 out.extend_from_slice(without_id(&gap));
             }
@@ -94,7 +113,7 @@ impl Shard {
     }
 
     fn subscribe_room(&mut self, client: u32, request: SubscribeRoom) -> Result<Subscribed, MessageError> {
-        let SubscribeRoom { room: name, from, condition } = request;
+        let SubscribeRoom { room: name, from, condition, every, snapshot } = request;
         let refuse = |code, message: String, hint| MessageError {
             id: None,
             room: Some(name.clone()),
@@ -109,7 +128,14 @@ impl Shard {
             return Err(refuse(ErrorCode::Limit, format!("a client can be in {most} rooms at once"), hint));
         }
         let (seat, tail) = self.sit(&name).ok_or_else(|| self.no_room(&name))?;
-        let limit = self.seats[seat as usize].room.policy().subscribers;
+        let policy = self.seats[seat as usize].room.policy();
+        let limit = policy.subscribers;
+        if snapshot == Some(true) && policy.key.is_empty() {
+            self.leave_seat_if_unused(seat);
+            let hint = Some("give the room a `key` in broadcast.toml".to_owned());
+            let message = "`snapshot` is the newest event of every key, and the room has no key".to_owned();
+            return Err(refuse(ErrorCode::BadField, message, hint));
+        }
         if existing.is_none()
             && let Some(most) =
                 limit.filter(|most| self.seats[seat as usize].room.subscribers() as usize >= *most)
@@ -121,34 +147,29 @@ impl Shard {
                 None,
             ));
         }
-        let wire = self.clients[client as usize].wire;
-        let view = match self.find_view(seat, wire, condition.as_ref()) {
-            Some(view) => view,
-            None => match self.make_view((seat, wire), condition, tail) {
-                Some(view) => view,
-                None => {
-                    self.leave_seat_if_unused(seat);
-                    let message = "the daemon has as many filtered views as limits.views allows".to_owned();
-                    let hint =
-                        Some("use a condition that others use, or subscribe without `where`".to_owned());
-                    return Err(refuse(ErrorCode::Limit, message, hint));
-                }
-            },
+        let way = Way { wire: self.clients[client as usize].wire, condition, every };
+        let Some(view) = self.find_view(seat, &way).or_else(|| self.make_view(seat, way, tail)) else {
+            self.leave_seat_if_unused(seat);
+            let message =
+                "the daemon has as many views with a filter or a pace as limits.views allows".to_owned();
+            let hint = Some("use a condition and a pace that others use, or none".to_owned());
+            return Err(refuse(ErrorCode::Limit, message, hint));
         };
-        let start = self.start_of(seat, tail, &from);
+        let heals = !policy.key.is_empty() && snapshot.unwrap_or(policy.snapshot.by_default);
+        let start = self.start_of(seat, tail, &from, heals, snapshot == Some(true));
         // The new place is taken before the old one is left, so that a view shared by both is not torn down between.
-        self.add_member(client, view, start.position);
+        let index = self.add_member(client, view, start.position);
+        let subscription = &mut self.clients[client as usize].subscriptions[index as usize];
+        subscription.heals = start.heals;
+        if let Some(snapshot) = start.snapshot {
+            subscription.snapshot_to = snapshot + 1;
+            // It needs nothing of what passes are held for.
+            subscription.laggard = true;
+        }
         if let Some(existing) = existing {
             self.remove_member(client, existing);
         }
-        Ok(Subscribed {
-            name,
-            epoch: tail.epoch,
-            head: tail.head,
-            position: start.position,
-            resumed: start.resumed,
-            began_anew: start.began_anew,
-        })
+        Ok(Subscribed { name, epoch: tail.epoch, head: tail.head, start })
     }
 
     /// Which of a client's subscriptions is to a room.
@@ -183,41 +204,37 @@ impl Shard {
         Some((seat, tail))
     }
 
-    fn find_view(&self, seat: u32, wire: Wire, condition: Option<&Condition>) -> Option<u32> {
-        let source = condition.map(Condition::source);
+    fn find_view(&self, seat: u32, way: &Way) -> Option<u32> {
+        let source = way.condition.as_ref().map(Condition::source);
         let same = |view: &&u32| {
             let view = &self.views[**view as usize];
-            view.wire == wire && view.filtered.as_ref().map(|filtered| filtered.filter.source()) == source
+            view.wire == way.wire
+                && view.filter().map(Filter::source) == source
+                && view.every().map(Every::every) == way.every
         };
         self.seats[seat as usize].views.iter().find(same).copied()
     }
 
-    /// Makes a view whose cursor is the room's head. None when it has a filter and `limits.views` is reached.
-    fn make_view(
-        &mut self,
-        (seat, wire): (u32, Wire),
-        condition: Option<Condition>,
-        tail: Tail,
-    ) -> Option<u32> {
-        let filtered = match condition {
-            None => None,
-            Some(condition) => {
-                let most = self.parts.rooms.generation().limits.views;
-                if self.parts.filtered_views.fetch_add(1, Ordering::Relaxed) >= most {
-                    self.parts.filtered_views.fetch_sub(1, Ordering::Relaxed);
-                    return None;
-                }
-                let filter = Arc::new(Filter::new(condition));
-                Some(Box::new(Filtered { filter, skipped: 0, told: 0 }))
+    /// Makes a view whose cursor is the room's head. None when it has a filter or a pace and `limits.views` is reached.
+    fn make_view(&mut self, seat: u32, way: Way, tail: Tail) -> Option<u32> {
+        let Way { wire, condition, every } = way;
+        let is_shaped = condition.is_some() || every.is_some();
+        if is_shaped {
+            let most = self.parts.rooms.generation().limits.views;
+            if self.parts.shaped_views.fetch_add(1, Ordering::Relaxed) >= most {
+                self.parts.shaped_views.fetch_sub(1, Ordering::Relaxed);
+                return None;
             }
-        };
+        }
+        let filter = condition.map(|condition| Arc::new(Filter::new(condition)));
+        let every = every.map(|every| Every::new(every, tail.head));
         let view = self.views.insert(View {
             seat,
             wire,
             live: 0,
             members: SmallVec::new(),
             cursor: tail.head,
-            filtered,
+            shape: is_shaped.then(|| Box::new(Shape { filter, every, skipped: 0, told: 0 })),
             active: None,
             waiting: 0,
             ready: false,
@@ -227,22 +244,22 @@ impl Shard {
         Some(view)
     }
 
-    /// The position that `from` names in a log.
-    fn start_of(&self, seat: u32, tail: Tail, from: &From) -> Start {
-        let oldest = tail.first - 1;
-        let room = &self.seats[seat as usize].room;
-        let since = |ms| room.offset_before(ms).min(tail.head);
-        let at = |position| Start { position, resumed: false, began_anew: None };
-        match *from {
-            From::Now => at(tail.head),
-            From::Start => at(oldest),
-            From::Last(count) => at(tail.head.saturating_sub(count).max(oldest)),
-            From::SinceMs(ms) => at(since(ms)),
-            From::Ago(ms) => at(since(now_ms().saturating_sub(ms))),
-            From::After(position) if position.epoch == tail.epoch && position.offset <= tail.head => {
-                Start { position: position.offset, resumed: position.offset >= oldest, began_anew: None }
-            }
-            From::After(_) => Start { position: oldest, resumed: false, began_anew: Some(tail.first) },
+    /// The position that `from` names in a log. With a snapshot, what lies before it is given as the newest event of every
+    /// key: to those who begin now if `heals`, to others who begin somewhere if `asked`; and to those who come from another
+    /// life of the log.
+    fn start_of(&self, seat: u32, tail: Tail, from: &From, heals: bool, asked: bool) -> Start {
+        let room::Start { position, resumed, began_anew } = self.seats[seat as usize].room.start(tail, from);
+        let begins = match from {
+            From::Now => heals,
+            From::After(_) => heals && began_anew.is_some(),
+            _ => asked,
+        };
+        Start {
+            position: if begins { 0 } else { position },
+            snapshot: begins.then_some(position),
+            heals,
+            resumed,
+            began_anew,
         }
     }
 
@@ -260,10 +277,11 @@ impl Shard {
             active.pass = None;
         }
         self.settle(view);
+        self.forget_due(view);
         let state = self.views.remove(view as usize);
         self.pages.forget(view);
-        if state.filtered.is_some() {
-            self.parts.filtered_views.fetch_sub(1, Ordering::Relaxed);
+        if state.shape.is_some() {
+            self.parts.shaped_views.fetch_sub(1, Ordering::Relaxed);
         }
         self.seats[state.seat as usize].views.retain(|other| *other != view);
         if self.seats[state.seat as usize].views.is_empty() {

@@ -1,5 +1,6 @@
 //! A view in a shard: who reads it, how far it is encoded, and the pass that is under way.
 
+use super::every::Every;
 use crate::event::Filter;
 use crate::view::Kept;
 use crate::wire::Wire;
@@ -24,7 +25,8 @@ pub(super) struct View {
     pub(super) members: SmallVec<[Member; 1]>,
     /// Offset of the last event that was encoded.
     pub(super) cursor: u64,
-    pub(super) filtered: Option<Box<Filtered>>,
+    /// What only some views have.
+    pub(super) shape: Option<Box<Shape>>,
     /// While something is sent, and while somebody is behind.
     pub(super) active: Option<Box<Active>>,
     /// Members whose position is beyond the cursor.
@@ -35,12 +37,13 @@ pub(super) struct View {
     pub(super) grown: bool,
 }
 
-/// A view's filter and what it left out.
-pub(super) struct Filtered {
-    pub(super) filter: Arc<Filter>,
+/// A view's filter and pace, and what they left out.
+pub(super) struct Shape {
+    pub(super) filter: Option<Arc<Filter>>,
+    pub(super) every: Option<Every>,
     /// Events left out since the last frame.
     pub(super) skipped: u64,
-    /// Offset of the last event that passed while the view was live; 0 before there was one.
+    /// Offset that the last frame told while the view was live; 0 before there was one.
     pub(super) told: u64,
 }
 
@@ -76,8 +79,8 @@ pub(super) struct Pass {
     pub(super) events: u64,
     /// Events sent so far, once for each client.
     pub(super) delivered: u64,
-    /// When the oldest of its events was accepted, in milliseconds since 1970.
-    pub(super) accepted_at_ms: u64,
+    /// When the oldest of its events was accepted, in milliseconds since 1970; none where it was to wait.
+    pub(super) accepted_at_ms: Option<u64>,
 }
 
 /// The oldest chunk must go, and a client that goes on reading still needs it.
@@ -92,6 +95,26 @@ impl View {
     /// Whether nobody is behind.
     pub(super) fn all_live(&self) -> bool {
         self.live as usize == self.members.len()
+    }
+
+    /// Its filter.
+    pub(super) fn filter(&self) -> Option<&Filter> {
+        self.shape.as_ref().and_then(|shape| shape.filter.as_deref())
+    }
+
+    /// Its pace.
+    pub(super) fn every(&self) -> Option<&Every> {
+        self.shape.as_ref().and_then(|shape| shape.every.as_ref())
+    }
+
+    /// Its pace.
+    pub(super) fn every_mut(&mut self) -> Option<&mut Every> {
+        self.shape.as_mut().and_then(|shape| shape.every.as_mut())
+    }
+
+    /// Offset up to which it has taken everything from the room.
+    pub(super) fn passed(&self) -> u64 {
+        self.every().map_or(self.cursor, Every::absorbed)
     }
 
     /// The pass under way.

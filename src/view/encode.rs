@@ -4,7 +4,9 @@
 
 use super::chunk::{Chunk, Frame};
 use crate::event::{BATCH_EVENTS, Batch, Entry, Filter};
-use crate::wire::{Epoch, EventFrame, Wire, push_batch, push_event};
+use crate::wire::{
+    Epoch, EventFrame, Position, Wire, push_batch, push_event, push_snapshot, push_snapshot_event,
+};
 
 /// Encodes one room's entries.
 #[derive(Clone, Copy)]
@@ -50,6 +52,72 @@ impl Encoder<'_> {
         self.batch(chunk, entries, first, skipped, true)
     }
 
+    /// Appends events, at most [`BATCH_EVENTS`], of which others between them were left out, as one `batch` that leads from
+    /// the offset `from` to the offset `to`; nothing where there are none. They have passed the filter. Takes and returns
+    /// what was left out before, as [`live`](Self::live) does.
+    pub fn reduced(
+        &self,
+        chunk: &mut Chunk,
+        events: &[(u64, Entry)],
+        (from, to): (u64, u64),
+        skipped: u64,
+        replay: bool,
+    ) -> u64 {
+        let left_out = to - from - events.len() as u64;
+        let Some((first, _)) = events.first() else { return skipped + left_out };
+        if self.wire.is_bare() {
+            let whole = Encoder { filter: None, ..*self };
+            for (offset, entry) in events {
+                whole.event(chunk, entry, *offset, 0);
+            }
+            return 0;
+        }
+        let frame = self.frame(to, skipped + left_out, replay);
+        let listed = events.iter().map(|(offset, entry)| (*offset, entry.event.seq(), entry.event.json()));
+        push_batch(self.wire, &mut chunk.bytes, frame, listed);
+        let (end, count) = (chunk.bytes.len() as u32, events.len() as u32);
+        chunk.frames.push(Frame { first: *first, last: to, end, events: count });
+        0
+    }
+
+    /// Appends a page of a snapshot, the last one if it leads to an offset. Nothing passed over of what has events in it: a
+    /// page without any is appended only where it is the last. A bare stream has no pages: its events are one frame, and
+    /// the position is another.
+    pub fn snapshot(&self, chunk: &mut Chunk, events: &[(u64, Entry)], last: Option<u64>) {
+        let passing: smallvec::SmallVec<[&(u64, Entry); BATCH_EVENTS]> =
+            events.iter().filter(|(_, entry)| self.passes(entry)).collect();
+        let position = last.map(|offset| Position { epoch: self.epoch, offset });
+        let (first, end) =
+            (passing.first().map_or(0, |first| first.0), passing.last().map_or(0, |last| last.0));
+        let push = |chunk: &mut Chunk, events: usize| {
+            let bytes = chunk.bytes.len() as u32;
+            chunk.frames.push(Frame { first, last: last.unwrap_or(end), end: bytes, events: events as u32 });
+        };
+        if !self.wire.is_bare() {
+            if !passing.is_empty() || last.is_some() {
+                let events = passing.iter().map(|(_, entry)| entry.event.json());
+                push_snapshot(self.wire, &mut chunk.bytes, self.room_json, position, events);
+                push(chunk, passing.len());
+            }
+            return;
+        }
+        for (_, entry) in &passing {
+            push_snapshot_event(self.wire, &mut chunk.bytes, self.room_json, entry.event.json());
+        }
+        if !passing.is_empty() {
+            push(chunk, passing.len());
+        }
+        if let Some(position) = position {
+            self.wire.push_id(&mut chunk.bytes, position);
+            push(chunk, 0);
+        }
+    }
+
+    /// Whether the filter lets an entry pass.
+    pub fn passes(&self, entry: &Entry) -> bool {
+        self.filter.is_none_or(|filter| filter.passes(&entry.event))
+    }
+
     fn one_by_one(&self, chunk: &mut Chunk, entries: &[Entry], first: u64, skipped: u64) -> u64 {
         let numbered = (first..).zip(entries);
         numbered.fold(skipped, |skipped, (offset, entry)| self.event(chunk, entry, offset, skipped))
@@ -88,10 +156,6 @@ impl Encoder<'_> {
 
     fn frame(&self, offset: u64, skipped: u64, replay: bool) -> EventFrame<'_> {
         EventFrame { room_json: self.room_json, epoch: self.epoch, offset, skipped, replay }
-    }
-
-    fn passes(&self, entry: &Entry) -> bool {
-        self.filter.is_none_or(|filter| filter.passes(&entry.event))
     }
 }
 

@@ -6,7 +6,9 @@
 mod chunk;
 mod encode;
 mod kept;
+mod reduced;
 
 pub use chunk::{Chunk, Frame, Split};
 pub use encode::Encoder;
 pub use kept::{CHUNK_BYTES, Kept, Place, Pool};
+pub use reduced::Reduced;

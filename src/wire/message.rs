@@ -2,12 +2,14 @@
 
 #![expect(clippy::unnecessary_box_returns, reason = "an error is seldom, and large beside what is read")]
 
+use super::every::{parse_every, parse_query_every};
 use super::from::parse_from;
 use super::{ErrorCode, Position};
 use crate::pattern::{Condition, ConditionError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Rooms in one message. Far above `limits.client.rooms`, which is what bounds subscriptions; this one bounds what
 /// reading a message allocates.
@@ -64,6 +66,21 @@ pub struct SubscribeRoom {
     pub from: From,
     /// What to leave out.
     pub condition: Option<Condition>,
+    /// How often at most it is sent what is new; none: at once.
+    pub every: Option<Duration>,
+    /// Whether it begins with the newest event of every key; none: as the room says.
+    pub snapshot: Option<bool>,
+}
+
+/// What a query says of its rooms (`/sse?room=a&where=…`), each as text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueryFields<'q> {
+    /// A condition, as text or as JSON.
+    pub condition: Option<&'q str>,
+    /// A duration.
+    pub every: Option<&'q str>,
+    /// `1` or `0`.
+    pub snapshot: Option<&'q str>,
 }
 
 /// Where a subscription begins.
@@ -86,7 +103,7 @@ pub enum From {
 impl SubscribeRoom {
     /// A subscription to everything from now on.
     pub fn to(room: String) -> SubscribeRoom {
-        SubscribeRoom { room, from: From::Now, condition: None }
+        SubscribeRoom { room, from: From::Now, condition: None, every: None, snapshot: None }
     }
 }
 
@@ -246,22 +263,27 @@ fn read_room_fields(
     check_name(room)?;
     if let Some(unknown) = fields.keys().find(|field| !ROOM_FIELDS.contains(&field.as_str())) {
         let hint = did_you_mean(unknown, &ROOM_FIELDS)
-            .unwrap_or_else(|| "a room has the fields room, from and where".to_owned());
+            .unwrap_or_else(|| format!("a room has the fields {}", ROOM_FIELDS.join(", ")));
         let message = format!("no field {} in a room of a subscribe", quote(unknown));
         return Err(refuse(ErrorCode::BadField, message, Some(&hint)));
     }
     let field = |name: &str| fields.get(name).map(|value| value.get()).filter(|value| *value != "null");
-    if field("every").is_some() {
-        let hint = "leave `every` out: every event is sent as it comes";
-        return Err(refuse(ErrorCode::Unsupported, "`every` is not served".to_owned(), Some(hint)));
-    }
-    if field("snapshot").is_some_and(|value| value != "false") {
-        let hint = "leave `snapshot` out; \"from\":\"start\" begins with the oldest event that is kept";
-        return Err(refuse(ErrorCode::Unsupported, "`snapshot` is not served".to_owned(), Some(hint)));
-    }
     let from = field("from").map_or(Ok(From::Now), parse_from)?;
     let condition = field("where").map(parse_where).transpose()?;
-    Ok(SubscribeRoom { room: room.to_owned(), from, condition })
+    let every = field("every").map(parse_every).transpose()?;
+    let snapshot = field("snapshot").map(parse_snapshot).transpose()?;
+    Ok(SubscribeRoom { room: room.to_owned(), from, condition, every, snapshot })
+}
+
+fn parse_snapshot(text: &str) -> Result<bool, Box<MessageError>> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => {
+            let message = format!("`snapshot` must be true or false, not {}", quote(other));
+            Err(refuse(ErrorCode::BadField, message, None))
+        }
+    }
 }
 
 pub(super) fn check_name(room: &str) -> Result<(), Box<MessageError>> {
@@ -275,19 +297,26 @@ pub(super) fn check_name(room: &str) -> Result<(), Box<MessageError>> {
     }
 }
 
-/// Reads one room of a query (`/sse?room=a&where=…`): its name, and a condition as text or as JSON.
+/// Reads one room of a query: its name, and what the query says of all its rooms.
 pub fn parse_query_room(
     room: &str,
     from: From,
-    condition: Option<&str>,
+    fields: QueryFields<'_>,
 ) -> Result<SubscribeRoom, Box<MessageError>> {
     check_name(room)?;
     let as_json = |text: &str| {
         let is_object = text.trim_start().starts_with('{');
         if is_object { text.to_owned() } else { serde_json::Value::from(text).to_string() }
     };
-    let condition = condition.map(|text| parse_where(&as_json(text))).transpose()?;
-    Ok(SubscribeRoom { room: room.to_owned(), from, condition })
+    let condition = fields.condition.map(|text| parse_where(&as_json(text))).transpose()?;
+    let every = fields.every.map(parse_query_every).transpose()?;
+    let snapshot = fields.snapshot.map(|text| match text {
+        "1" | "" => Ok(true),
+        "0" => Ok(false),
+        other => parse_snapshot(other),
+    });
+    let snapshot = snapshot.transpose()?;
+    Ok(SubscribeRoom { room: room.to_owned(), from, condition, every, snapshot })
 }
 
 /// A condition as text, or as the object that is shorthand for equalities.

@@ -35,7 +35,7 @@ fn check_room_refused(room: &str, code: ErrorCode, message: &str, hint: &str) {
 }
 
 fn now(room: &str) -> SubscribeRoom {
-    SubscribeRoom { room: room.to_owned(), from: From::Now, condition: None }
+    SubscribeRoom::to(room.to_owned())
 }
 
 #[test]
@@ -49,14 +49,25 @@ fn messages_are_read() {
         ClientMessage::Subscribe { id: Some(r#""x\u0041""#.into()), rooms: vec![Ok(now("a"))] },
     );
     check(
-        r#"{"type":"subscribe","id":1.50e1,"rooms":{"room":"a","from":null,"where":null,"every":null,"snapshot":false}}"#,
+        r#"{"type":"subscribe","id":1.50e1,"rooms":{"room":"a","from":null,"where":null,"every":null,"snapshot":null}}"#,
         ClientMessage::Subscribe { id: Some("1.50e1".into()), rooms: vec![Ok(now("a"))] },
     );
     check(
         r#"{"type":"subscribe","rooms":[{"room":"a","from":"start"}]}"#,
         ClientMessage::Subscribe {
             id: None,
-            rooms: vec![Ok(SubscribeRoom { room: "a".into(), from: From::Start, condition: None })],
+            rooms: vec![Ok(SubscribeRoom { from: From::Start, ..now("a") })],
+        },
+    );
+    let every = Some(Duration::from_secs(2));
+    check(
+        r#"{"type":"subscribe","rooms":[{"room":"a","every":"2s","snapshot":true},{"room":"b","snapshot":false}]}"#,
+        ClientMessage::Subscribe {
+            id: None,
+            rooms: vec![
+                Ok(SubscribeRoom { every, snapshot: Some(true), ..now("a") }),
+                Ok(SubscribeRoom { snapshot: Some(false), ..now("b") }),
+            ],
         },
     );
     check(
@@ -111,13 +122,14 @@ fn an_id_is_a_short_string_or_number() {
 
 #[test]
 fn a_room_is_refused_alone() {
-    use ErrorCode::{BadField, BadWhere, Unsupported};
+    use ErrorCode::{BadField, BadWhere};
     check_room_refused(r#""""#, BadField, "empty", "");
     check_room_refused(&format!("\"{}\"", "x".repeat(201)), BadField, "201 bytes", "");
     check_room_refused(r#"{"room":"x","form":"start"}"#, BadField, "`form`", "did you mean `from`?");
-    check_room_refused(r#"{"room":"x","limit":3}"#, BadField, "`limit`", "room, from and where");
-    check_room_refused(r#"{"room":"x","every":"1s"}"#, Unsupported, "`every`", "leave");
-    check_room_refused(r#"{"room":"x","snapshot":true}"#, Unsupported, "`snapshot`", "start");
+    check_room_refused(r#"{"room":"x","limit":3}"#, BadField, "`limit`", "room, from, where, every");
+    check_room_refused(r#"{"room":"x","every":"1ms"}"#, BadField, "`every`", "250ms");
+    check_room_refused(r#"{"room":"x","every":1}"#, BadField, "`every`", "250ms");
+    check_room_refused(r#"{"room":"x","snapshot":"yes"}"#, BadField, "`snapshot`", "");
     check_room_refused(r#"{"room":"x","from":"strat"}"#, BadField, "`strat`", "did you mean `start`?");
     check_room_refused(r#"{"room":"x","where":7}"#, BadWhere, "string or an object", "severity");
     let long = format!(r#"{{"room":"x","where":"{}"}}"#, "a".repeat(MAX_WHERE_BYTES));
@@ -135,6 +147,19 @@ fn a_where_is_text_or_an_object() {
     check_room_refused(bad, ErrorCode::BadWhere, "column 10", "");
     check_room_refused(r#"{"room":"x","where":""}"#, ErrorCode::BadWhere, "`where`", "");
     check_room_refused(r#"{"room":"x","where":{"a":{}}}"#, ErrorCode::BadWhere, "`where`", "");
+}
+
+#[test]
+fn a_query_says_it_of_all_its_rooms() {
+    let read = |every, snapshot| {
+        let fields = QueryFields { condition: None, every, snapshot };
+        parse_query_room("a", From::Now, fields).map(|room| (room.every, room.snapshot))
+    };
+    assert_eq!(read(None, None), Ok((None, None)));
+    for (text, snapshot) in [("1", true), ("true", true), ("", true), ("0", false), ("false", false)] {
+        assert_eq!(read(Some("500ms"), Some(text)), Ok((Some(Duration::from_millis(500)), Some(snapshot))));
+    }
+    assert!(read(Some("5"), None).is_err() && read(None, Some("2")).is_err());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Pure: bytes in, bytes out. Knows no sockets, rooms or clients.
 
 mod date;
+mod every;
 pub mod frame;
 mod from;
 mod header;
@@ -18,11 +19,14 @@ mod reply;
 mod wire;
 
 pub use from::parse_query_from;
-pub use message::{ClientMessage, From, MessageError, SubscribeRoom, parse_message, parse_query_room};
+pub use message::{
+    ClientMessage, From, MessageError, QueryFields, SubscribeRoom, parse_message, parse_query_room,
+};
 pub use position::{Epoch, Position};
 pub use reader::{FrameReader, Incoming, Partial, ReadError};
 pub use reply::{
     Answer, ErrorCode, EventFrame, Gap, GapReason, PROTOCOL, push_batch, push_closing, push_error,
-    push_event, push_gap, push_pong, push_position, push_subscribed, push_unsubscribed, push_welcome,
+    push_event, push_gap, push_pong, push_position, push_snapshot, push_snapshot_event, push_subscribed,
+    push_unsubscribed, push_welcome,
 };
 pub use wire::{ID, Naming, Sse, Transport, Wire, without_id};

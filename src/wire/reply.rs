@@ -48,6 +48,9 @@ pub struct Gap<'a> {
     pub missed: Option<u64>,
     /// Why.
     pub reason: GapReason,
+    /// Whether the newest event of every key that they have follows: then the reader is at `offset` with the snapshot's last
+    /// page, and not before.
+    pub snapshot: bool,
 }
 
 /// Why events cannot be given.
@@ -126,8 +129,8 @@ pub enum Answer<'a> {
         epoch: Epoch,
         /// Offset of its newest event.
         head: u64,
-        /// The subscription's position.
-        offset: u64,
+        /// The subscription's position; none where a snapshot comes first, whose last page tells it.
+        offset: Option<u64>,
         /// Whether it goes on where `from.after` said, without a gap.
         resumed: bool,
     },
@@ -176,8 +179,13 @@ fn push_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
             push_epoch(out, epoch);
             push(out, r#","head":"#);
             push_number(out, head);
-            push(out, r#","offset":"#);
-            push_number(out, offset);
+            match offset {
+                Some(offset) => {
+                    push(out, r#","offset":"#);
+                    push_number(out, offset);
+                }
+                None => push(out, r#","snapshot":true"#),
+            }
             push(out, if resumed { r#","resumed":true"# } else { "" });
         }
         Answer::Refused { room_json, error } => {
@@ -275,14 +283,15 @@ fn are_consecutive(last: u64, mut offsets: impl Iterator<Item = u64>) -> bool {
 
 /// Appends a `gap`.
 pub fn push_gap(wire: Wire, out: &mut Vec<u8>, gap: Gap<'_>) {
-    let position = Some(Position { epoch: gap.epoch, offset: gap.offset });
+    let position = (!gap.snapshot).then_some(Position { epoch: gap.epoch, offset: gap.offset });
     let label = Label { kind: "gap", room_json: Some(gap.room_json), position };
     wire.push(out, label, |out| {
         push(out, r#"{"type":"gap","room":"#);
         out.extend_from_slice(gap.room_json);
         push(out, r#","first":"#);
         push_number(out, gap.first);
-        push(out, r#","offset":"#);
+        // An offset beside a room is the reader's position.
+        push(out, if gap.snapshot { r#","last":"# } else { r#","offset":"# });
         push_number(out, gap.offset);
         push(out, r#","missed":"#);
         match gap.missed {
@@ -296,8 +305,42 @@ pub fn push_gap(wire: Wire, out: &mut Vec<u8>, gap: Gap<'_>) {
             push(out, r#","epoch":"#);
             push_epoch(out, gap.epoch);
         }
-        push(out, "}");
+        push(out, if gap.snapshot { r#","snapshot":true}"# } else { "}" });
     });
+}
+
+/// Appends a page of a `snapshot`: events' JSON, in order. The last page tells the position that the snapshot leads to.
+/// Not for a bare stream, which has only events.
+pub fn push_snapshot<'e>(
+    wire: Wire,
+    out: &mut Vec<u8>,
+    room_json: &[u8],
+    last: Option<Position>,
+    events: impl Iterator<Item = &'e [u8]>,
+) {
+    let label = Label { kind: "snapshot", room_json: Some(room_json), position: last };
+    wire.push(out, label, |out| {
+        push(out, r#"{"type":"snapshot","room":"#);
+        out.extend_from_slice(room_json);
+        match last {
+            Some(position) => {
+                push(out, r#","offset":"#);
+                push_number(out, position.offset);
+            }
+            None => push(out, r#","more":true"#),
+        }
+        push(out, r#","data":["#);
+        for (index, data) in events.enumerate() {
+            push(out, if index == 0 { "" } else { "," });
+            out.extend_from_slice(data);
+        }
+        push(out, "]}");
+    });
+}
+
+/// Appends an event of a snapshot to a bare stream, which has no pages: the event alone, without a position.
+pub fn push_snapshot_event(wire: Wire, out: &mut Vec<u8>, room_json: &[u8], data: &[u8]) {
+    wire.push_bare(out, Label { kind: "event", room_json: Some(room_json), position: None }, data);
 }
 
 /// Appends a `position`. Of Server-Sent Events it is an `id` alone.

@@ -68,15 +68,28 @@ fn every_message_has_its_fields() {
 fn a_subscribe_is_answered_room_by_room() {
     let refused = error(None, None);
     let answers = [
-        Answer::Subscribed { room_json: br#""a""#, epoch: Epoch(0xbeef), head: 9, offset: 7, resumed: true },
-        Answer::Subscribed { room_json: br#""b""#, epoch: Epoch(1), head: 0, offset: 0, resumed: false },
+        Answer::Subscribed {
+            room_json: br#""a""#,
+            epoch: Epoch(0xbeef),
+            head: 9,
+            offset: Some(7),
+            resumed: true,
+        },
+        Answer::Subscribed {
+            room_json: br#""b""#,
+            epoch: Epoch(1),
+            head: 0,
+            offset: Some(0),
+            resumed: false,
+        },
+        Answer::Subscribed { room_json: br#""c""#, epoch: Epoch(1), head: 9, offset: None, resumed: false },
         Answer::Refused { room_json: br#""x""#, error: &refused },
     ];
     check(
         |out| push_subscribed(WS, out, Some("5"), &answers),
         concat!(
             r#"{"type":"subscribed","id":5,"rooms":[{"room":"a","epoch":"beef","head":9,"offset":7,"resumed":true},"#,
-            r#"{"room":"b","epoch":"1","head":0,"offset":0},"#,
+            r#"{"room":"b","epoch":"1","head":0,"offset":0},{"room":"c","epoch":"1","head":9,"snapshot":true},"#,
             r#"{"room":"x","error":{"code":"unknown_room","message":"no room \"x\""}}]}"#
         ),
     );
@@ -127,6 +140,7 @@ fn gaps_say_how_many_and_why() {
         offset: 9,
         missed: Some(7),
         reason: GapReason::HistoryExpired,
+        snapshot: false,
     };
     check(
         |out| push_gap(WS, out, gap),
@@ -142,4 +156,32 @@ fn gaps_say_how_many_and_why() {
         },
         r#"{"type":"gap","room":"r","first":1,"offset":0,"missed":null,"reason":"epoch_changed","epoch":"ff"}"#,
     );
+    check(
+        |out| push_gap(WS, out, Gap { snapshot: true, ..gap }),
+        r#"{"type":"gap","room":"r","first":3,"last":9,"missed":7,"reason":"history_expired","snapshot":true}"#,
+    );
+}
+
+#[test]
+fn only_the_last_page_of_a_snapshot_tells_a_position() {
+    let position = Position { epoch: Epoch(0xbeef), offset: 7 };
+    let page = |wire: Wire, last, events: &[&'static [u8]]| {
+        let mut out = Vec::new();
+        push_snapshot(wire, &mut out, br#""r""#, last, events.iter().copied());
+        out
+    };
+    let (more, last) = (
+        r#"{"type":"snapshot","room":"r","more":true,"data":[{"a":1},{}]}"#,
+        r#"{"type":"snapshot","room":"r","offset":7,"data":[]}"#,
+    );
+    check(|out| out.extend(page(WS, None, &[br#"{"a":1}"#, b"{}"])), more);
+    check(|out| out.extend(page(WS, Some(position), &[])), last);
+    let sse = Wire::Sse(crate::wire::Sse::default());
+    let blocks = [page(sse, None, &[br#"{"a":1}"#, b"{}"]), page(sse, Some(position), &[])].concat();
+    assert_eq!(String::from_utf8(blocks).unwrap(), format!("data: {more}\n\nid: beef:7\ndata: {last}\n\n"));
+    let mut bare = Vec::new();
+    let wire = Wire::Sse(crate::wire::Sse { bare: true, ..Default::default() });
+    push_snapshot_event(wire, &mut bare, br#""r""#, b"{}");
+    push_snapshot_event(Wire::Lines { bare: true }, &mut bare, br#""r""#, b"{}");
+    assert_eq!(String::from_utf8(bare).unwrap(), "data: {}\n\n{}\n");
 }

@@ -21,6 +21,7 @@ const GAP: Gap<'static> = Gap {
     offset: 9,
     missed: Some(7),
     reason: GapReason::SlowClient,
+    snapshot: false,
 };
 
 fn named(naming: Naming) -> Wire {
@@ -123,8 +124,13 @@ fn what_belongs_to_no_room_has_no_position() {
         check(|out| push_welcome(wire, out, "1f", 25_000), &format!("{name}data: {welcome}\n\n"));
     }
     check(|out| push_welcome(LINES, out, "1f", 25_000), &format!("{welcome}\n"));
-    let answer =
-        Answer::Subscribed { room_json: br#""r""#, epoch: Epoch(0xa), head: 9, offset: 4, resumed: true };
+    let answer = Answer::Subscribed {
+        room_json: br#""r""#,
+        epoch: Epoch(0xa),
+        head: 9,
+        offset: Some(4),
+        resumed: true,
+    };
     check(
         |out| push_subscribed(SSE, out, None, &[answer]),
         "data: {\"type\":\"subscribed\",\"rooms\":[{\"room\":\"r\",\"epoch\":\"a\",\"head\":9,\"offset\":4,\"resumed\":true}]}\n\n",

@@ -343,6 +343,22 @@ impl Producer {
         }
     }
 
+    /// Reads what comes until it is what was waited for; the whole of it.
+    pub fn read_until(&mut self, done: impl Fn(&str) -> bool) -> String {
+        let mut text = String::new();
+        let mut buffer = [0; 64 << 10];
+        while !done(&text) {
+            let len = match self {
+                Producer::Tcp(stream) => stream.read(&mut buffer),
+                Producer::Unix(stream) => stream.read(&mut buffer),
+            };
+            let len = len.unwrap_or_else(|error| panic!("{error} after {text}"));
+            assert!(len > 0, "the stream ended after {text}");
+            text.push_str(&String::from_utf8_lossy(&buffer[..len]));
+        }
+        text
+    }
+
     pub fn read_to_end(&mut self) -> String {
         let mut text = String::new();
         match self {

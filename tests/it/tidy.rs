@@ -61,7 +61,7 @@ fn is_test_file(path: &Path) -> bool {
         return true;
     }
     ["tests", "simulation", "gathered", "fixture", "properties"].contains(&name)
-        || path.components().any(|part| part.as_os_str() == "tests")
+        || path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "simulation")
 }
 
 fn module_of(path: &Path) -> String {

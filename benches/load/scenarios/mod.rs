@@ -5,6 +5,7 @@ mod flood;
 mod idle;
 mod ingest;
 mod mixed;
+mod paced;
 mod resume;
 mod slow;
 mod stalled;
@@ -42,6 +43,7 @@ pub(crate) fn run(scenario: Scenario, options: &Options, emit: &mut dyn FnMut(Ro
                 Scenario::Mixed => mixed::run(&name, options, &plan, emit)?,
                 Scenario::Resume => resume::run(&name, options, &plan, emit)?,
                 Scenario::Ingest => ingest::run(&name, options, &plan, emit)?,
+                Scenario::Paced => paced::run(&name, options, &plan, emit)?,
             }
         }
     }

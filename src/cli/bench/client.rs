@@ -76,7 +76,8 @@ impl Client {
         shared: Arc<Shared>,
     ) -> Result<Client, Unready> {
         let mut socket = Socket::connect(endpoint).await.map_err(Unready::Refused)?;
-        let subscribe = json!({ "type": "subscribe", "rooms": [name] }).to_string();
+        let subscribe =
+            json!({ "type": "subscribe", "rooms": { "room": name, "snapshot": false } }).to_string();
         socket.send(subscribe).await.map_err(Unready::Ended)?;
         loop {
             let message = socket.next().await.map_err(Unready::Ended)?;

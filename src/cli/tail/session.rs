@@ -79,7 +79,8 @@ impl Session {
             _ if args.start || args.no_follow => json!("start"),
             _ => json!("now"),
         };
-        let mut options = Vec::new();
+        // It is asked for what comes, not for how things stand.
+        let mut options = vec![("snapshot", json!(false))];
         if let Some(condition) = &args.condition {
             options.push(("where", json!(condition.source())));
         }

@@ -63,7 +63,8 @@ function receive(message) {
         } else if (rooms.has(answer.room)) {
           const it = rooms.get(answer.room);
           it.epoch = answer.epoch;
-          if (answer.offset !== undefined) it.position = `${answer.epoch}:${answer.offset}`;
+          // Before a snapshot's last page there is none.
+          it.position = answer.offset === undefined ? null : `${answer.epoch}:${answer.offset}`;
         }
       }
       return;
@@ -76,11 +77,14 @@ function receive(message) {
         show(room, message.room, offset, data, message.replay);
       });
       break;
+    case "snapshot":
+      if (room) message.data.forEach((data) => show(room, message.room, "", data, true));
+      break;
     case "gap":
       if (!room) return;
       if (message.epoch) room.epoch = message.epoch;
       room.gaps += 1;
-      row(["", message.room, message.offset, "gap", `${message.missed === null ? "some" : message.missed} events are missing: ${message.reason}`], "gap");
+      row(["", message.room, message.offset ?? message.last, "gap", `${message.missed === null ? "some" : message.missed} events are missing: ${message.reason}`], "gap");
       break;
     case "error":
       notice(`${message.message}${message.hint ? ` (${message.hint})` : ""}`);

@@ -164,6 +164,14 @@ impl<'a> Body<'a> {
         text.map(str::to_owned).map_err(|_| NotKept::Damaged("a name is no text"))
     }
 
+    /// So many bytes, as text.
+    pub(super) fn text_of(&mut self, len: u64) -> Result<String, NotKept> {
+        let (text, rest) =
+            usize::try_from(len).ok().and_then(|len| self.0.split_at_checked(len)).ok_or(SHORT)?;
+        self.0 = rest;
+        Body(text).text()
+    }
+
     /// The length of the second part, and both parts.
     pub(super) fn two(&mut self) -> Result<(&'a [u8], &'a [u8]), NotKept> {
         let (len, rest) = self.0.split_first_chunk().ok_or(SHORT)?;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{BufferConfig, Config, RoomConfig, SlowClient};
+use crate::config::{BufferConfig, Config, RoomConfig, SlowClient, SnapshotConfig};
 use crate::metrics::Metrics;
 use crate::pattern::{Template, TypePattern};
 use crate::room::{Bell, Publisher, Room};
@@ -16,7 +16,7 @@ fn room(name: &str, change: impl FnOnce(&mut RoomConfig)) -> RoomConfig {
         types: vec![TypePattern::parse("*").unwrap()],
         condition: None,
         key: Vec::new(),
-        snapshot: false,
+        snapshot: SnapshotConfig::ASKED,
         buffer: None,
         urgent: None,
         history: HistoryConfig { events: 100, age: Duration::from_secs(600), bytes: 1 << 20 },
@@ -333,4 +333,40 @@ proptest! {
             prop_assert_eq!(without_epoch(&kept), without_epoch(&plain));
         }
     }
+}
+
+#[test]
+fn keys_go_on_with_their_newest_events() {
+    let keyed = |key: &str| {
+        let mut config = usual();
+        config.rooms[0].key = vec![crate::pattern::Path::top(key)];
+        config.rooms[0].history.events = 2;
+        config
+    };
+    let newest = |rooms: &Rooms| {
+        let mut out = Vec::new();
+        let limit = ReadLimit { events: usize::MAX, ..PAGE };
+        let read = rooms.get("all").unwrap().read_keys(0, u64::MAX, limit, &mut out);
+        assert!(read.is_all);
+        out.into_iter().map(|(offset, entry)| (offset, entry.event)).collect::<Vec<_>>()
+    };
+    let before = rooms(keyed("agentId"));
+    publish(&before, &[1, 2, 3, 1, 4, 1]);
+    let bytes = written(&before);
+    let after = restarted(&bytes, keyed("agentId")).unwrap();
+    assert_eq!(newest(&before).iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [2, 3, 5, 6]);
+    assert_eq!(newest(&after), newest(&before));
+    assert_eq!(after.totals().history_bytes(), before.totals().history_bytes());
+    // The next event of a key is its newest, and takes it from where it was.
+    publish(&after, &[2]);
+    assert_eq!(newest(&after).iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [3, 5, 6, 7]);
+    let other = restarted(&bytes, keyed("text")).unwrap();
+    assert!(newest(&other).is_empty(), "keys of another kind are none of this room's");
+    let fewer = restarted(&bytes, {
+        let mut config = keyed("agentId");
+        config.limits.keys = 2;
+        config
+    })
+    .unwrap();
+    assert_eq!(newest(&fewer).len(), 2);
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{
     Ack, AdminConfig, ClientLimits, HistoryConfig, IngestAddr, IngestConfig, LimitsConfig, LogConfig, Rate,
-    RoomConfig, ServerConfig, SlowClient, SourcesConfig, WhenFull,
+    RoomConfig, ServerConfig, SlowClient, SnapshotConfig, SourcesConfig, WhenFull,
 };
 use crate::pattern::{Condition, Template};
 use crate::route::RejectionCode;
@@ -17,7 +17,7 @@ pub(super) fn room(name: &str, types: &[&str]) -> RoomConfig {
         types: types.iter().map(|types| TypePattern::parse(types).unwrap()).collect(),
         condition: None,
         key: Vec::new(),
-        snapshot: false,
+        snapshot: SnapshotConfig::ASKED,
         buffer: None,
         urgent: None,
         history: HistoryConfig { events: 10, age: Duration::from_secs(1), bytes: 1000 },

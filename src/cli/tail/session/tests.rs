@@ -36,13 +36,17 @@ fn a_subscription_says_what_was_asked_for() {
         (&["a", "--start"], json!("start")),
         (&["a", "--no-follow", "-n", "5"], json!({ "last": 5 })),
     ] {
-        assert_eq!(asked(&session(arguments)), json!([{ "room": "a", "from": from }]), "{arguments:?}");
+        assert_eq!(
+            asked(&session(arguments)),
+            json!([{ "room": "a", "from": from, "snapshot": false }]),
+            "{arguments:?}"
+        );
     }
     let options = asked(&session(&["a", "b", "a", "--where", "x == 1", "--every", "2s"]));
     assert_eq!(
         options,
-        json!([{ "room": "a", "from": "now", "where": "x == 1", "every": "2s" },
-               { "room": "b", "from": "now", "where": "x == 1", "every": "2s" }])
+        json!([{ "room": "a", "from": "now", "snapshot": false, "where": "x == 1", "every": "2s" },
+               { "room": "b", "from": "now", "snapshot": false, "where": "x == 1", "every": "2s" }])
     );
 }
 
