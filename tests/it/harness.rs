@@ -346,7 +346,7 @@ impl Producer {
     /// Reads what comes until it is what was waited for; the whole of it.
     pub fn read_until(&mut self, done: impl Fn(&str) -> bool) -> String {
         let mut text = String::new();
-        let mut buffer = [0; 64 << 10];
+        let mut buffer = vec![0; 64 << 10];
         while !done(&text) {
             let len = match self {
                 Producer::Tcp(stream) => stream.read(&mut buffer),
