@@ -4,7 +4,7 @@ use super::body::Body;
 use super::room::Tail;
 use crate::wire::Epoch;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What shards have done with a room, added to once a pass or send.
 #[derive(Debug, Default)]
@@ -17,14 +17,9 @@ pub struct Tally {
     pub gaps: AtomicU64,
 }
 
-/// What shards count, without the room's lock.
+/// A tally that is there once there is something to count: an interest is to stay small.
 #[derive(Debug, Default)]
-pub(super) struct Counted {
-    /// Subscriptions, over all shards.
-    pub(super) subscribers: AtomicU32,
-    /// None until there is something to count: an interest is to stay small.
-    tally: OnceLock<Box<Tally>>,
-}
+pub(super) struct LazyTally(OnceLock<Box<Tally>>);
 
 /// A room at one moment, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,19 +48,19 @@ pub struct RoomFigures {
     pub gaps: u64,
 }
 
-impl Counted {
-    pub(super) fn tally(&self) -> &Tally {
-        self.tally.get_or_init(Box::default)
+impl LazyTally {
+    pub(super) fn get(&self) -> &Tally {
+        self.0.get_or_init(Box::default)
     }
 
     fn of(&self, count: fn(&Tally) -> &AtomicU64) -> u64 {
-        self.tally.get().map_or(0, |tally| count(tally).load(Ordering::Relaxed))
+        self.0.get().map_or(0, |tally| count(tally).load(Ordering::Relaxed))
     }
 }
 
 impl RoomFigures {
     /// Of a log's tail, of what the room has, if anything was published, and of what shards counted.
-    pub(super) fn of(tail: Tail, body: Option<&Body>, counted: &Counted) -> RoomFigures {
+    pub(super) fn of(tail: Tail, body: Option<&Body>, subscribers: u32, tally: &LazyTally) -> RoomFigures {
         RoomFigures {
             epoch: tail.epoch,
             head: tail.head,
@@ -74,10 +69,10 @@ impl RoomFigures {
             keys: body.and_then(|body| body.keys.as_ref()).map_or(0, |keys| keys.len()),
             buffered: body.map_or(0, |body| body.buffer.len()),
             batches: body.map_or(0, |body| body.batches),
-            subscribers: counted.subscribers.load(Ordering::Relaxed),
-            delivered: counted.of(|tally| &tally.delivered),
-            skipped: counted.of(|tally| &tally.skipped),
-            gaps: counted.of(|tally| &tally.gaps),
+            subscribers: subscribers,
+            delivered: tally.of(|tally| &tally.delivered),
+            skipped: tally.of(|tally| &tally.skipped),
+            gaps: tally.of(|tally| &tally.gaps),
         }
     }
 }

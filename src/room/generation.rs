@@ -22,7 +22,7 @@ pub struct Generation {
     /// Bounds.
     pub limits: LimitsConfig,
     /// Rises from generation to generation.
-    pub(super) serial: u64,
+    pub(super) serial: u32,
     /// Static rooms' places in `rooms`.
     statics: HashMap<String, usize>,
 }

@@ -1,7 +1,7 @@
 //! One room: its log, its buffer, and the shards that read it, behind one short lock.
 
 use super::body::Body;
-use super::figures::{Counted, RoomFigures, Tally};
+use super::figures::{LazyTally, RoomFigures, Tally};
 use super::generation::Generation;
 use super::keys::KeysRead;
 use super::log::ReadLimit;
@@ -11,7 +11,7 @@ use super::totals::Totals;
 use crate::config::RoomConfig;
 use crate::event::{Entry, Event, KeyId};
 use crate::wire::Epoch;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
@@ -21,12 +21,16 @@ pub struct Room {
     epoch: Epoch,
     /// Set once, when the room stops being an interest; read without the lock on the way of every event.
     holds_events: AtomicBool,
-    counted: Counted,
+    /// Subscriptions, over all shards.
+    subscribers: AtomicU32,
+    tally: LazyTally,
     state: Mutex<State>,
 }
 
 struct State {
-    policy: Policy,
+    /// What the configuration says of the room, and in which generation.
+    config: Arc<RoomConfig>,
+    serial: u32,
     /// Offset that the log goes on after, while there is none.
     head: u64,
     body: Option<Box<Body>>,
@@ -42,7 +46,7 @@ pub(super) struct Policy {
     pub(super) config: Arc<RoomConfig>,
     /// `limits.keys`.
     pub(super) keys: usize,
-    pub(super) serial: u64,
+    pub(super) serial: u32,
 }
 
 /// The room is out of the registry; look its name up again.
@@ -81,40 +85,42 @@ impl Room {
     /// An interest. Its log will go on after `head` in `epoch`.
     pub(super) fn new(name: &str, policy: Policy, epoch: Epoch, head: u64) -> Room {
         let seats = Seats::default();
-        let state = State { policy, head, body: None, seats, closed: false, removed: false };
+        let Policy { config, serial, .. } = policy;
+        let state = State { config, serial, head, body: None, seats, closed: false, removed: false };
         Room {
             name: name.into(),
             epoch,
             holds_events: AtomicBool::new(false),
-            counted: Counted::default(),
+            subscribers: AtomicU32::new(0),
+            tally: LazyTally::default(),
             state: Mutex::new(state),
         }
     }
 
     /// Counts a subscription in.
     pub fn joined(&self) {
-        self.counted.subscribers.fetch_add(1, Ordering::Relaxed);
+        self.subscribers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a subscription out.
     pub fn left(&self) {
-        self.counted.subscribers.fetch_sub(1, Ordering::Relaxed);
+        self.subscribers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Where shards count what they do.
     pub fn tally(&self) -> &Tally {
-        self.counted.tally()
+        self.tally.get()
     }
 
     /// Subscriptions.
     pub fn subscribers(&self) -> u32 {
-        self.counted.subscribers.load(Ordering::Relaxed)
+        self.subscribers.load(Ordering::Relaxed)
     }
 
     /// The room at this moment.
     pub fn figures(&self) -> RoomFigures {
         let state = self.lock();
-        RoomFigures::of(self.tail(&state), state.body.as_deref(), &self.counted)
+        RoomFigures::of(self.tail(&state), state.body.as_deref(), self.subscribers(), &self.tally)
     }
 
     /// The room's name.
@@ -129,7 +135,7 @@ impl Room {
 
     /// What the configuration says of it.
     pub fn policy(&self) -> Arc<RoomConfig> {
-        Arc::clone(&self.lock().policy.config)
+        Arc::clone(&self.lock().config)
     }
 
     /// Whether something was ever published; false for an interest.
@@ -137,14 +143,14 @@ impl Room {
         self.holds_events.load(Ordering::Acquire)
     }
 
-    /// Makes the room one that holds events, if `claim` grants it a place among `limits.rooms`.
-    pub(super) fn open(&self, claim: impl FnOnce() -> bool) -> Result<bool, Closed> {
+    /// Makes the room one that holds events, and at most so many keys, if `claim` grants it a place among `limits.rooms`.
+    pub(super) fn open(&self, keys: usize, claim: impl FnOnce() -> bool) -> Result<bool, Closed> {
         let mut state = self.live()?;
         if state.body.is_none() {
             if !claim() {
                 return Ok(false);
             }
-            let body = Body::new(state.head, &state.policy.config, state.policy.keys);
+            let body = Body::new(state.head, &state.config, keys);
             state.body = Some(Box::new(body));
             self.holds_events.store(true, Ordering::Release);
         }
@@ -172,17 +178,17 @@ impl Room {
         let mut guard = self.live()?;
         let state = &mut *guard;
         // During a reload a read of the new generation may come before the room was told of it.
-        if generation.serial > state.policy.serial
+        if generation.serial > state.serial
             && let Some(config) = generation.policy(&self.name)
         {
             state.adopt(generation.policy_of(config), totals);
         }
-        let is_of_this_generation = generation.serial == state.policy.serial;
+        let is_of_this_generation = generation.serial == state.serial;
         let body = state.body.as_mut().expect("a publisher opens a room before it publishes there");
         let mut published = Published::default();
         let head = body.log.head();
         let change = totals.change(body.held());
-        match &state.policy.config.buffer {
+        match &state.config.buffer {
             Some(config) if is_of_this_generation => {
                 let keys = generation.limits.keys;
                 staged.drain(|Taken { event, group, key, urgent }| {
@@ -202,12 +208,12 @@ impl Room {
                 if body.buffer.opened_at().is_some() {
                     body.flush();
                 }
-                let same_key = |config: &Arc<RoomConfig>| config.key == state.policy.config.key;
+                let same_key = |config: &Arc<RoomConfig>| config.key == state.config.key;
                 let has_keys = is_of_this_generation || generation.policy(&self.name).is_some_and(same_key);
                 staged.drain(|Taken { event, key, .. }| body.append(event, if has_keys { key } else { "" }));
             }
         }
-        body.trim(&state.policy.config.history, now_ms, state.seats.passed());
+        body.trim(&state.config.history, now_ms, state.seats.passed());
         change.apply(body.held());
         if body.log.head() > head {
             state.seats.tell(tokens);
@@ -219,14 +225,14 @@ impl Room {
     pub(super) fn reconfigure(&self, policy: Policy, now_ms: u64, totals: &Totals, tokens: &mut Tokens) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        if policy.serial <= state.policy.serial {
+        if policy.serial <= state.serial {
             return;
         }
         let head = state.body.as_ref().map(|body| body.log.head());
         state.adopt(policy, totals);
         if let Some(body) = &mut state.body {
             let change = totals.change(body.held());
-            body.trim(&state.policy.config.history, now_ms, state.seats.passed());
+            body.trim(&state.config.history, now_ms, state.seats.passed());
             change.apply(body.held());
         }
         if state.body.as_ref().map(|body| body.log.head()) > head {
@@ -269,12 +275,8 @@ impl Room {
         let state = &mut *guard;
         let body = state.body.as_mut()?;
         body.on_clock = false;
-        let interval = state
-            .policy
-            .config
-            .buffer
-            .as_ref()
-            .map_or(std::time::Duration::ZERO, |config| config.flush_interval);
+        let interval =
+            state.config.buffer.as_ref().map_or(std::time::Duration::ZERO, |config| config.flush_interval);
         let due = body.buffer.opened_at()? + interval;
         if due > now && !force {
             body.on_clock = true;
@@ -282,7 +284,7 @@ impl Room {
         }
         let change = totals.change(body.held());
         body.flush();
-        body.trim(&state.policy.config.history, now_ms, state.seats.passed());
+        body.trim(&state.config.history, now_ms, state.seats.passed());
         change.apply(body.held());
         state.seats.tell(tokens);
         None
@@ -400,8 +402,8 @@ impl Room {
         let state = &mut *guard;
         if let Some(body) = &mut state.body {
             let change = totals.change(body.held());
-            body.trim(&state.policy.config.history, now_ms, state.seats.passed());
-            body.expire_keys(&state.policy.config, now_ms);
+            body.trim(&state.config.history, now_ms, state.seats.passed());
+            body.expire_keys(&state.config, now_ms);
             change.apply(body.held());
         }
         let empty = state.body.as_ref().is_none_or(|body| body.is_empty());
@@ -423,7 +425,7 @@ impl Room {
         let state = &mut *guard;
         if let Some(body) = &mut state.body {
             let change = totals.change(body.held());
-            body.shrink(bytes, &state.policy.config.history, now_ms, state.seats.passed());
+            body.shrink(bytes, &state.config.history, now_ms, state.seats.passed());
             change.apply(body.held());
         }
     }
@@ -468,7 +470,7 @@ impl State {
 
     /// Takes another generation's policy over. A buffer that is not what it was is flushed.
     fn adopt(&mut self, policy: Policy, totals: &Totals) {
-        let (old, new) = (&self.policy.config, &policy.config);
+        let (old, new) = (&self.config, &policy.config);
         let same = old.buffer == new.buffer && old.key == new.key && old.urgent == new.urgent;
         if let (false, Some(body)) = (same, &mut self.body) {
             let change = totals.change(body.held());
@@ -477,10 +479,10 @@ impl State {
         }
         if let Some(body) = &mut self.body {
             let change = totals.change(body.held());
-            body.follow(&self.policy.config, &policy.config, policy.keys);
+            body.follow(&self.config, &policy.config, policy.keys);
             change.apply(body.held());
         }
-        self.policy = policy;
+        (self.config, self.serial) = (policy.config, policy.serial);
     }
 
     /// Lets everything go: nobody reads the room, and nobody can find it.
@@ -488,7 +490,7 @@ impl State {
         if let Some(mut body) = self.body.take() {
             let change = totals.change(body.held());
             self.head = body.log.head();
-            *body = Body::new(self.head, &self.policy.config, self.policy.keys);
+            *body = Body::new(self.head, &self.config, 0);
             change.apply(body.held());
         }
     }

@@ -116,9 +116,12 @@ impl Rooms {
     pub(super) fn open(&self, name: &str, made_by: Option<&Arc<RoomConfig>>) -> Option<Arc<Room>> {
         loop {
             let room = self.get_or_make(name, made_by)?;
-            let limit = self.generation.load().limits.rooms;
+            let (rooms, keys) = {
+                let limits = &self.generation.load().limits;
+                (limits.rooms, limits.keys)
+            };
             let claim = || {
-                let claimed = self.totals.rooms.fetch_add(1, Ordering::Relaxed) < limit;
+                let claimed = self.totals.rooms.fetch_add(1, Ordering::Relaxed) < rooms;
                 if !claimed {
                     self.totals.rooms.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -127,7 +130,7 @@ impl Rooms {
             if room.holds_events() {
                 return Some(room);
             }
-            match room.open(claim) {
+            match room.open(keys, claim) {
                 Ok(true) => return Some(room),
                 Ok(false) => {
                     self.drop_if_unused(&room);
@@ -144,7 +147,7 @@ impl Rooms {
         let generation = self.generation.load();
         let policy = generation.policy_of(generation.policy(name)?);
         let room = Arc::new(Room::new(name, policy, epoch, 0));
-        room.open(|| true).expect("a room that nobody has is not closed");
+        room.open(generation.limits.keys, || true).expect("a room that nobody has is not closed");
         let hash = self.hasher.hash_one(name);
         let again = |room: &Arc<Room>| self.hasher.hash_one(room.name());
         self.table(part_of(hash)).insert_unique(hash, Arc::clone(&room), again);

@@ -431,6 +431,8 @@ fn parts_are_small() {
         size_of::<super::client::Subscription>(),
         size_of::<super::view::View>(),
         size_of::<super::view::Seat>(),
+        // Two counters beside it make it 128 bytes, a size that the allocator has.
+        size_of::<crate::room::Room>(),
     ];
-    assert!(sizes.iter().sum::<usize>() <= 320, "{sizes:?}");
+    assert!(sizes.iter().sum::<usize>() <= 376, "{sizes:?}");
 }
