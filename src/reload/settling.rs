@@ -29,7 +29,7 @@ impl Settling {
         (open.last, open.writing) = (now, !closed);
     }
 
-    /// When the file is to be looked at, if it has changed: [`QUIET`] after the last change, and no later than [`LONGEST`]
+    /// When the file is to be looked at, if it has changed: `QUIET` after the last change, and no later than `LONGEST`
     /// after the first.
     pub fn due(&self) -> Option<Instant> {
         let open = self.open?;

@@ -1,6 +1,6 @@
 //! `broadcastd top`: rooms and clients of a running daemon, live.
 //!
-//! The table is lines of text, put together by [`screen`]; of the terminal only its size, its keys and a few sequences are
+//! The table is lines of text, put together by `screen`; of the terminal only its size, its keys and a few sequences are
 //! used, so that it needs no library of widgets.
 
 #[cfg(test)]
