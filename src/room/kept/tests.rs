@@ -247,7 +247,7 @@ fn what_makes_no_sense_is_refused_whatever_its_checksum() {
     let event = |batch: u8, beside_len: u32| {
         (
             EVENT,
-            [numbers(&[1, now_ms()]), vec![batch], beside_len.to_le_bytes().to_vec(), b"{}".to_vec()]
+            [numbers(&[1, now_ms(), 0]), vec![batch], beside_len.to_le_bytes().to_vec(), b"{}".to_vec()]
                 .concat(),
         )
     };
@@ -272,12 +272,16 @@ fn what_makes_no_sense_is_refused_whatever_its_checksum() {
     check(&[us(), room(1, 1), event(3, 0), end(1, 1)], "batch");
     check(&[us(), room(1, 1), event(0, 3), end(1, 1)], "too short");
     check(&[us(), (ROOM, vec![1, 2]), end(1, 0)], "too short");
+    let keyed = || (KEYED, Vec::new());
+    check(&[us(), room(1, 1), keyed(), (KEY, numbers(&[1, 0, 9])), event(0, 0), end(1, 1)], "too short");
+    check(&[us(), room(1, 1), keyed(), (KEY, numbers(&[1, 1, 0, 5])), event(0, 0), end(1, 1)], "too short");
+    check(&[us(), (KEY, numbers(&[1, 0, 0])), end(0, 0)], "belongs to no room");
     check(&[us(), (REMEMBERED, [numbers(&[1, 1]), vec![0xff]].concat()), end(0, 0)], "no text");
     check(&[us(), (b'?', Vec::new()), end(0, 0)], "never written");
     check(&[us(), end(1, 0)], "rooms or events are missing");
     check(&[us(), end(0, 0), us()], "goes on after its end");
     let why = |bytes: &[u8]| restarted(bytes, usual()).err().map(|why| why.to_string()).unwrap();
-    assert!(why(&sealed(FORMAT + 1, &[us(), end(0, 0)])).contains("another version wrote it, in format 2"));
+    assert!(why(&sealed(FORMAT + 1, &[us(), end(0, 0)])).contains("another version wrote it, in format 3"));
     assert!(why(b"PK\x03\x04 something else").contains("no file of broadcastd's"));
     assert!(why(b"").contains("no file of broadcastd's"));
     let mut endless = sealed(FORMAT, &[us()]);
