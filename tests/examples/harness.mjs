@@ -97,7 +97,7 @@ export class Example {
     const child = spawn("bash", ["-euo", "pipefail", "-c", command], {
       cwd: this.root,
       detached: true,
-      env: { ...process.env, PATH: `${join(this.root, "bin")}:${process.env.PATH}:/usr/sbin`, XDG_RUNTIME_DIR: this.root,
+      env: { ...process.env, PATH: `${join(this.root, "bin")}:${process.env.PATH}:/usr/sbin`, XDG_RUNTIME_DIR: this.root, XDG_STATE_HOME: this.root,
         ...(this.ports && { BROADCASTD_INGEST: `http://${this.ports[9998]}` }), PYTHONUNBUFFERED: "1" },
       ...options,
     });
