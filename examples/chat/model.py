@@ -5,7 +5,7 @@ import json
 import sys
 import time
 
-COUNT, PAUSE = 200, 0.02
+COUNT, PAUSE = 200, 0.03
 
 
 def say(**event: object) -> None:
