@@ -52,6 +52,52 @@ fn every_key_is_in_the_reference_and_documented() {
     }
 }
 
+/// The keys of a section as the daemon itself names them, to somebody who wrote another.
+fn known_keys(before: &str, after: &str) -> Vec<String> {
+    let dirs = Dirs { runtime: PathBuf::from("/run/broadcastd"), state: PathBuf::new() };
+    let input = Input { file: None, set: Vec::new(), environment: &|_| None, dirs };
+    let text = format!("{before}nobody_knows_this = 1{after}\n");
+    let problems = input.load_text(Some(PathBuf::from("x.toml")), text).expect_err(before).to_string();
+    let (_, list) = problems.split_once(" has ").unwrap_or_else(|| panic!("{before}: {problems}"));
+    let list = list.lines().next().unwrap().replace(" and ", ", ");
+    list.split(", ").map(|key| key.trim().to_owned()).collect()
+}
+
+#[test]
+fn every_key_that_the_daemon_knows_is_documented() {
+    let documentation = read("docs/configuration.md");
+    let mut seen = 0;
+    for (before, after) in [
+        ("[server]\n", ""),
+        ("[admin]\n", ""),
+        ("[ingest]\n", ""),
+        ("[ingest]\nlisten = [{ tcp = \"127.0.0.1:1\", ", " }]"),
+        ("[log]\n", ""),
+        ("[sources.alerts]\n", ""),
+        ("[sources.system]\n", ""),
+        ("[sources.system]\nprocesses = [{ name = \"a\", ", " }]"),
+        ("[limits]\n", ""),
+        ("[limits.client]\n", ""),
+        ("[limits.client]\nmessages = { rate = \"1/s\", ", " }"),
+        ("[room_defaults]\n", ""),
+        ("[room_defaults]\nhistory = { ", " }"),
+        ("[rooms.a]\ntypes = [\"*\"]\n", ""),
+        ("[rooms.a]\ntypes = [\"*\"]\nbuffer = { flush_interval = \"1s\", ", " }"),
+        ("[rooms.a]\ntypes = [\"*\"]\nkey = \"k\"\nsnapshot = { ", " }"),
+        ("[types.a]\n", ""),
+        ("[[test]]\nline = '{\"type\":\"x\"}'\nrooms = []\n", ""),
+    ] {
+        for key in known_keys(before, after) {
+            // In its section's table, in a table of keys, or as a section of its own.
+            let forms = [format!("`{key}`"), format!("{key} = "), format!(".{key}]")];
+            let is_there = forms.iter().any(|form| documentation.contains(form));
+            assert!(is_there, "docs/configuration.md does not have {key} of {before}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 70, "{seen} keys were found");
+}
+
 #[test]
 fn every_configuration_loads_and_passes_its_tests() {
     let mut checked = 0;
