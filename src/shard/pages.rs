@@ -20,6 +20,10 @@ const REDUCED_EVENTS: u64 = 1024;
 /// Bytes of those, unless one event alone is longer.
 const REDUCED_BYTES: usize = 4 * PAGE_BYTES;
 
+/// A page of keys is shared for so long. It stays right for ever; but who gets an old one gets keys that have had newer events
+/// since, and those once more.
+const KEYS_SHARED_MS: u64 = 100;
+
 /// Encoded pages, the newest last.
 #[derive(Default)]
 pub(super) struct PageCache {
@@ -35,6 +39,8 @@ pub(super) struct Page {
     /// Offset that it leads to; beyond its frame's last event where events were left out.
     pub(super) to: u64,
     kind: Kind,
+    /// When it was made, in the shard's milliseconds.
+    made_ms: u64,
     pub(super) chunk: Rc<Chunk>,
 }
 
@@ -129,7 +135,8 @@ impl Shard {
         }
         self.entries.clear();
         self.keyed.clear();
-        Ok(self.pages.keep(Page { view, after, to, kind: Kind::Log, chunk: Rc::new(chunk) }))
+        let (kind, made_ms) = (Kind::Log, self.elapsed_ms());
+        Ok(self.pages.keep(Page { view, after, to, kind, made_ms, chunk: Rc::new(chunk) }))
     }
 
     /// The page of a view's compacted log after a position and up to an offset.
@@ -137,10 +144,14 @@ impl Shard {
     /// A page that is kept may be old: keys have had newer events since. Those are found further on, since they came after
     /// everything that the page leads to; so an old page is as good as a new one.
     pub(super) fn keys_page(&mut self, view: u32, after: u64, upto: u64) -> Page {
-        let found = self.pages.find(view, after, |page| match page.kind {
-            Kind::Log => false,
-            Kind::Keys => page.to <= upto,
-            Kind::LastKeys => page.to == upto,
+        let made_ms = self.elapsed_ms();
+        let found = self.pages.find(view, after, |page| {
+            let is_it = match page.kind {
+                Kind::Log => false,
+                Kind::Keys => page.to <= upto,
+                Kind::LastKeys => page.to == upto,
+            };
+            is_it && made_ms - page.made_ms < KEYS_SHARED_MS
         });
         if let Some(page) = found {
             return page;
@@ -168,7 +179,7 @@ impl Shard {
             encoder.snapshot(&mut chunk, &self.keyed, read.is_all.then_some(to));
         }
         self.keyed.clear();
-        self.pages.keep(Page { view, after, to, kind, chunk: Rc::new(chunk) })
+        self.pages.keep(Page { view, after, to, kind, made_ms, chunk: Rc::new(chunk) })
     }
 }
 

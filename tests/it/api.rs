@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-const ROOMS: &str = "[rooms.all]\ntypes = [\"t\"]\n[rooms.\"agent:{agentId}\"]\ntypes = [\"t\"]\n\
+const ROOMS: &str = "[rooms.all]\ntypes = [\"t\"]\nkey = \"agentId\"\n[rooms.\"agent:{agentId}\"]\ntypes = [\"t\"]\n\
                      [rooms.system_alerts]\ntypes = [\"system_alert\"]\n[rooms.waits]\ntypes = [\"t\"]\n\
                      buffer = { events = 100, flush_interval = \"10m\" }\n";
 
@@ -75,6 +75,10 @@ async fn every_answer_is_as_the_document_says() {
     check(events, "GET", "/api/v1/room/events?room=all&limit=x", "", 400);
     check(events, "GET", "/api/v1/room/events?room=all", evil, 403);
     check(events, "GET", "/api/v1/room/events?room=al", "", 404);
+    let snapshot = "/api/v1/room/snapshot";
+    check(snapshot, "GET", "/api/v1/room/snapshot?room=waits", "", 400);
+    check(snapshot, "GET", "/api/v1/room/snapshot?room=all", evil, 403);
+    check(snapshot, "GET", "/api/v1/room/snapshot?room=al", "", 404);
     let clients = check("/api/v1/clients", "GET", "/api/v1/clients", "", 200);
     let only = &clients["clients"][0];
     assert_eq!(
@@ -113,6 +117,13 @@ async fn every_answer_is_as_the_document_says() {
             |line| json!({ "path": "/api/v1/room/events", "method": "GET", "status": 200, "body": line }),
         ));
     }
+    let (status, text) = Server::get(admin, "/api/v1/room/snapshot?room=everything");
+    assert_eq!((status, text.lines().any(|line| line.starts_with('{'))), (200, false), "{text}");
+    server.publish("1", 1, 1);
+    let (_, text) = Server::get(admin, "/api/v1/room/snapshot?room=everything");
+    let line = text.lines().find(|line| line.starts_with('{')).unwrap();
+    let body: Value = serde_json::from_str(line).unwrap();
+    seen.push(json!({ "path": "/api/v1/room/snapshot", "method": "GET", "status": 200, "body": body }));
     let (_, _, document) = ask(admin, "GET", "/openapi.json", "");
     assert_eq!(document["openapi"], "3.1.0");
     let mut python = Command::new("python3");

@@ -165,7 +165,7 @@ async fn a_room_that_is_refused_says_why() {
         (json!({ "room": "all", "from": { "after": 7 } }), "bad_field", "no position", "epoch"),
         (json!({ "room": "all", "from": { "last": -1 } }), "bad_field", "`from.last`", "last"),
         (json!({ "room": "all", "from": { "since": 1_700_000_000 } }), "bad_field", "since", "not seconds"),
-        (json!({ "room": "all", "from": { "since": "2026-01-01" } }), "bad_field", "since", "dates as text"),
+        (json!({ "room": "all", "from": { "since": "2026-01-01" } }), "bad_field", "since", "with its zone"),
         (json!({ "room": "all", "from": { "until": 1 } }), "bad_field", "`until`", "since"),
         (json!({ "room": "all", "where": "severity = 1" }), "bad_where", "(column 10", ""),
         (json!({ "room": "all", "where": "a == 1 && (b" }), "bad_where", "column 13", ""),

@@ -104,7 +104,9 @@ async fn state_is_whole_while_thousands_of_events_come() {
     assert_eq!(answer["head"], head);
     let mut state = State::default();
     state.until(&mut last, head).await;
-    assert_eq!(state.pages, KEYS.div_ceil(64) as usize, "nothing but the snapshot");
+    // A shard that is behind the room gives a snapshot of what it has, and the rest as events.
+    assert_eq!((state.newest.len(), state.gaps.len()), (KEYS as usize, 0));
+    assert!(state.pages > 0 && state.newest.values().all(|n| *n == ROUNDS), "{:?}", state.newest);
     for client in clients {
         let state = client.await.unwrap();
         assert_eq!(state.newest.len(), KEYS as usize);
@@ -269,8 +271,9 @@ fn operators_ask_for_it_over_http() {
         producer.write(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
         let answer = producer.read_to_end();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let numbers =
-            body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["n"].as_u64().unwrap());
+        // Pieces of the body have their lengths between the lines.
+        let lines = body.lines().filter(|line| line.starts_with('{'));
+        let numbers = lines.map(|line| serde_json::from_str::<Value>(line).unwrap()["n"].as_u64().unwrap());
         (head.to_ascii_lowercase(), if head.contains(" 200 ") { numbers.collect() } else { Vec::new() })
     };
     let (head, all) = ask("room=states");
