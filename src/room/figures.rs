@@ -69,7 +69,7 @@ impl RoomFigures {
             keys: body.and_then(|body| body.keys.as_ref()).map_or(0, |keys| keys.len()),
             buffered: body.map_or(0, |body| body.buffer.len()),
             batches: body.map_or(0, |body| body.batches),
-            subscribers: subscribers,
+            subscribers,
             delivered: tally.of(|tally| &tally.delivered),
             skipped: tally.of(|tally| &tally.skipped),
             gaps: tally.of(|tally| &tally.gaps),
