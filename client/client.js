@@ -121,7 +121,8 @@ export class BroadcastClient {
    * @returns {() => void}
    */
   subscribe(room, handler, options = {}) {
-    const { from, where, every, snapshot, signal } = options;
+    const { from, where, snapshot, signal } = options;
+    const every = typeof options.every === "number" ? `${options.every}ms` : options.every;
     const ask = JSON.stringify([where, every, snapshot]);
     let entry = this.#rooms.get(room);
     if (entry && entry.ask !== ask) {

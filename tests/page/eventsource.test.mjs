@@ -27,7 +27,7 @@ async function start() {
   const listen = ["server", "admin", "ingest"].flatMap((section) => ["--set", `${section}.listen=["127.0.0.1:0"]`]);
   const quiet = ["--set", "sources.alerts.enabled=false", "--set", "sources.system.every=off"];
   const child = spawn(process.env.BROADCASTD, ["--config", join(folder, "broadcast.toml"), ...listen, ...quiet],
-    { cwd: folder, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, XDG_RUNTIME_DIR: folder } });
+    { cwd: folder, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, XDG_RUNTIME_DIR: folder, XDG_STATE_HOME: folder } });
   const addrs = {};
   for await (const line of createInterface({ input: child.stdout })) {
     if (line === "ready") return { child, ...addrs };
@@ -132,7 +132,7 @@ test("an EventSource whose connections are cut misses nothing and gets nothing t
   for (const id of asked.slice(1)) assert.equal(id?.split(",").length, AGENTS.length, `${asked} with ${shown}`);
 });
 
-test("a daemon that stops says so, and an EventSource comes back to another by itself", async () => {
+test("a daemon that stops says so, and an EventSource goes on with the next where it was", async () => {
   await page.evaluate(() => {
     window.closing = new Promise((resolve) => {
       window.source.addEventListener("message", ({ data }) => {
@@ -141,8 +141,19 @@ test("a daemon that stops says so, and an EventSource comes back to another by i
       });
     });
   });
+  const ended = new Promise((resolve) => daemon.child.once("exit", resolve));
   daemon.child.kill("SIGTERM");
   assert.equal((await page.evaluate(() => window.closing)).code, 1001);
+  await ended;
+  daemon = await start();
+  await publish(3);
+  await page.waitForFunction(([rooms, last]) => rooms.every((room) => window.seen.had[room] === last),
+    [AGENTS.map((agent) => `agent:${agent}`), published]);
+  assert.deepEqual(await page.evaluate(() => window.seen.wrong), []);
+});
+
+test("after a crash an EventSource is told that every room has begun anew", async () => {
+  daemon.child.kill("SIGKILL");
   await page.evaluate(() => {
     window.seen.gaps = [];
     window.source.addEventListener("message", ({ data }) => {
