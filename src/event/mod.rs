@@ -10,4 +10,4 @@ mod stored;
 pub use entry::{BATCH_EVENTS, Batch, Entry, KeyId};
 pub(crate) use fields::FieldTree;
 pub use filter::Filter;
-pub use stored::Event;
+pub use stored::{Event, TypeSpan};

@@ -25,7 +25,7 @@ use super::log::ReadLimit;
 use super::room::KnownKey;
 use super::rooms::{Rooms, now_ms};
 use crate::config::{Config, HistoryConfig, RoomConfig};
-use crate::event::{Batch, Entry, Event};
+use crate::event::{Batch, Entry, Event, TypeSpan};
 use crate::metrics::Metrics;
 use crate::wire::Epoch;
 use records::{Body, RecordReader, RecordWriter};
@@ -38,7 +38,7 @@ use std::time::Instant;
 /// What every such file begins with.
 const MAGIC: &[u8] = b"broadcastd rooms\n";
 /// Rises with every change of what is written.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 const START: u8 = b'S';
 const ROOM: u8 = b'R';
@@ -173,7 +173,9 @@ fn write_event(out: &mut RecordWriter<impl Write>, entry: &Entry) -> io::Result<
         Batch::Last => 2,
     };
     let beside = event.beside();
-    let numbers = [event.seq(), event.accepted_at_ms(), entry.key.0.into()].map(u64::to_le_bytes).concat();
+    let span = event.type_span().to_number();
+    let numbers = [event.seq(), event.accepted_at_ms(), span, entry.key.0.into()];
+    let numbers = numbers.map(u64::to_le_bytes).concat();
     let beside_len = (beside.len() as u32).to_le_bytes();
     out.record(EVENT, &[&numbers, &[batch], &beside_len, event.json(), beside])
 }
@@ -190,16 +192,18 @@ fn write_key(out: &mut RecordWriter<impl Write>, key: &KnownKey) -> io::Result<(
     let Some((offset, event)) = &key.newest else {
         return out.record(KEY, &[&id, &[0; 8], &text_len, key.text.as_bytes()]);
     };
-    let numbers = [*offset, key.text.len() as u64, event.seq(), event.accepted_at_ms()].map(u64::to_le_bytes);
-    let [offset, text_len, seq, accepted_at_ms] = numbers;
+    let (span, text_len) = (event.type_span().to_number(), key.text.len() as u64);
+    let numbers = [*offset, text_len, event.seq(), event.accepted_at_ms(), span].map(u64::to_le_bytes);
+    let [offset, text_len, seq, accepted_at_ms, span] = numbers;
     let beside_len = (event.beside().len() as u32).to_le_bytes();
-    let pieces: [&[u8]; 9] = [
+    let pieces: [&[u8]; 10] = [
         &id,
         &offset,
         &text_len,
         key.text.as_bytes(),
         &seq,
         &accepted_at_ms,
+        &span,
         &beside_len,
         event.json(),
         event.beside(),
@@ -314,9 +318,10 @@ impl Reading<'_> {
         let (id, offset, len) = (body.number()?, body.number()?, body.number()?);
         let text = body.text_of(len)?;
         if offset > 0 {
-            let (seq, accepted_at_ms) = (body.number()?, body.number()?);
+            let numbers = (body.number()?, body.number()?);
+            let span = TypeSpan::from_number(body.number()?);
             let (json, beside) = body.two()?;
-            let event = Event::new(seq, accepted_at_ms, &[json], beside, &mut Vec::new());
+            let event = Event::typed(numbers, &[json], span, beside, &mut Vec::new());
             if let Some((held, _)) = &mut room.held {
                 held.recall(&text, offset, &event);
             }
@@ -330,7 +335,8 @@ impl Reading<'_> {
         let room = room.ok_or(NotKept::Damaged("an event belongs to no room"))?;
         room.left -= 1;
         self.seen.events += 1;
-        let (seq, accepted_at_ms, key) = (body.number()?, body.number()?, body.number()?);
+        let (seq, accepted_at_ms) = (body.number()?, body.number()?);
+        let (span, key) = (TypeSpan::from_number(body.number()?), body.number()?);
         let batch = match body.byte()? {
             0 => Batch::Single,
             1 => Batch::More,
@@ -339,7 +345,7 @@ impl Reading<'_> {
         };
         let (json, beside) = body.two()?;
         let Some((held, history)) = &mut room.held else { return Ok(()) };
-        let event = Event::new(seq, accepted_at_ms, &[json], beside, &mut Vec::new());
+        let event = Event::typed((seq, accepted_at_ms), &[json], span, beside, &mut Vec::new());
         let known = self.events.get(&seq).filter(|known| **known == event);
         let key = room.keys.get(&key).map_or("", String::as_str);
         held.append_to(known.unwrap_or(&event).clone(), key, batch);

@@ -4,10 +4,12 @@ use super::check::{self, Check};
 use super::rooms::RoomRoute;
 use super::{Beside, Outcome, Rejection, Scratch, fault, json};
 use crate::config::{Config, IngestListenConfig, Invalid, Unrouted};
-use crate::event::{Event, FieldTree};
+use crate::event::{Event, FieldTree, TypeSpan};
 use crate::pattern::{Path, TypePattern, Value};
 use hashbrown::HashMap;
 use serde_json::Deserializer;
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// The field that says when an event was made, in milliseconds since the Unix epoch.
 const TIMESTAMP: &str = "timestamp";
@@ -95,6 +97,7 @@ impl Routes {
         let line = std::str::from_utf8(line).map_err(|error| fault::bad_utf8(line, error))?;
         // A form feed, which this trims as well, is refused by the parser.
         let object = line.trim_ascii();
+        let object_start = object.as_ptr().addr() - line.as_ptr().addr();
         if !object.starts_with('{') {
             return Err(fault::not_an_object(line).into());
         }
@@ -106,14 +109,17 @@ impl Routes {
         let taken = self.route(scratch, line, beside, &mut values);
         scratch.values = recycled(values);
         Ok(match taken? {
-            Taken::Event { add_timestamp } => {
+            Taken::Event { add_timestamp, of_type } => {
                 let mut digits = itoa::Buffer::new();
                 let timestamp = digits.format(now_ms).as_bytes();
                 // An object with a type is not empty, so that a comma is right.
                 let (begin, rest) = object.as_bytes().split_at(1);
                 let stamped: [&[u8]; 5] = [begin, TIMESTAMP_NAME, timestamp, b",", rest];
                 let json = if add_timestamp { &stamped[..] } else { &[object.as_bytes()] };
-                Outcome::Event(Event::new(number(), now_ms, json, beside.json(), &mut scratch.bytes))
+                let put_in = json.iter().map(|piece| piece.len()).sum::<usize>() - object.len();
+                let of_type = TypeSpan::new(of_type.start - object_start, of_type.len()).moved_by(put_in);
+                let numbers = (number(), now_ms);
+                Outcome::Event(Event::typed(numbers, json, of_type, beside.json(), &mut scratch.bytes))
             }
             Taken::Unrouted => Outcome::Unrouted,
             Taken::NameTooLong => Outcome::NameTooLong,
@@ -142,6 +148,7 @@ impl Routes {
                 return Err(fault::bad_type(line, &self.tree.names_of(self.type_slot), is_absent).into());
             }
         };
+        let of_type = self.type_in(line, event_type);
         let known = self.types.get(&**event_type);
         let failed = known.and_then(|known| check::failed(&known.checks, values));
         // Own fields only: what is beside an event is not in it.
@@ -154,7 +161,7 @@ impl Routes {
                 Fallback::Room(room, name) => {
                     self.add_fallback(scratch, values, *room, name.as_deref());
                     scratch.warning = Some(rejection);
-                    return Ok(Taken::Event { add_timestamp: false });
+                    return Ok(Taken::Event { add_timestamp: false, of_type });
                 }
             }
             scratch.warning = Some(rejection);
@@ -166,12 +173,28 @@ impl Routes {
         }
         self.add_destinations(scratch, known, values);
         if !scratch.destinations.is_empty() {
-            return Ok(Taken::Event { add_timestamp });
+            return Ok(Taken::Event { add_timestamp, of_type });
         }
         if scratch.names_too_long > 0 {
             return Ok(Taken::NameTooLong);
         }
-        self.no_room(scratch, line, values, add_timestamp)
+        self.no_room(scratch, line, values, (add_timestamp, of_type))
+    }
+
+    /// Where the type is in the line, with its quotes.
+    fn type_in(&self, line: &str, event_type: &Cow<'_, str>) -> Range<usize> {
+        match event_type {
+            // What is borrowed is a piece of the line between two quotes.
+            Cow::Borrowed(text) => {
+                let start = text.as_ptr().addr() - line.as_ptr().addr();
+                start - 1..start + text.len() + 1
+            }
+            // It was written with escapes.
+            Cow::Owned(_) => {
+                let column = json::column_of(line, &self.tree.names_of(self.type_slot));
+                column - 1..column - 1 + json::value_at(line, column).len()
+            }
+        }
     }
 
     fn add_destinations(&self, scratch: &mut Scratch, known: Option<&TypeRoute>, values: &[Value<'_>]) {
@@ -197,13 +220,13 @@ impl Routes {
         scratch: &mut Scratch,
         line: &str,
         values: &[Value<'_>],
-        add_timestamp: bool,
+        (add_timestamp, of_type): (bool, Range<usize>),
     ) -> Result<Taken, Box<Rejection>> {
         match &self.unrouted {
             Fallback::Let => Ok(Taken::Unrouted),
             Fallback::Room(room, name) => {
                 self.add_fallback(scratch, values, *room, name.as_deref());
-                Ok(Taken::Event { add_timestamp })
+                Ok(Taken::Event { add_timestamp, of_type })
             }
             Fallback::Reject => {
                 scratch.warning = None;
@@ -223,7 +246,11 @@ impl Routes {
 
 /// What a line that is not refused becomes.
 enum Taken {
-    Event { add_timestamp: bool },
+    Event {
+        add_timestamp: bool,
+        /// Where its type is in the line.
+        of_type: Range<usize>,
+    },
     Unrouted,
     NameTooLong,
 }

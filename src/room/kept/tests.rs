@@ -247,7 +247,7 @@ fn what_makes_no_sense_is_refused_whatever_its_checksum() {
     let event = |batch: u8, beside_len: u32| {
         (
             EVENT,
-            [numbers(&[1, now_ms(), 0]), vec![batch], beside_len.to_le_bytes().to_vec(), b"{}".to_vec()]
+            [numbers(&[1, now_ms(), 0, 0]), vec![batch], beside_len.to_le_bytes().to_vec(), b"{}".to_vec()]
                 .concat(),
         )
     };
@@ -281,7 +281,7 @@ fn what_makes_no_sense_is_refused_whatever_its_checksum() {
     check(&[us(), end(1, 0)], "rooms or events are missing");
     check(&[us(), end(0, 0), us()], "goes on after its end");
     let why = |bytes: &[u8]| restarted(bytes, usual()).err().map(|why| why.to_string()).unwrap();
-    assert!(why(&sealed(FORMAT + 1, &[us(), end(0, 0)])).contains("another version wrote it, in format 3"));
+    assert!(why(&sealed(FORMAT + 1, &[us(), end(0, 0)])).contains("another version wrote it, in format 4"));
     assert!(why(b"PK\x03\x04 something else").contains("no file of broadcastd's"));
     assert!(why(b"").contains("no file of broadcastd's"));
     let mut endless = sealed(FORMAT, &[us()]);

@@ -56,8 +56,10 @@ proptest! {
                 let stamp = format!("{{\"timestamp\":{NOW_MS},");
                 let is_stamped = verdict.as_ref().is_ok_and(|value| value.get("timestamp").is_none());
                 let expected = if is_stamped { text.trim_end().replacen('{', &stamp, 1) } else { text.trim_end().to_owned() };
-                if verdict.is_ok() {
+                if let Ok(value) = &verdict {
                     prop_assert_eq!(stored, expected);
+                    let of_type = event.type_json().map(|json| serde_json::from_slice(json).unwrap());
+                    prop_assert_eq!(of_type, value.get("type").cloned());
                 }
             }
             Ok(other) => prop_assert!(false, "{:?}", other),

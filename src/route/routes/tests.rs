@@ -41,6 +41,29 @@ fn nested_fields_and_several_of_them_make_names() {
 }
 
 #[test]
+fn an_event_knows_where_its_type_is() {
+    let config = config(vec![room("all", &["*"])]);
+    for (add_timestamp, type_field) in [(true, "type"), (false, "type"), (true, "a.kind")] {
+        let listener =
+            IngestListenConfig { add_timestamp, type_field: type_field.into(), ..Default::default() };
+        let routes = Routes::compile(&config, &listener);
+        let mut scratch = Scratch::default();
+        for token in [r#""x""#, r#""\u0078y \" z""#, "\"caf\u{e9}\""] {
+            let member = if type_field == "type" {
+                format!(r#""type" : {token}"#)
+            } else {
+                format!(r#""a":{{"b":"type","kind": {token}}}"#)
+            };
+            for line in [format!("{{{member}}}"), format!(r#"  {{ "b": [1, "type"],{member} , "c": 2}} "#)] {
+                let read = routes.read(&mut scratch, line.as_bytes(), &Beside::default(), NOW_MS, || 1);
+                let Ok(Outcome::Event(event)) = read else { panic!("{line}") };
+                assert_eq!(event.type_json(), Some(token.as_bytes()), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
 fn fields_beside_the_event_route_it() {
     let mut reader = Reader::beside(agents(), "runId=r1&agentId=9&type=no");
     reader.goes_to(r#"{"type":"RUN_STARTED"}"#, &["agent:9", "run:r1"]);
