@@ -7,7 +7,7 @@
 use broadcastd::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
     Invalid, LimitsConfig, LogConfig, OverDeliveries, Rate, RoomConfig, ServerConfig, SlowClient,
-    SnapshotConfig, SourcesConfig, Unrouted, WhenFull,
+    SnapshotConfig, SocketIoConfig, SourcesConfig, Unrouted, WhenFull,
 };
 use broadcastd::event::{Event, Filter};
 use broadcastd::metrics::Metrics;
@@ -175,6 +175,7 @@ fn room(name: &str, types: &str, condition: Option<&str>) -> RoomConfig {
         history: HistoryConfig { events: 1000, age: Duration::from_secs(600), bytes: 4 << 20 },
         slow_client: SlowClient::Replay,
         subscribers: None,
+        emitted_as: None,
     }
 }
 
@@ -216,6 +217,7 @@ fn config() -> Config {
         },
         log: LogConfig::default(),
         sources: SourcesConfig::default(),
+        socketio: SocketIoConfig::default(),
         limits: LimitsConfig {
             clients: 100_000,
             rooms: 20_000,

@@ -3,7 +3,8 @@
 use super::{
     Ack, AdminConfig, BufferConfig, ClientLimits, Config, Expose, HistoryConfig, IngestAddr, IngestConfig,
     IngestListenConfig, Invalid, LimitsConfig, ListenAddr, LogConfig, OriginPattern, OverDeliveries, Rate,
-    RoomConfig, ServerConfig, SlowClient, SnapshotConfig, SourcesConfig, UnixAddr, Unrouted, WhenFull,
+    RoomConfig, ServerConfig, SlowClient, SnapshotConfig, SocketIoConfig, SourcesConfig, UnixAddr, Unrouted,
+    WhenFull,
 };
 use crate::pattern::{Condition, Path, Template, TypePattern};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -54,6 +55,7 @@ impl Config {
             log: LogConfig::default(),
             sources: SourcesConfig::default(),
             limits: limits(),
+            socketio: SocketIoConfig::default(),
             rooms: rooms(history),
             types: Vec::new(),
             tests: Vec::new(),
@@ -118,6 +120,7 @@ fn rooms(history: HistoryConfig) -> Vec<RoomConfig> {
         history,
         slow_client: SlowClient::Replay,
         subscribers: None,
+        emitted_as: None,
     };
     let path = |text: &str| Path::parse(text).expect("a built-in path is right");
     let condition = |text: &str| Some(Condition::parse(text).expect("a built-in condition is right"));
@@ -133,6 +136,7 @@ fn rooms(history: HistoryConfig) -> Vec<RoomConfig> {
         RoomConfig {
             key: vec![path("agentId"), path("metricName")],
             buffer: buffer(Some(50), 1, Some(path("category")), false),
+            emitted_as: Some("performance_metrics_batch".into()),
             ..room("performance_metrics", &["performance_metric"])
         },
         RoomConfig {

@@ -5,8 +5,8 @@ use super::reader::join;
 use super::sections::{LOG_FORMATS, LOG_LEVELS};
 use super::{
     Ack, BufferConfig, Config, Expose, FieldKind, IngestAddr, IngestListenConfig, Invalid, ListenAddr,
-    OverDeliveries, ProcessConfig, RoomConfig, SlowClient, Unrouted, WhenFull, show_duration, show_rate,
-    show_size,
+    OverDeliveries, ProcessConfig, RoomConfig, SlowClient, UnknownEmit, Unrouted, WhenFull, show_duration,
+    show_rate, show_size,
 };
 use crate::pattern::Path;
 
@@ -44,6 +44,7 @@ impl Config {
             line("limits.client.unsent", quote(&show_size(client.unsent as u64))),
             line("limits.client.user_timeout", quote(&show_duration(client.user_timeout))),
         ]);
+        lines.extend(self.socketio());
         lines.extend(self.rooms.iter().flat_map(room));
         for kind in &self.types {
             let path = join("types", &kind.name);
@@ -67,6 +68,32 @@ impl Config {
             line("sources.system.every", quote(&every)),
             line("sources.system.processes", list(system.processes.iter().map(process))),
         ]
+    }
+
+    fn socketio(&self) -> Vec<Line> {
+        let socketio = &self.socketio;
+        let recovery = socketio.recovery.map_or_else(|| "off".to_owned(), show_duration);
+        let unknown = match socketio.unknown_emit {
+            UnknownEmit::Error => "error",
+            UnknownEmit::Ignore => "ignore",
+        };
+        let namespaces = socketio.namespaces.iter().map(|namespace| quote(namespace.as_str()));
+        let mut lines = vec![
+            line("socketio.enabled", socketio.enabled),
+            line("socketio.path", quote(&socketio.path)),
+            line("socketio.namespaces", list(namespaces)),
+            line("socketio.ping_interval", quote(&show_duration(socketio.ping_interval))),
+            line("socketio.ping_timeout", quote(&show_duration(socketio.ping_timeout))),
+            line("socketio.connect_timeout", quote(&show_duration(socketio.connect_timeout))),
+            line("socketio.recovery", quote(&recovery)),
+            line("socketio.join", quote(&socketio.join)),
+            line("socketio.leave", quote(&socketio.leave)),
+            line("socketio.auto_join", list(socketio.auto_join.iter().map(|room| quote(room)))),
+            line("socketio.unknown_emit", quote(unknown)),
+        ];
+        let names = socketio.names.iter();
+        lines.extend(names.map(|(room, name)| (join("socketio.names", room), quote(name))));
+        lines
     }
 
     fn listening(&self) -> Vec<Line> {

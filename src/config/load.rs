@@ -5,7 +5,7 @@ use super::node::{self, Place, Table, overlay};
 use super::problem::{Problem, Problems, Source};
 use super::reader::{Item, Reader, Section};
 use super::sections::Listened;
-use super::{Config, Invalid, Unrouted, rooms, sections, sources};
+use super::{Config, Invalid, Unrouted, rooms, sections, socketio, sources};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -135,6 +135,10 @@ impl Input<'_> {
         if let Some(item) = top.get(reader, "test") {
             config.tests = rooms::tests(reader, &item, |place| line(sources, place));
         }
+        if let Some(section) = section(reader, &mut top, "socketio") {
+            socketio::socketio(reader, section, &mut config.socketio);
+        }
+        socketio::apply(reader, &mut config);
         check_room_names(reader, &config);
         top.end(reader, |key| match key {
             "room" => Some("rooms are declared as [rooms.NAME]".to_owned()),

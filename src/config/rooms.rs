@@ -84,6 +84,7 @@ fn room(
         history: defaults.history,
         slow_client: defaults.slow_client,
         subscribers: section.get(reader, "subscribers").and_then(|item| reader.count(&item, 1)),
+        emitted_as: None,
     };
     if let Some(item) = section.get(reader, "buffer") {
         room.buffer = buffer(reader, &item, !room.key.is_empty());

@@ -362,7 +362,9 @@ fn spawn_front(
                     let front = Front::new(
                         Arc::clone(&state),
                         move |asked| pages.respond(asked),
-                        move |client| shards.adopt(client),
+                        move |client| {
+                            shards.adopt(client);
+                        },
                     );
                     running.spawn(front.run(new, shutdown.clone()));
                 }

@@ -447,7 +447,9 @@ fn hand_over<S>(
     let early = read_buf.to_vec();
     drop(read_buf);
     match take(stream) {
-        Ok(socket) => Some(NewClient { socket, wire, head, early, rooms, positions, permit, forwarded }),
+        Ok(socket) => {
+            Some(NewClient { socket, wire, head, early, rooms, positions, permit, forwarded, socketio: None })
+        }
         Err(error) => {
             tracing::debug!(%error, "socket cannot be handed over");
             None

@@ -223,7 +223,7 @@ impl Query {
 fn head(wire: Wire, headers: &HeaderMap) -> Vec<u8> {
     let kind = match wire {
         Wire::Lines { .. } => "application/x-ndjson",
-        Wire::Sse(_) | Wire::WebSocket => "text/event-stream",
+        Wire::Sse(_) | Wire::WebSocket | Wire::SocketIo(_) => "text/event-stream",
     };
     let mut head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\

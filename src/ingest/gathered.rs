@@ -3,7 +3,7 @@
 use crate::config::{
     Ack, AdminConfig, ClientLimits, Config, HistoryConfig, IngestAddr, IngestConfig, IngestListenConfig,
     Invalid, LimitsConfig, LogConfig, OverDeliveries, Rate, RoomConfig, ServerConfig, SlowClient,
-    SnapshotConfig, SourcesConfig, Unrouted, WhenFull,
+    SnapshotConfig, SocketIoConfig, SourcesConfig, Unrouted, WhenFull,
 };
 use crate::event::Event;
 use crate::pattern::{Template, TypePattern};
@@ -138,6 +138,7 @@ pub(super) fn config() -> Config {
         },
         log: LogConfig::default(),
         sources: SourcesConfig::default(),
+        socketio: SocketIoConfig::default(),
         limits: LimitsConfig {
             clients: 1,
             rooms: 1,
@@ -167,6 +168,7 @@ pub(super) fn config() -> Config {
             history: HistoryConfig { events: 10, age: second, bytes: 1000 },
             slow_client: SlowClient::Replay,
             subscribers: None,
+            emitted_as: None,
         }],
         types: Vec::new(),
         tests: Vec::new(),

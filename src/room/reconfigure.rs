@@ -65,6 +65,7 @@ mod tests {
             history: HistoryConfig { events: 100, age: Duration::from_secs(60), bytes: 1 << 20 },
             slow_client: SlowClient::Replay,
             subscribers: None,
+            emitted_as: None,
         };
         change(&mut room);
         room

@@ -28,7 +28,8 @@ impl Shard {
     /// Takes a connection over, greets it, and subscribes it to the rooms that its request named.
     pub(super) fn adopt(&mut self, new: NewClient) {
         let limits = self.client_limits();
-        let NewClient { socket, wire, head, early, mut rooms, positions, permit, forwarded } = new;
+        let NewClient { socket, wire, head, early, mut rooms, positions, permit, forwarded, socketio: _ } =
+            new;
         let key = self.clients.vacant_key();
         let socket = Socket::new(socket, &limits).and_then(|mut socket| {
             socket.register(self.parts.poll.registry(), Token(key))?;
@@ -110,7 +111,19 @@ impl Shard {
         self.read_buffer = buffer;
     }
 
-    fn received(&mut self, client: u32, bytes: &[u8]) {
+    /// Reads everything that has arrived, however much it is.
+    pub(super) fn read_all(&mut self, client: u32) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        while let Some(state) = self.clients.get_mut(client as usize) {
+            match state.socket.read(&mut buffer) {
+                Ok(len) if len > 0 => self.received(client, &buffer[..len]),
+                _ => break,
+            }
+        }
+        self.read_buffer = buffer;
+    }
+
+    pub(super) fn received(&mut self, client: u32, bytes: &[u8]) {
         let state = &mut self.clients[client as usize];
         if state.wire != Wire::WebSocket {
             // It has asked all it may.

@@ -76,6 +76,7 @@ impl Shard {
         }
         match wire {
             Wire::WebSocket => frame::push_control(&mut out, frame::PING, b""),
+            Wire::SocketIo(_) => {}
             Wire::Sse(_) | Wire::Lines { .. } => wire.push_heartbeat(&mut out),
         }
         self.answer(client, &out);

@@ -1,7 +1,7 @@
 //! What others hand to a shard.
 
 use super::inspect::ClientFigures;
-use super::new_client::NewClient;
+use super::new_client::{NewClient, Upgraded};
 use crate::room::Bell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 pub(super) enum Message {
     /// Serve this client. Their number is bounded by `limits.clients`.
     Adopt(Box<NewClient>),
+    /// Serve a client over another socket.
+    Upgrade(Box<Upgraded>),
     /// Say who is connected: at most so many, of one room maybe.
     List(Option<String>, usize, oneshot::Sender<Vec<ClientFigures>>),
     /// Close the client of this number, and say whether it was here.

@@ -35,8 +35,9 @@ mod snapshot;
 mod socket;
 mod stats;
 mod subscribe;
+mod upgrade;
 mod view;
 
 pub use inspect::ClientFigures;
-pub use new_client::{ClientSocket, NewClient};
+pub use new_client::{ClientSocket, NewClient, NewSocketIo, Upgraded};
 pub use shards::{ShardPolls, ShardThreads, Shards};

@@ -3,6 +3,7 @@
 use crate::limits::ClientPermit;
 use crate::wire::{Position, SubscribeRoom, Wire};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 /// A connection whose handshake is done.
 pub struct NewClient {
@@ -23,6 +24,37 @@ pub struct NewClient {
     pub permit: ClientPermit,
     /// The client's address behind a trusted proxy; none when the socket's own address is the client's.
     pub forwarded: Option<IpAddr>,
+    /// Of a client that speaks Socket.IO.
+    pub socketio: Option<Box<NewSocketIo>>,
+}
+
+/// What a client of Socket.IO was told when its session was opened.
+pub struct NewSocketIo {
+    /// The session's id.
+    pub sid: Box<str>,
+    /// When it was opened. Pings are counted from then on.
+    pub opened: Instant,
+    /// `ping_interval` as it was told.
+    pub ping_interval: Duration,
+    /// `ping_timeout` as it was told.
+    pub ping_timeout: Duration,
+    /// Dropped when the client is gone, or has another socket.
+    pub session: Option<Box<dyn Send>>,
+}
+
+/// A client of Socket.IO that was served by polling, over a socket of the daemon's own, and now has one itself
+/// (the upgrade of Engine.IO).
+pub struct Upgraded {
+    /// The session's id.
+    pub sid: Box<str>,
+    /// Its own socket, non-blocking and out of tokio's hands, with nothing to be sent on it but what follows.
+    pub socket: ClientSocket,
+    /// What it has sent on it, already read; usually empty.
+    pub early: Vec<u8>,
+    /// What was read of the shard's bytes and not given to the client; it goes before what is left in `polled`.
+    pub unsent: Vec<u8>,
+    /// The other end of the socket that the shard has had for it, non-blocking.
+    pub polled: std::os::unix::net::UnixStream,
 }
 
 /// A client's socket.

@@ -23,7 +23,7 @@ use crate::view::Pool;
 use crate::wire::FrameReader;
 use mio::{Events, Poll, Token};
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -115,6 +115,8 @@ pub(super) struct Shard {
     pub(super) refitting: Option<usize>,
     /// Seats of rooms that the configuration no longer has, and until when those who are behind there are waited for.
     pub(super) removed: Vec<(u32, Instant)>,
+    /// Clients that are served by polling, by their sessions' ids.
+    pub(super) sessions: HashMap<Box<str>, u32>,
     pub(super) drain: Option<Drain>,
     pub(super) stopped: bool,
     /// How far the shard's clock is ahead of the real one; only a simulation moves it.
@@ -170,6 +172,7 @@ impl Shard {
             beat: 0,
             refitting: None,
             removed: Vec::new(),
+            sessions: HashMap::new(),
             drain: None,
             stopped: false,
             ahead: Duration::ZERO,
@@ -261,6 +264,7 @@ impl Shard {
         for message in self.parts.inbox.take() {
             match message {
                 Message::Adopt(client) => self.adopt(*client),
+                Message::Upgrade(upgraded) => self.upgrade(*upgraded),
                 // Whoever asked may be gone.
                 Message::List(room, most, reply) => {
                     let _ = reply.send(self.list_clients(room.as_deref(), most));

@@ -2,7 +2,7 @@
 
 use super::inbox::{Inbox, Message};
 use super::inspect::ClientFigures;
-use super::new_client::NewClient;
+use super::new_client::{NewClient, Upgraded};
 use super::shard::{Parts, Shard, WAKE};
 use crate::alert::Alerts;
 use crate::metrics::Metrics;
@@ -96,13 +96,22 @@ impl Shards {
         Ok((Arc::new(Shards { handles }), ShardThreads { threads }))
     }
 
-    /// Hands a connection to the shard with the fewest clients, which serves it from now on. Never blocks.
-    pub fn adopt(&self, client: NewClient) {
-        let fewest = self.handles.iter().min_by_key(|handle| handle.population.load(Ordering::Relaxed));
-        let handle = fewest.expect("a daemon has a shard");
+    /// Hands a connection to the shard with the fewest clients, which serves it from now on, and says which it is. Never
+    /// blocks.
+    pub fn adopt(&self, client: NewClient) -> usize {
+        let handles = self.handles.iter().enumerate();
+        let fewest = handles.min_by_key(|(_, handle)| handle.population.load(Ordering::Relaxed));
+        let (shard, handle) = fewest.expect("a daemon has a shard");
         // Counted at once, for those who come before the shard has taken this one over.
         handle.population.fetch_add(1, Ordering::Relaxed);
         handle.inbox.put(Message::Adopt(Box::new(client)));
+        shard
+    }
+
+    /// Hands a client's own socket to the shard that has the client. Never blocks. Where the client is gone, so is the
+    /// socket.
+    pub fn upgrade(&self, shard: usize, upgraded: Upgraded) {
+        self.handles[shard].inbox.put(Message::Upgrade(Box::new(upgraded)));
     }
 
     /// At most about `most` clients, of one room if there is one named, in the order of their numbers. Cancel-safe.

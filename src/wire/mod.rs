@@ -14,6 +14,7 @@ mod reader;
 #[cfg(test)]
 mod reader_tests;
 mod reply;
+mod socketio;
 // The module's main type has its name.
 #[allow(clippy::module_inception)]
 mod wire;
@@ -29,4 +30,5 @@ pub use reply::{
     push_event, push_gap, push_pong, push_position, push_snapshot, push_snapshot_event, push_subscribed,
     push_unsubscribed, push_welcome,
 };
+pub use socketio::{SocketIo, push_with_others};
 pub use wire::{ID, Naming, Sse, Transport, Wire, without_id};

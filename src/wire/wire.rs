@@ -1,7 +1,8 @@
-//! How messages are put into a client's stream: WebSocket frames, Server-Sent Events, or lines.
+//! How messages are put into a client's stream: WebSocket frames, Server-Sent Events, lines, or packets of Socket.IO.
 
 use super::Position;
 use super::frame::push_text;
+use super::socketio::SocketIo;
 
 /// What a client's stream is made of. A view's bytes are encoded once for all clients of one wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Wire {
         /// Events alone, without the protocol around them.
         bare: bool,
     },
+    /// Packets of Socket.IO in text frames.
+    SocketIo(SocketIo),
 }
 
 /// What operators call the ways in which clients are connected.
@@ -27,11 +30,14 @@ pub enum Transport {
     Sse,
     /// Lines of JSON.
     Lines,
+    /// Socket.IO, over WebSocket or polling.
+    SocketIo,
 }
 
 impl Transport {
     /// All of them, in their order.
-    pub const ALL: [Transport; 3] = [Transport::WebSocket, Transport::Sse, Transport::Lines];
+    pub const ALL: [Transport; 4] =
+        [Transport::WebSocket, Transport::Sse, Transport::Lines, Transport::SocketIo];
 
     /// The word that figures and the API have for it.
     pub fn as_str(self) -> &'static str {
@@ -39,6 +45,7 @@ impl Transport {
             Transport::WebSocket => "websocket",
             Transport::Sse => "sse",
             Transport::Lines => "lines",
+            Transport::SocketIo => "socketio",
         }
     }
 }
@@ -86,7 +93,13 @@ impl Wire {
             Wire::WebSocket => Transport::WebSocket,
             Wire::Sse(_) => Transport::Sse,
             Wire::Lines { .. } => Transport::Lines,
+            Wire::SocketIo(_) => Transport::SocketIo,
         }
+    }
+
+    /// Whether its clients speak as well, and are closed with a close frame.
+    pub fn is_two_way(self) -> bool {
+        matches!(self, Wire::WebSocket | Wire::SocketIo(_))
     }
 
     /// Whether events go without the protocol around them.
@@ -97,7 +110,7 @@ impl Wire {
     /// What a frame adds to an event at most, beside the room's name: keys, three numbers, a header.
     pub fn overhead(self) -> usize {
         match self {
-            Wire::WebSocket | Wire::Lines { .. } => 128,
+            Wire::WebSocket | Wire::Lines { .. } | Wire::SocketIo(_) => 128,
             // A position, names of fields, line breaks.
             Wire::Sse(_) => 192,
         }
@@ -105,13 +118,17 @@ impl Wire {
 
     /// Whether each frame of a room tells the positions of all rooms of its stream.
     pub fn tells_all_positions(self) -> bool {
-        matches!(self, Wire::Sse(_))
+        matches!(self, Wire::Sse(_) | Wire::SocketIo(SocketIo { tells_positions: true, .. }))
     }
 
     /// Appends a message whose JSON `write` appends. The JSON is one line, but for an event as its producer wrote it.
     pub(super) fn push(self, out: &mut Vec<u8>, label: Label<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         match self {
             Wire::WebSocket => push_text(out, write),
+            Wire::SocketIo(socketio) => {
+                let name = [b"\"", label.kind.as_bytes(), b"\""].concat();
+                socketio.push(out, &name, label.position, write);
+            }
             Wire::Sse(sse) => sse.push(out, label, write),
             Wire::Lines { bare: false } => push_line(out, write),
             Wire::Lines { bare: true } if is_said_in_lines(label.kind) => push_line(out, |out| {
@@ -133,7 +150,9 @@ impl Wire {
                 let named = if sse.naming == Naming::Room { Naming::Room } else { Naming::None };
                 Sse { bare: false, naming: named }.push(out, label, |out| out.extend_from_slice(data));
             }
-            Wire::WebSocket | Wire::Lines { .. } => push_line(out, |out| out.extend_from_slice(data)),
+            Wire::WebSocket | Wire::Lines { .. } | Wire::SocketIo(_) => {
+                push_line(out, |out| out.extend_from_slice(data));
+            }
         }
     }
 
@@ -148,7 +167,7 @@ impl Wire {
     /// Appends what keeps a stream open on which nothing else is sent. WebSockets have pings for that.
     pub fn push_heartbeat(self, out: &mut Vec<u8>) {
         match self {
-            Wire::WebSocket => {}
+            Wire::WebSocket | Wire::SocketIo(_) => {}
             Wire::Sse(_) => out.extend_from_slice(b":\n\n"),
             Wire::Lines { .. } => out.push(b'\n'),
         }

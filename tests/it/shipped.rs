@@ -76,6 +76,7 @@ fn every_key_that_the_daemon_knows_is_documented() {
         ("[sources.alerts]\n", ""),
         ("[sources.system]\n", ""),
         ("[sources.system]\nprocesses = [{ name = \"a\", ", " }]"),
+        ("[socketio]\n", ""),
         ("[limits]\n", ""),
         ("[limits.client]\n", ""),
         ("[limits.client]\nmessages = { rate = \"1/s\", ", " }"),

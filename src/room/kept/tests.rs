@@ -22,6 +22,7 @@ fn room(name: &str, change: impl FnOnce(&mut RoomConfig)) -> RoomConfig {
         history: HistoryConfig { events: 100, age: Duration::from_secs(600), bytes: 1 << 20 },
         slow_client: SlowClient::Replay,
         subscribers: None,
+        emitted_as: None,
     };
     change(&mut room);
     room

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{
     Ack, AdminConfig, ClientLimits, HistoryConfig, IngestAddr, IngestConfig, LimitsConfig, LogConfig, Rate,
-    RoomConfig, ServerConfig, SlowClient, SnapshotConfig, SourcesConfig, WhenFull,
+    RoomConfig, ServerConfig, SlowClient, SnapshotConfig, SocketIoConfig, SourcesConfig, WhenFull,
 };
 use crate::pattern::{Condition, Template};
 use crate::route::RejectionCode;
@@ -23,6 +23,7 @@ pub(super) fn room(name: &str, types: &[&str]) -> RoomConfig {
         history: HistoryConfig { events: 10, age: Duration::from_secs(1), bytes: 1000 },
         slow_client: SlowClient::Replay,
         subscribers: None,
+        emitted_as: None,
     }
 }
 
@@ -62,6 +63,7 @@ pub(super) fn config(rooms: Vec<RoomConfig>) -> Config {
         },
         log: LogConfig::default(),
         sources: SourcesConfig::default(),
+        socketio: SocketIoConfig::default(),
         limits: LimitsConfig {
             clients: 1,
             rooms: 1,

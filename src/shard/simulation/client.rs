@@ -79,7 +79,7 @@ impl SimClient {
         let mut at = 0;
         while let Some(end) = self.unit(&bytes[at..]).map(|len| at + len) {
             match self.wire {
-                Wire::WebSocket => self.frame(&bytes[at..end], published),
+                Wire::WebSocket | Wire::SocketIo(_) => self.frame(&bytes[at..end], published),
                 Wire::Sse(_) => self.block(std::str::from_utf8(&bytes[at..end]).unwrap(), published),
                 Wire::Lines { .. } if end > at + 1 => self.json(&bytes[at..end], published),
                 Wire::Lines { .. } => {}
@@ -93,7 +93,7 @@ impl SimClient {
     /// The length of the frame, block or line that the bytes begin with, if it is whole.
     fn unit(&self, bytes: &[u8]) -> Option<usize> {
         match self.wire {
-            Wire::WebSocket => frame_len(bytes).filter(|len| *len <= bytes.len()),
+            Wire::WebSocket | Wire::SocketIo(_) => frame_len(bytes).filter(|len| *len <= bytes.len()),
             Wire::Sse(_) => bytes.windows(2).position(|pair| pair == b"\n\n").map(|at| at + 2),
             Wire::Lines { .. } => bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1),
         }

@@ -115,6 +115,7 @@ fn config() -> Config {
         history: HistoryConfig { events: room.history, age: Duration::from_secs(3600), bytes: 1 << 30 },
         slow_client: room.slow_client,
         subscribers: None,
+        emitted_as: None,
     };
     config.rooms = ROOMS.into_iter().map(room).collect();
     config.limits.client.unsent = 4096;
@@ -239,7 +240,17 @@ impl Simulation {
         let permit = self.counter.admit(None, &self.limits).unwrap();
         let socket = ClientSocket::Unix(theirs);
         let (head, early, forwarded) = (Vec::new(), Vec::new(), None);
-        self.shard.adopt(NewClient { socket, wire, head, early, rooms, positions, permit, forwarded });
+        self.shard.adopt(NewClient {
+            socket,
+            wire,
+            head,
+            early,
+            rooms,
+            positions,
+            permit,
+            forwarded,
+            socketio: None,
+        });
         let number = self.shard.parts.numbers.load(std::sync::atomic::Ordering::Relaxed);
         SimClient::new(ours, number, wire)
     }

@@ -198,7 +198,17 @@ impl Simulation {
         let (head, early) = (Vec::new(), Vec::new());
         let names: Vec<String> = rooms.iter().map(|room| room.room.clone()).collect();
         let (positions, forwarded) = (Vec::new(), None);
-        self.shard.adopt(NewClient { socket, wire, head, early, rooms, positions, permit, forwarded });
+        self.shard.adopt(NewClient {
+            socket,
+            wire,
+            head,
+            early,
+            rooms,
+            positions,
+            permit,
+            forwarded,
+            socketio: None,
+        });
         self.clients[index].connect(ours);
         let told = names.into_iter().filter_map(|name| {
             let epoch = self.rooms.get(&name)?.epoch();

@@ -1,0 +1,143 @@
+//! The section about clients that speak Socket.IO.
+
+use super::node::Value;
+use super::reader::{Item, Reader, Section, join};
+use super::sections::put;
+use super::{Config, Namespace, SocketIoConfig, UnknownEmit};
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+/// Namespaces of one configuration.
+const MOST_NAMESPACES: usize = 16;
+/// Names that the library at the other end keeps for itself.
+const RESERVED: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+
+pub(super) fn socketio(reader: &mut Reader, mut section: Section<'_>, config: &mut SocketIoConfig) {
+    put(&mut config.enabled, section.get(reader, "enabled").and_then(|item| reader.boolean(&item)));
+    put(&mut config.path, section.get(reader, "path").and_then(|item| path(reader, &item)));
+    if let Some(items) =
+        section.get(reader, "namespaces").and_then(|item| reader.list(&item, "a list of namespaces"))
+    {
+        config.namespaces = items.iter().filter_map(|item| namespace(reader, item)).collect();
+        config.namespaces.dedup();
+        if let (Some(item), true) = (items.get(MOST_NAMESPACES), items.len() > MOST_NAMESPACES) {
+            reader.wrong(item, &format!("one of {MOST_NAMESPACES} at most"), None);
+        }
+    }
+    let duration = |reader: &mut Reader, section: &mut Section<'_>, key, least| {
+        section.get(reader, key).and_then(|item| reader.duration(&item, least, HOUR))
+    };
+    put(&mut config.ping_interval, duration(reader, &mut section, "ping_interval", 100 * MS));
+    put(&mut config.ping_timeout, duration(reader, &mut section, "ping_timeout", 100 * MS));
+    put(&mut config.connect_timeout, duration(reader, &mut section, "connect_timeout", 100 * MS));
+    if let Some(item) = section.get(reader, "recovery") {
+        if matches!(&item.node.value, Value::String(text) if text == "off") {
+            config.recovery = None;
+        } else if let Some(recovery) = reader.duration(&item, 1000 * MS, HOUR) {
+            config.recovery = Some(recovery);
+        }
+    }
+    put(&mut config.join, section.get(reader, "join").and_then(|item| event_name(reader, &item)));
+    put(&mut config.leave, section.get(reader, "leave").and_then(|item| event_name(reader, &item)));
+    if let Some(items) =
+        section.get(reader, "auto_join").and_then(|item| reader.list(&item, "a list of rooms' names"))
+    {
+        let name = |item: &Item<'_>| reader.string(item, "a room's name").map(str::to_owned);
+        config.auto_join = items.iter().filter_map(name).collect();
+    }
+    let words = [("error", UnknownEmit::Error), ("ignore", UnknownEmit::Ignore)];
+    let unknown = section.get(reader, "unknown_emit").and_then(|item| reader.word(&item, &words));
+    put(&mut config.unknown_emit, unknown);
+    if let Some(section) = section.get(reader, "names").and_then(|item| reader.table(&item)) {
+        config.names = names(reader, &section);
+    }
+    section.end(reader, |key| match key {
+        "cors" | "origins" | "allowed_origins" => Some("origins are those of [server]".to_owned()),
+        "max_payload" | "max_http_buffer_size" => Some("it is limits.client.message_size".to_owned()),
+        _ => None,
+    });
+}
+
+/// Rooms' names and what their events are emitted as, in the file's order.
+fn names(reader: &mut Reader, section: &Section<'_>) -> Vec<(String, String)> {
+    let mut names = Vec::new();
+    for (room, entry) in section.names() {
+        let item = Item { node: &entry.node, path: join(&section.path, room) };
+        reader.given.insert(item.path.clone(), entry.node.place.clone());
+        names.extend(event_name(reader, &item).map(|name| (room.clone(), name)));
+    }
+    names
+}
+
+/// Rooms that are named must be there; each room learns what it is emitted as.
+pub(super) fn apply(reader: &mut Reader, config: &mut Config) {
+    let Config { socketio, rooms, .. } = config;
+    socketio.names.retain(|(name, emitted)| {
+        let room = rooms.iter_mut().find(|room| room.name.source() == name);
+        let path = join("socketio.names", name);
+        match (room, reader.given.get(&path).cloned()) {
+            (Some(room), _) => room.emitted_as = Some(emitted.as_str().into()),
+            (None, Some(place)) => {
+                let hint = Some("write the name as it stands in [rooms.…]".to_owned());
+                reader.problem(&place, format!("`{path}` names no room"), "no such room".to_owned(), hint);
+            }
+            // A default for a room that this configuration does not have.
+            (None, None) => return false,
+        }
+        true
+    });
+    for name in &config.socketio.auto_join {
+        let is_there = |room: &super::RoomConfig| {
+            if room.name.is_static() { room.name.source() == name } else { room.name.could_make(name) }
+        };
+        if !config.rooms.iter().any(is_there)
+            && let Some(place) = reader.given.get("socketio.auto_join").cloned()
+        {
+            let message = "`socketio.auto_join` names no room".to_owned();
+            let hint = Some("rooms are declared as [rooms.NAME]".to_owned());
+            reader.problem(&place, message, format!("\"{name}\""), hint);
+        }
+    }
+}
+
+fn path(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+    let expected = "a path such as \"/socket.io/\"";
+    let text = reader.string(item, expected)?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.~".contains(c);
+    let taken = ["/", "/ws/", "/sse/", "/metrics/", "/api/"];
+    let path = format!("{}/", text.trim_end_matches('/'));
+    if !path.starts_with('/') || path.len() > 200 || !path.chars().all(is_plain) || taken.contains(&&*path) {
+        reader.wrong(item, expected, None);
+        return None;
+    }
+    Some(path)
+}
+
+fn namespace(reader: &mut Reader, item: &Item<'_>) -> Option<Namespace> {
+    let expected = "a namespace such as \"/\" or \"/admin\"";
+    let text = reader.string(item, expected)?;
+    let is_plain = |c: char| !c.is_control() && !",?#\"\\".contains(c);
+    if !text.starts_with('/') || text.len() > 64 || !text.chars().all(is_plain) {
+        reader.wrong(item, expected, None);
+        return None;
+    }
+    let namespace = Namespace::named(text);
+    if namespace.is_none() {
+        let message = format!("`{}` is one namespace too many", item.path);
+        let hint = Some("restart the daemon: it remembers every namespace that it ever had".to_owned());
+        reader.problem(&item.node.place, message, format!("\"{text}\""), hint);
+    }
+    namespace
+}
+
+fn event_name(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+    let expected = "an event's name";
+    let text = reader.string(item, expected)?;
+    if text.is_empty() || text.len() > 200 || RESERVED.contains(&text) {
+        reader.wrong(item, &format!("{expected} that Socket.IO does not keep for itself"), None);
+        return None;
+    }
+    Some(text.to_owned())
+}

@@ -1,0 +1,112 @@
+//! Events as packets of Socket.IO (protocol revision 5, over Engine.IO revision 4), in text frames of a WebSocket:
+//! `42["agent_state",{…},"EPOCH:OFFSET"]`.
+//!
+//! The position at the end is what a client of version 4.6 or later tells when it comes back (connection state recovery).
+
+use super::Position;
+use super::frame::push_text;
+use crate::config::Namespace;
+
+/// What a packet has before its JSON: a message of Engine.IO (`4`) that is an event of Socket.IO (`2`).
+const EVENT: &[u8] = b"42";
+
+/// How a client of Socket.IO is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketIo {
+    /// The namespace that it is connected to.
+    pub namespace: Namespace,
+    /// Whether events end with the position that they lead to.
+    pub tells_positions: bool,
+}
+
+impl SocketIo {
+    /// Appends an event of a name, a JSON string, with one argument, JSON that `write` appends, and the position that it
+    /// leads to.
+    pub fn push(
+        self,
+        out: &mut Vec<u8>,
+        name_json: &[u8],
+        position: Option<Position>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        push_text(out, |out| {
+            out.extend_from_slice(EVENT);
+            self.push_namespace(out);
+            out.push(b'[');
+            out.extend_from_slice(name_json);
+            out.push(b',');
+            write(out);
+            if let Some(position) = position.filter(|_| self.tells_positions) {
+                out.extend_from_slice(b",\"");
+                position.push(out);
+                out.push(b'"');
+            }
+            out.push(b']');
+        });
+    }
+
+    /// Appends the namespace as packets have it: nothing for the main one.
+    pub fn push_namespace(self, out: &mut Vec<u8>) {
+        if self.namespace.as_str() != "/" {
+            out.extend_from_slice(self.namespace.as_str().as_bytes());
+            out.push(b',');
+        }
+    }
+}
+
+/// Appends a frame that ends with a position, with other positions before that one, each with a comma after it.
+pub fn push_with_others(out: &mut Vec<u8>, frame: &[u8], others: &[u8]) {
+    let payload = match frame[1] {
+        126 => &frame[4..],
+        127 => &frame[10..],
+        _ => &frame[2..],
+    };
+    // A position has no quotes in it: it begins after the last one but one.
+    let end = payload.len() - 2;
+    let own = memchr::memrchr(b'"', &payload[..end]).map_or(end, |at| at + 1);
+    push_text(out, |out| {
+        out.extend_from_slice(&payload[..own]);
+        out.extend_from_slice(others);
+        out.extend_from_slice(&payload[own..]);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Epoch;
+    use super::*;
+
+    fn payload(frame: &[u8]) -> &str {
+        let start = if frame[1] == 126 { 4 } else { 2 };
+        std::str::from_utf8(&frame[start..]).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_a_packet_with_its_position() {
+        let position = Some(Position { epoch: Epoch(0xa), offset: 3 });
+        let namespaces = ["/", "/admin"].map(|name| Namespace::named(name).unwrap());
+        for (namespace, tells_positions, expected) in [
+            (namespaces[0], true, r#"42["x",{"n":1},"a:3"]"#),
+            (namespaces[0], false, r#"42["x",{"n":1}]"#),
+            (namespaces[1], true, r#"42/admin,["x",{"n":1},"a:3"]"#),
+        ] {
+            let mut out = Vec::new();
+            let wire = SocketIo { namespace, tells_positions };
+            wire.push(&mut out, b"\"x\"", position, |out| out.extend_from_slice(b"{\"n\":1}"));
+            assert_eq!(payload(&out), expected);
+        }
+    }
+
+    #[test]
+    fn other_positions_are_put_before_its_own() {
+        for filling in [1, 100, 200] {
+            let data = format!("{{\"n\":\"{}\"}}", "x".repeat(filling));
+            let position = Some(Position { epoch: Epoch(0xa), offset: 3 });
+            let wire = SocketIo { namespace: Namespace::main(), tells_positions: true };
+            let (mut frame, mut composed) = (Vec::new(), Vec::new());
+            wire.push(&mut frame, b"\"x\"", position, |out| out.extend_from_slice(data.as_bytes()));
+            push_with_others(&mut composed, &frame, b"b:1,c:2,");
+            assert_eq!(payload(&composed), format!("42[\"x\",{data},\"b:1,c:2,a:3\"]"));
+        }
+    }
+}
