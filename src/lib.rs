@@ -27,6 +27,7 @@ pub mod sources;
 // The way in for clients and operators.
 pub mod handshake;
 pub mod http;
+pub mod socketio;
 pub mod wire;
 
 // What puts them together.

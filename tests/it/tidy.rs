@@ -4,7 +4,7 @@ use crate::harness::repository;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor: each imports only from floors below, from its own folder, or from what is named beside it.
-const FLOORS: [(&str, u8, &[&str]); 27] = [
+const FLOORS: [(&str, u8, &[&str]); 28] = [
     ("error", 0, &[]),
     ("memory", 0, &[]),
     ("shutdown", 0, &[]),
@@ -15,6 +15,7 @@ const FLOORS: [(&str, u8, &[&str]); 27] = [
     ("event", 1, &[]),
     ("route", 1, &["event"]),
     ("wire", 1, &[]),
+    ("socketio", 1, &[]),
     ("metrics", 1, &["route", "wire"]),
     ("limits", 1, &["metrics"]),
     ("listen", 1, &["metrics"]),
