@@ -1,8 +1,20 @@
-//! What Socket.IO clients speak, bytes in and bytes out: packets of Engine.IO (protocol revision 4) and their payloads over
-//! HTTP.
+//! What clients of Socket.IO say and are told, over whatever carries it: packets of Engine.IO (protocol revision 4), and in
+//! their messages those of Socket.IO (protocol revision 5).
 //!
-//! Pure: knows no sockets, sessions or rooms, and no time but the one that it is told.
+//! Pure: text and bytes in, packets out, and the other way round. Knows no sockets, sessions or rooms, no time but the one that
+//! it is told, and nothing of what an event means.
 
 mod engine;
+mod packet;
+#[cfg(test)]
+mod packet_tests;
+mod sockets;
+#[cfg(test)]
+mod sockets_tests;
 
-pub use engine::{Beat, EngineOptions, Fault, Heartbeat, Received, parse_text, push_open};
+pub use engine::{Beat, EngineOptions, Fault as EngineFault, Heartbeat, Received, parse_text, push_open};
+pub use packet::{
+    Fault, MOST_ATTACHMENTS, MOST_DEPTH, Packet, parse, push_ack, push_connect, push_connect_error,
+    push_disconnect, push_event,
+};
+pub use sockets::{Emitted, Happened, MOST_NAMESPACES, Sockets};
