@@ -73,7 +73,7 @@ impl SocketIoClient {
 impl Connected {
     /// How it is written to there.
     pub(super) fn wire(&self) -> SocketIo {
-        SocketIo { namespace: self.namespace, tells_positions: self.pid.is_some() }
+        SocketIo::new(self.namespace, self.pid.is_some())
     }
 }
 
@@ -211,7 +211,7 @@ impl Shard {
         let state = &mut self.clients[client as usize];
         let is_first = state.socketio_mut().is_some_and(|state| state.places.is_empty());
         let recovery = config.recovery.filter(|_| is_first || state.wire.tells_all_positions());
-        state.wire = Wire::SocketIo(SocketIo { namespace, tells_positions: recovery.is_some() });
+        state.wire = Wire::SocketIo(SocketIo::new(namespace, recovery.is_some()));
         let auth: Auth = auth.and_then(|auth| serde_json::from_str(auth).ok()).unwrap_or_default();
         let number = self.clients[client as usize].number;
         let back = recovery.and(auth.pid.as_str()).and_then(|pid| {
@@ -275,7 +275,7 @@ impl Shard {
             self.parts.recovery.forget(&pid, number);
         }
         let of_namespace = |shard: &Shard, view: u32| match shard.views[view as usize].wire {
-            Wire::SocketIo(wire) => wire.namespace == namespace,
+            Wire::SocketIo(wire) => wire.namespace() == namespace,
             _ => false,
         };
         for index in (0..self.clients[client as usize].subscriptions.len()).rev() {
@@ -312,7 +312,7 @@ impl Shard {
         let number = self.clients[client as usize].number;
         let Some(state) = self.clients[client as usize].socketio_mut() else { return };
         for place in &mut state.places {
-            let wire = Wire::SocketIo(SocketIo { namespace: place.namespace, tells_positions: false });
+            let wire = Wire::SocketIo(place.wire().without_positions());
             crate::wire::push_closing(wire, out, code, reason, retry_after_ms);
             if stays_away {
                 push_text(out, |out| socketio::push_disconnect(out, place.namespace.as_str()));
