@@ -4,5 +4,7 @@
 //! Pure: knows no sockets, sessions or rooms, and no time but the one that it is told.
 
 mod engine;
+mod payload;
 
 pub use engine::{Beat, EngineOptions, Fault, Heartbeat, Received, parse_text, push_open};
+pub use payload::{Packet, Payload, packets};
