@@ -219,10 +219,20 @@ impl Shard {
             Some((Box::<str>::from(pid), back))
         });
         let is_back = back.is_some();
-        let (pid, remembered) = back.unwrap_or_else(|| {
-            let fresh = Remembered { sid: socketio::random_id(), namespace, rooms: Vec::new() };
-            (socketio::random_id(), fresh)
-        });
+        let anew = || {
+            let sid = socketio::random_id()?;
+            Ok::<_, getrandom::Error>((
+                socketio::random_id()?,
+                Remembered { sid, namespace, rooms: Vec::new() },
+            ))
+        };
+        let (pid, remembered) = match back.map_or_else(anew, Ok) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, "no id can be made for a Socket.IO client");
+                return push_text(out, |out| socketio::push_connect_error(out, name, "no id can be made"));
+            }
+        };
         if !is_back && recovery.is_some() {
             self.parts.recovery.begin(&pid, number, Remembered { rooms: Vec::new(), ..remembered.clone() });
         }
