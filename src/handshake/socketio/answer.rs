@@ -11,7 +11,7 @@ use super::request::{Asked, check};
 use super::session::{Kind, NOOP, Session, Taken, Turn};
 use super::sessions::new_id;
 use crate::config::{Namespace, SocketIoConfig};
-use crate::http::{Answer, Body, Pieces};
+use crate::http::{Answer, Body};
 use crate::metrics::HandshakeRefusal;
 use crate::shard::{ClientSocket, NewSocketIo};
 use crate::socketio::{EngineOptions, Packet, Received, packets, push_open};
@@ -146,7 +146,7 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
             permit,
             // The socket has no address that would be the client's.
             forwarded: forwarded.or(peer),
-            socketio: Some(new_socketio(config, sid, Some(Box::new(guard)))),
+            socketio: Some(Box::new(new_socketio(config, sid, Some(Box::new(guard))))),
         };
         let client = admitted.with_socket(ClientSocket::Unix(theirs), Vec::new());
         session.set_shard((self.adopt)(Arrival::Client(client)));
@@ -166,7 +166,7 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
             positions: Vec::new(),
             permit,
             forwarded,
-            socketio: Some(new_socketio(config, sid, None)),
+            socketio: Some(Box::new(new_socketio(config, sid, None))),
         };
         accept(parts, body, Purpose::Client(Box::new(admitted)))
     }
@@ -192,7 +192,7 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
         let payload = turn.take().await;
         let as_answer = if turn.is_over() { Outcome::Last } else { Outcome::Answer };
         // Should the connection end before it is sent, the client lacks something, and the session is over.
-        let body = Pieces::new(payload.into(), self.visit.patience.clone(), move || turn.done());
+        let body = Body::in_pieces(payload.into(), self.visit.patience.clone(), move || turn.done());
         Ok(as_answer(text(body)))
     }
 
@@ -294,9 +294,9 @@ fn options(config: &FrontConfig) -> EngineOptions {
     }
 }
 
-fn new_socketio(config: &FrontConfig, sid: Box<str>, session: Option<Box<dyn Send>>) -> Box<NewSocketIo> {
+fn new_socketio(config: &FrontConfig, sid: Box<str>, session: Option<Box<dyn Send>>) -> NewSocketIo {
     let EngineOptions { ping_interval, ping_timeout, .. } = options(config);
-    Box::new(NewSocketIo { sid, opened: Instant::now(), ping_interval, ping_timeout, session })
+    NewSocketIo { sid, opened: Instant::now(), ping_interval, ping_timeout, session }
 }
 
 fn accept(parts: Parts, body: Incoming, purpose: Purpose) -> Answered {

@@ -54,11 +54,11 @@ pub(super) fn push(out: &mut Vec<u8>, packet: &Packet<'_>) {
     match payload.len() {
         len @ 0..=125 => out.push(MASKED | len as u8),
         len @ 126..=0xffff => {
-            out.push(MASKED | 126);
+            out.push(MASKED | 0x7e);
             out.extend_from_slice(&(len as u16).to_be_bytes());
         }
         len => {
-            out.push(MASKED | 127);
+            out.push(MASKED | 0x7f);
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
