@@ -58,7 +58,7 @@ pub enum Arrival {
 /// What a connection's requests share.
 pub(super) struct Visit<'a> {
     pub(super) ends: Ends,
-    pub(super) place: &'a Place,
+    pub(super) place: &'a Arc<Place>,
     pub(super) patience: &'a Patience,
 }
 
@@ -144,7 +144,7 @@ where
 
     /// One connection from accept to upgrade, each of its requests within the deadline. The place is free when nothing is left
     /// of it here.
-    async fn handshake(&self, stream: Stream, place: &Place) {
+    async fn handshake(&self, stream: Stream, place: &Arc<Place>) {
         let patience = Patience::new(self.state.config().server.handshake_timeout);
         let served = match stream {
             Stream::Tcp(stream, peer) => {

@@ -19,8 +19,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// take longer than [`GRACE`] are ended as soon as there is no room.
 ///
 /// A connection that serves a session by polling is no handshake: while a request of it waits it is not counted, for the
-/// session has its place among the clients. Between two requests it is idle, and stands in nobody's way: of idle ones there are as many as
-/// handshakes at the most, and the oldest is ended for a new one.
+/// session has its place among the clients. Between two requests it is idle, and stands in nobody's way: there is a limit on idle ones of
+/// their own, and the oldest is ended for a new one.
 #[derive(Default)]
 pub(super) struct UnderWay {
     inner: Mutex<Inner>,

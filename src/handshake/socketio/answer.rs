@@ -56,13 +56,15 @@ where
     let served = Served { state, adopt, visit };
     match served.answer(parts, body).await {
         Ok(Outcome::Accepted(response, accepted)) => (response, Some(accepted)),
-        // Nothing more will come; the connection is no idle one until this is written, and then it is gone.
-        Ok(Outcome::Last(response)) if state.under_way.is_stopping() => {
+        Ok(Outcome::Polled { response, is_last }) => {
             visit.patience.renew();
-            (closing(with_headers(response, allowed(&headers))), None)
+            let response = with_headers(response, allowed(&headers));
+            // Nothing more will come, so that a daemon that stops need not wait for this connection.
+            let is_end = is_last && state.under_way.is_stopping();
+            (if is_end { closing(response) } else { lasting(response, visit) }, None)
         }
-        Ok(Outcome::Answer(response) | Outcome::Last(response)) => {
-            visit.place.idle(state.config().server.handshakes);
+        Ok(Outcome::Answer(response)) => {
+            visit.place.idle(state.idle_limit());
             visit.patience.renew();
             (lasting(with_headers(response, allowed(&headers)), visit), None)
         }
@@ -94,8 +96,9 @@ struct Served<'a, A> {
 enum Outcome {
     /// An answer; there may be more requests.
     Answer(Answer),
-    /// The last answer of a session.
-    Last(Answer),
+    /// What a session has for its client, after which it is over if this is the last. The connection is no idle one before that is
+    /// written.
+    Polled { response: Answer, is_last: bool },
     /// An answer after which the connection is no longer HTTP's.
     Accepted(Answer, Accepted),
 }
@@ -190,10 +193,17 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
         let turn = self.begin(sid, Kind::Poll, "a session is polled by one request at a time")?;
         self.wait();
         let payload = turn.take().await;
-        let as_answer = if turn.is_over() { Outcome::Last } else { Outcome::Answer };
-        // Should the connection end before it is sent, the client lacks something, and the session is over.
-        let body = Body::in_pieces(payload.into(), self.visit.patience.clone(), move || turn.done());
-        Ok(as_answer(text(body)))
+        let is_last = turn.is_over();
+        let (state, place) = (Arc::clone(self.state), Arc::clone(self.visit.place));
+        // Should the connection end before this is called, the client lacks something, and the session is over.
+        let sent = move || {
+            turn.done();
+            if !(is_last && state.under_way.is_stopping()) {
+                place.idle(state.idle_limit());
+            }
+        };
+        let body = Body::in_pieces(payload.into(), self.visit.patience.clone(), sent);
+        Ok(Outcome::Polled { response: text(body), is_last })
     }
 
     /// Brings a session what its client has sent. What is malformed ends it.
