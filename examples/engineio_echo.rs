@@ -1,11 +1,12 @@
-//! An Engine.IO server (protocol revision 4) that sends every message back, on the daemon's own front and codec, for the official
-//! conformance suite.
+//! An Engine.IO server (protocol revision 4) that sends every message back, on the daemon's own front and codec, for
+//! the official conformance suite.
 //!
 //!     cargo run --release --example engineio_echo -- 127.0.0.1:3000
 //!     tests/socketio/suites engine.io
 //!
-//! It prints the address it listens on, and pings as the suite wants it: every 300 ms, with 200 ms for the answer, or with the
-//! milliseconds that come after the address. A thread for each client keeps it short; the daemon's own shards are another matter.
+//! It prints the address it listens on, and pings as the suite wants it: every 300 ms, with 200 ms for the answer, or
+//! with the milliseconds that come after the address. A thread for each client keeps it short; the daemon's own shards
+//! are another matter.
 
 use broadcastd::config::{Config, ListenAddr, OriginPattern, SocketIoConfig};
 use broadcastd::handshake::{Arrival, Front, FrontConfig, FrontState, NewListener};

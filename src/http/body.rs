@@ -108,8 +108,8 @@ impl Patience {
 }
 
 impl Body {
-    /// A body that is whole and sent in pieces. Calls `sent` when the last piece has been taken, to be written; drops it uncalled
-    /// when the connection ends before.
+    /// A body that is whole and sent in pieces. Calls `sent` when the last piece has been taken, to be written; drops
+    /// it uncalled when the connection ends before.
     pub fn in_pieces(whole: Bytes, patience: Patience, sent: impl FnOnce() + Send + 'static) -> Body {
         Body::Pieces(Box::new(Pieces { rest: whole, patience, sent: Some(Box::new(sent)) }))
     }

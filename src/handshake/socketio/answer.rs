@@ -27,8 +27,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long what a request brings may wait until its shard takes it. A shard reads at once, unless the client does not read what it
-/// is answered.
+/// How long what a request brings may wait until its shard takes it. A shard reads at once, unless the client does not
+/// read what it is answered.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For how long a browser need not ask again, in seconds.
@@ -40,8 +40,8 @@ pub(in crate::handshake) fn is_asked(config: &SocketIoConfig, path: &str) -> boo
     config.enabled && rest.is_some_and(|rest| rest.is_empty() || rest == "/")
 }
 
-/// Answers a request, and says what is to become of its connection if it is no longer HTTP's. `adopt` takes a client over whose
-/// socket is the daemon's own.
+/// Answers a request, and says what is to become of its connection if it is no longer HTTP's. `adopt` takes a client
+/// over whose socket is the daemon's own.
 pub(in crate::handshake) async fn answer<A>(
     state: &Arc<FrontState>,
     adopt: &A,
@@ -96,8 +96,8 @@ struct Served<'a, A> {
 enum Outcome {
     /// An answer; there may be more requests.
     Answer(Answer),
-    /// What a session has for its client, after which it is over if this is the last. The connection is no idle one before that is
-    /// written.
+    /// What a session has for its client, after which it is over if this is the last. The connection is no idle one
+    /// before that is written.
     Polled { response: Answer, is_last: bool },
     /// An answer after which the connection is no longer HTTP's.
     Accepted(Answer, Accepted),
@@ -174,8 +174,8 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
         accept(parts, body, Purpose::Client(Box::new(admitted)))
     }
 
-    /// Lets a session's client try a WebSocket. What is wrong with that is said in a close frame, where a browser shows it; the
-    /// status of a handshake that fails it hides.
+    /// Lets a session's client try a WebSocket. What is wrong with that is said in a close frame, where a browser shows
+    /// it; the status of a handshake that fails it hides.
     fn probe(&self, sid: &str, parts: Parts, body: Incoming) -> Answered {
         let turn = match self.state.sessions.get(sid).map(|session| session.begin(Kind::Probe)) {
             Some(Ok(turn)) => Ok(turn),
@@ -270,7 +270,8 @@ async fn read(mut body: Incoming, most: usize) -> Result<Option<String>, Refusal
     text.map(Some).map_err(|_| Refusal::engine(Code::Request, "a payload is text in UTF-8"))
 }
 
-/// The packets of a payload as frames, and whether the last of them ends the session; what comes after one that does means nothing.
+/// The packets of a payload as frames, and whether the last of them ends the session; what comes after one that does
+/// means nothing.
 fn into_frames(payload: &str) -> Result<(Vec<u8>, bool), Refusal> {
     let mut frames = Vec::with_capacity(payload.len() + 16);
     for packet in packets(payload) {
@@ -356,8 +357,8 @@ fn credentials() -> (HeaderName, String) {
     (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true".to_owned())
 }
 
-/// What a browser asks before a page of another origin may send what is not simple. Nothing here depends on a header, so that a page
-/// may send whichever it likes.
+/// What a browser asks before a page of another origin may send what is not simple. Nothing here depends on a header,
+/// so that a page may send whichever it likes.
 fn preflight(headers: &HeaderMap) -> Answer {
     let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
     let asked = asked.and_then(|asked| asked.to_str().ok()).unwrap_or("content-type");

@@ -1,6 +1,6 @@
-//! A session's client tries a WebSocket, and goes over to it (the upgrade of Engine.IO): `2probe` from it, `3probe` to it, requests
-//! that poll are ended, `5` from it. Until then the front itself speaks on the socket, and a probe that fails leaves the session as
-//! it was.
+//! A session's client tries a WebSocket, and goes over to it (the upgrade of Engine.IO): `2probe` from it, `3probe` to
+//! it, requests that poll are ended, `5` from it. Until then the front itself speaks on the socket, and a probe that
+//! fails leaves the session as it was.
 
 use super::super::front::Arrival;
 use super::session::Turn;
@@ -50,8 +50,8 @@ enum Outcome {
     Gone,
 }
 
-/// Speaks with a client that may go over to this socket, as long as there is patience. What comes of it is the upgrade, if the client
-/// asked for it.
+/// Speaks with a client that may go over to this socket, as long as there is patience. What comes of it is the upgrade,
+/// if the client asked for it.
 pub(in crate::handshake) async fn probe<S>(
     turn: Result<Turn, &'static str>,
     (stream, early): (S, Bytes),
@@ -130,8 +130,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
         }
     }
 
-    /// Says why, and reads until the client has ended its side: closing a socket with unread bytes would reset the connection, and the
-    /// reason might not arrive.
+    /// Says why, and reads until the client has ended its side: closing a socket with unread bytes would reset the
+    /// connection, and the reason might not arrive.
     async fn close(&mut self, code: u16, reason: &str) -> io::Result<()> {
         let mut out = Vec::new();
         push_close(&mut out, code, reason);
