@@ -1,13 +1,14 @@
-//! An Engine.IO server (protocol revision 4) that sends every message back, on the daemon's own front and codec, for the official
-//! conformance suite.
+//! An Engine.IO server (protocol revision 4) that sends every message back, on the daemon's own front and codec, for
+//! the official conformance suite.
 //!
 //!     cargo run --release --example engineio_echo -- 127.0.0.1:3000
 //!     tests/socketio/suites engine.io
 //!
-//! It prints the address it listens on, and pings as the suite wants it: every 300 ms, with 200 ms for the answer. A thread for each
-//! client keeps it short; the daemon's own shards are another matter.
+//! It prints the address it listens on, and pings as the suite wants it: every 300 ms, with 200 ms for the answer, or
+//! with the milliseconds that come after the address. A thread for each client keeps it short; the daemon's own shards
+//! are another matter.
 
-use broadcastd::config::{Config, ListenAddr, OriginPattern};
+use broadcastd::config::{Config, ListenAddr, OriginPattern, SocketIoConfig};
 use broadcastd::handshake::{Arrival, Front, FrontConfig, FrontState, NewListener};
 use broadcastd::http::{Asked, Reply};
 use broadcastd::limits::ClientCounter;
@@ -22,7 +23,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,8 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Config { mut server, mut limits, mut socketio, ingest, .. } = Config::default();
     server.allowed_origins = vec![OriginPattern::Any];
     limits.client.message_size = MAX_PAYLOAD;
-    socketio.path = "/engine.io/".to_owned();
-    (socketio.ping_interval, socketio.ping_timeout) = (PING_INTERVAL, PING_TIMEOUT);
+    socketio = SocketIoConfig { path: "/engine.io/".to_owned(), ..socketio };
+    socketio.ping_interval = duration(2, PING_INTERVAL)?;
+    socketio.ping_timeout = duration(3, PING_TIMEOUT)?;
     let config = FrontConfig { server, limits, socketio, hosts: ingest.hosts };
     let state =
         FrontState::new(config, ClientCounter::new(), Arc::new(Metrics::new()), Box::new(|_| Err(None)));
@@ -64,6 +66,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// An argument in milliseconds.
+fn duration(index: usize, default: Duration) -> Result<Duration, Box<dyn Error>> {
+    Ok(match std::env::args().nth(index) {
+        Some(ms) => Duration::from_millis(ms.parse()?),
+        None => default,
+    })
+}
+
 fn not_found(_: Asked) -> Reply {
     let mut response = Response::new(Full::from("/engine.io/\n"));
     *response.status_mut() = StatusCode::NOT_FOUND;
@@ -73,13 +83,15 @@ fn not_found(_: Asked) -> Reply {
 /// The clients' threads, by their sessions, for a client that gets another socket.
 #[derive(Default)]
 struct Echo {
-    threads: Mutex<HashMap<Box<str>, (Sender<Upgraded>, Waker)>>,
+    threads: Mutex<Threads>,
 }
+
+type Threads = HashMap<Box<str>, (SyncSender<Upgraded>, Waker)>;
 
 impl Echo {
     fn adopt(self: Arc<Self>, mut client: NewClient) {
         let Some(session) = client.socketio.take() else { return };
-        let (upgrades, upgraded) = channel();
+        let (upgrades, upgraded) = sync_channel(1);
         // An error ends the client, which is all that can be done about it.
         let Ok(poll) = Poll::new() else { return };
         let Ok(waker) = Waker::new(poll.registry(), WAKE) else { return };
@@ -98,13 +110,13 @@ impl Echo {
 
     fn upgrade(&self, upgraded: Upgraded) {
         if let Some((upgrades, waker)) = self.threads().get(&upgraded.sid) {
-            // The thread may be ending.
-            let _ = upgrades.send(upgraded);
+            // The thread may be ending; there is one upgrade for each.
+            let _ = upgrades.try_send(upgraded);
             let _ = waker.wake();
         }
     }
 
-    fn threads(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, (Sender<Upgraded>, Waker)>> {
+    fn threads(&self) -> std::sync::MutexGuard<'_, Threads> {
         self.threads.lock().expect("no thread panics while it holds it")
     }
 }

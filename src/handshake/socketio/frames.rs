@@ -1,14 +1,14 @@
 //! Frames on the socket between a session and its shard: here the front is the client of a WebSocket whose other end is the
 //! shard.
 
-use crate::socketio::PayloadPacket as Packet;
+use crate::socketio::EnginePacket;
 use crate::wire::frame::{CLOSE, TEXT, frame_len};
 
 const BINARY: u8 = 0x2;
 /// A frame that is a whole message.
 const FINAL: u8 = 0x80;
-/// Set by clients, whose payloads are masked. With a key of zeros that changes nothing (RFC 6455 §5.3): keys are there for proxies
-/// between browsers and servers, and here is none.
+/// Set by clients, whose payloads are masked. With a key of zeros that changes nothing (RFC 6455 §5.3): keys are there
+/// for proxies between browsers and servers, and here is none.
 const MASKED: u8 = 0x80;
 const KEY: [u8; 4] = [0; 4];
 
@@ -25,8 +25,8 @@ pub(super) enum Frame<'a> {
     Control,
 }
 
-/// The frame that `bytes` begin with, and its length; none while it is not whole. Shards send whole messages, and UTF-8 where
-/// it is text: what is not counts as the end.
+/// The frame that `bytes` begin with, and its length; none while it is not whole. Shards send whole messages, and UTF-8
+/// where it is text: what is not counts as the end.
 pub(super) fn read(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let len = frame_len(bytes).filter(|len| *len <= bytes.len())?;
     let header = match bytes[1] {
@@ -45,20 +45,20 @@ pub(super) fn read(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
 }
 
 /// Appends a packet as its client would have sent it over a WebSocket.
-pub(super) fn push(out: &mut Vec<u8>, packet: &Packet<'_>) {
+pub(super) fn push(out: &mut Vec<u8>, packet: &EnginePacket<'_>) {
     let (opcode, payload) = match packet {
-        Packet::Text(text, _) => (TEXT, text.as_bytes()),
-        Packet::Binary(message) => (BINARY, &message[..]),
+        EnginePacket::Text(text, _) => (TEXT, text.as_bytes()),
+        EnginePacket::Binary(message) => (BINARY, &message[..]),
     };
     out.push(FINAL | opcode);
     match payload.len() {
         len @ 0..=125 => out.push(MASKED | len as u8),
         len @ 126..=0xffff => {
-            out.push(MASKED | 126);
+            out.push(MASKED | 0x7e);
             out.extend_from_slice(&(len as u16).to_be_bytes());
         }
         len => {
-            out.push(MASKED | 127);
+            out.push(MASKED | 0x7f);
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
@@ -78,8 +78,8 @@ mod tests {
         for len in [1, 125, 126, 127, 65_535, 65_536, 70_000] {
             let text = format!("4{}", "x".repeat(len - 1));
             let (mut out, mut read) = (Vec::new(), 0);
-            push(&mut out, &Packet::Text(&text, Received::Message(&text[1..])));
-            push(&mut out, &Packet::Binary(text.clone().into_bytes()));
+            push(&mut out, &EnginePacket::Text(&text, Received::Message(&text[1..])));
+            push(&mut out, &EnginePacket::Binary(text.clone().into_bytes()));
             let (mut reader, mut partial) = (FrameReader::new(), None);
             let fed = reader.feed(&mut partial, &out, 100_000, |incoming| {
                 read += 1;

@@ -28,7 +28,7 @@ async fn a_session_is_opened_and_handed_to_a_shard() {
         assert!(answered.head.contains(line), "{line:?} in {answered:?}");
     }
     assert!(!answered.head.contains("connection: close"), "{answered:?}");
-    let unconnected = SocketIo { namespace: Namespace::main(), tells_positions: false };
+    let unconnected = SocketIo::new(Namespace::main(), false);
     assert_eq!(shard.client.wire, Wire::SocketIo(unconnected));
     assert_eq!(shard.client.forwarded, "127.0.0.1".parse().ok(), "its socket has no address");
     assert_eq!(

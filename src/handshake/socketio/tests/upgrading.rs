@@ -3,13 +3,13 @@
 use super::super::session::Kind;
 use super::*;
 use crate::shard::Upgraded;
-use crate::socketio::{Packet, Received};
+use crate::socketio::{EnginePacket, Received};
 use std::io::Read;
 
 /// A client's frame with a text packet.
 pub(super) fn frame(packet: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    super::super::frames::push(&mut out, &Packet::Text(packet, Received::Noop));
+    super::super::frames::push(&mut out, &EnginePacket::Text(packet, Received::Noop));
     out
 }
 
@@ -117,8 +117,8 @@ async fn a_probe_that_fails_leaves_the_session_as_it_was() {
             socket.write_all(&packet).await.unwrap();
         }
         assert_eq!(closed(&mut socket).await.0, code);
-        drop(socket);
         until(|| !bench.state.sessions.get(&sid).unwrap().is_taken(Kind::Probe)).await;
+        drop(socket);
     }
     let mut socket = connect(&mut bench, &sid).await;
     socket.write_all(&pong).await.unwrap();
