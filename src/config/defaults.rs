@@ -136,7 +136,7 @@ fn rooms(history: HistoryConfig) -> Vec<RoomConfig> {
         RoomConfig {
             key: vec![path("agentId"), path("metricName")],
             buffer: buffer(Some(50), 1, Some(path("category")), false),
-            emitted_as: Some("performance_metrics_batch".into()),
+            emitted_as: Some("\"performance_metrics_batch\"".into()),
             ..room("performance_metrics", &["performance_metric"])
         },
         RoomConfig {

@@ -434,8 +434,8 @@ pub struct RoomConfig {
     pub slow_client: SlowClient,
     /// Subscriptions at most; none: no limit.
     pub subscribers: Option<usize>,
-    /// What its events are emitted as to Socket.IO clients (`[socketio.names]`); none: as their types, or as the room's name
-    /// where they come in arrays.
+    /// What its events are emitted as to Socket.IO clients (`[socketio.names]`), as a JSON string; none: as their types, or as
+    /// the room's name where they come in arrays.
     pub emitted_as: Option<Box<str>>,
 }
 

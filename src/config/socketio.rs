@@ -78,7 +78,9 @@ pub(super) fn apply(reader: &mut Reader, config: &mut Config) {
         let room = rooms.iter_mut().find(|room| room.name.source() == name);
         let path = join("socketio.names", name);
         match (room, reader.given.get(&path).cloned()) {
-            (Some(room), _) => room.emitted_as = Some(emitted.as_str().into()),
+            (Some(room), _) => {
+                room.emitted_as = Some(serde_json::Value::from(emitted.as_str()).to_string().into())
+            }
             (None, Some(place)) => {
                 let hint = Some("write the name as it stands in [rooms.…]".to_owned());
                 reader.problem(&place, format!("`{path}` names no room"), "no such room".to_owned(), hint);

@@ -7,7 +7,7 @@ use super::shard::Shard;
 use super::view::View;
 use crate::event::BATCH_EVENTS;
 use crate::room::ReadLimit;
-use crate::view::{CHUNK_BYTES, Encoder, Reduced};
+use crate::view::{CHUNK_BYTES, Emit, Encoder, Reduced};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -217,7 +217,9 @@ impl Shard {
         let chunk =
             active.as_mut().and_then(|active| active.kept.last_mut()).expect("a pass has begun a chunk");
         let (frame, start) = (chunk.frames.len(), chunk.bytes.len());
-        let encoder = Encoder { wire: *wire, room_json: &self.room_json, epoch: room.epoch(), filter: None };
+        let config = super::pass::emitting(*wire, room);
+        let (room_json, epoch, emit) = (&self.room_json, room.epoch(), Emit::of(config.as_deref()));
+        let encoder = Encoder { wire: *wire, room_json, epoch, filter: None, emit };
         let mut skipped = shape.as_ref().map_or(0, |shape| shape.skipped);
         let mut from = *cursor;
         let mut parts = keyed.chunks(BATCH_EVENTS).peekable();

@@ -5,7 +5,7 @@
 use super::client::Client;
 use super::shard::Shard;
 use crate::view::Chunk;
-use crate::wire::{GapReason, ID, Position};
+use crate::wire::{GapReason, ID, Position, Wire};
 use std::ops::Range;
 
 /// Frames for one client, one after the other.
@@ -17,6 +17,8 @@ pub(super) struct Gathered {
     positions: Vec<(Position, Told)>,
     /// The positions but that of one room, as its frames have them: a run of frames leaves the others where they are.
     others: Others,
+    /// How the client is written to.
+    wire: Wire,
 }
 
 /// Whether a position is told.
@@ -117,10 +119,7 @@ impl Gathered {
         if !self.others.is_current || self.others.but != subscription {
             self.others.make(&self.positions, subscription);
         }
-        self.bytes.extend_from_slice(ID);
-        self.bytes.extend_from_slice(&self.others.text);
-        // A frame that leads somewhere begins so.
-        self.bytes.extend_from_slice(&frame[ID.len()..]);
+        self.wire.push_with_others(&mut self.bytes, frame, &self.others.text);
     }
 
     /// What was added since the last mark leads a subscription to an offset.
@@ -168,6 +167,7 @@ impl Shard {
         gathered.positions.clear();
         gathered.others.is_current = false;
         let state = &self.clients[client as usize];
+        gathered.wire = state.wire;
         if state.tells_other_rooms() {
             gathered.positions.extend(self.positions_of(state));
         }
@@ -188,7 +188,8 @@ impl Shard {
     /// Appends an `id` that tells where a client is in all of its rooms, if its wire has that.
     pub(super) fn push_all_positions(&self, client: u32, out: &mut Vec<u8>) {
         let state = &self.clients[client as usize];
-        if !state.wire.tells_all_positions() {
+        // A client of Socket.IO has positions with events alone.
+        if !matches!(state.wire, Wire::Sse(_)) {
             return;
         }
         let told = self.positions_of(state).filter(|(_, told)| *told == Told::Yes);
@@ -206,7 +207,7 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::view::Frame;
-    use crate::wire::Epoch;
+    use crate::wire::{Epoch, Sse};
 
     fn chunk() -> Chunk {
         let bytes = b"id: a:1\nx\n\nid: a:4\nyy\n\n".to_vec();
@@ -222,7 +223,8 @@ mod tests {
             .map(|at| (at, Told::Yes))
             .collect::<Vec<_>>();
         positions.push((position(3, 9), Told::NotYet));
-        let mut gathered = Gathered { positions, ..Gathered::default() };
+        let wire = Wire::Sse(Sse::default());
+        let mut gathered = Gathered { positions, wire, ..Gathered::default() };
         assert_eq!(gathered.frames(1, &chunk(), 0..2, 1000), 4);
         gathered.frame(0, b"id: 1:8\nz\n\n");
         gathered.mark(0, 8, 1, None);
@@ -235,7 +237,7 @@ mod tests {
     #[test]
     fn what_is_kept_of_one_client_is_not_told_to_another_who_is_elsewhere() {
         let position = |epoch, offset| Position { epoch: Epoch(epoch), offset };
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered { wire: Wire::Sse(Sse::default()), ..Gathered::default() };
         let mut told = |positions: &[Position], subscription| {
             gathered.bytes.clear();
             gathered.positions = positions.iter().map(|at| (*at, Told::Yes)).collect();

@@ -1,10 +1,10 @@
 //! Pages: what a room has after some offset, encoded for those who catch up there, and shared between them.
 
-use super::pass::write_room_json;
+use super::pass::{emitting, write_room_json};
 use super::shard::Shard;
 use crate::event::{BATCH_EVENTS, Entry};
 use crate::room::ReadLimit;
-use crate::view::{CHUNK_BYTES, Chunk, Encoder, Reduced};
+use crate::view::{CHUNK_BYTES, Chunk, Emit, Encoder, Reduced};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -91,7 +91,9 @@ impl Shard {
         let room = &self.seats[state.seat as usize].room;
         write_room_json(&mut self.room_json, room.name());
         let (wire, epoch, filter) = (state.wire, room.epoch(), state.filter());
-        let encoder = Encoder { wire, room_json: &self.room_json, epoch, filter };
+        let config = emitting(wire, room);
+        let emit = Emit::of(config.as_deref());
+        let encoder = Encoder { wire, room_json: &self.room_json, epoch, filter, emit };
         let reduces = state.every().is_some() && !room.policy().key.is_empty();
         let (span, bytes) =
             if reduces { (REDUCED_EVENTS, REDUCED_BYTES) } else { (BATCH_EVENTS as u64, PAGE_BYTES) };
@@ -160,7 +162,9 @@ impl Shard {
         let room = &self.seats[state.seat as usize].room;
         write_room_json(&mut self.room_json, room.name());
         let (wire, epoch, filter) = (state.wire, room.epoch(), state.filter());
-        let encoder = Encoder { wire, room_json: &self.room_json, epoch, filter };
+        let config = emitting(wire, room);
+        let emit = Emit::of(config.as_deref());
+        let encoder = Encoder { wire, room_json: &self.room_json, epoch, filter, emit };
         let mut chunk = Chunk::default();
         let (mut to, mut looked_at, mut kind) = (after, 0, Kind::Keys);
         while chunk.frames.is_empty() && kind == Kind::Keys && looked_at < FILTERED_EVENTS {

@@ -6,8 +6,11 @@
 use super::shard::Shard;
 use super::socket::Sent;
 use super::view::{Active, Pass, View};
-use crate::room::{ReadLimit, now_ms};
-use crate::view::{CHUNK_BYTES, Encoder};
+use crate::config::RoomConfig;
+use crate::room::{ReadLimit, Room, now_ms};
+use crate::view::{CHUNK_BYTES, Emit, Encoder};
+use crate::wire::Wire;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -145,7 +148,9 @@ impl Shard {
         let active: &mut Active = active.as_mut().expect("a view in a pass is active");
         let chunk = active.kept.last_mut().expect("a pass has begun a chunk");
         let (frame, start) = (chunk.frames.len(), chunk.bytes.len());
-        let encoder = Encoder { wire: *wire, room_json: &self.room_json, epoch: room.epoch(), filter };
+        let (config, room_json) = (emitting(*wire, room), &self.room_json);
+        let emit = Emit::of(config.as_deref());
+        let encoder = Encoder { wire: *wire, room_json, epoch: room.epoch(), filter, emit };
         let skipped = encoder.live(chunk, &self.entries, first, skipped);
         let left_out = self.entries.len() as u64 - chunk.events_in(frame..chunk.frames.len());
         let accepted_at_ms = self.entries.first().map_or(0, |entry| entry.event.accepted_at_ms());
@@ -348,6 +353,11 @@ impl Shard {
             self.actives.push(active);
         }
     }
+}
+
+/// How a room's events are emitted, where a wire has to know.
+pub(super) fn emitting(wire: Wire, room: &Room) -> Option<Arc<RoomConfig>> {
+    matches!(wire, Wire::SocketIo(_)).then(|| room.policy())
 }
 
 /// A room's name as a JSON string.

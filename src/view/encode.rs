@@ -3,6 +3,7 @@
 //! Allocates only when a chunk grows.
 
 use super::chunk::{Chunk, Frame};
+use super::emit::Emit;
 use crate::event::{BATCH_EVENTS, Batch, Entry, Filter};
 use crate::wire::{
     Epoch, EventFrame, Position, Wire, push_batch, push_event, push_snapshot, push_snapshot_event,
@@ -19,6 +20,8 @@ pub struct Encoder<'a> {
     pub epoch: Epoch,
     /// What to leave out.
     pub filter: Option<&'a Filter>,
+    /// How the room's events are emitted where the wire is Socket.IO's.
+    pub emit: Emit<'a>,
 }
 
 impl Encoder<'_> {
@@ -31,9 +34,11 @@ impl Encoder<'_> {
             let run = run_length(&entries[index..]);
             let of_run = &entries[index..index + run];
             let at = first + index as u64;
-            skipped = if of_run[0].batch == Batch::Single {
+            skipped = if let Some(socketio) = self.emits_arrays() {
+                self.array(socketio, chunk, of_run, at, skipped)
+            } else if of_run[0].batch == Batch::Single {
                 self.event(chunk, &of_run[0], at, skipped)
-            } else if self.wire.is_bare() {
+            } else if !self.wire.has_batches() {
                 self.one_by_one(chunk, of_run, at, skipped)
             } else {
                 self.batch(chunk, of_run, at, skipped, false)
@@ -46,7 +51,10 @@ impl Encoder<'_> {
     /// Appends a page of replayed entries, at most [`BATCH_EVENTS`], as one `batch`; nothing where a filter lets none of
     /// them pass; a bare stream has no batches. Takes and returns what was left out before, as [`live`](Self::live) does.
     pub fn page(&self, chunk: &mut Chunk, entries: &[Entry], first: u64, skipped: u64) -> u64 {
-        if self.wire.is_bare() {
+        if self.emits_arrays().is_some() {
+            return self.live(chunk, entries, first, skipped);
+        }
+        if !self.wire.has_batches() {
             return self.one_by_one(chunk, entries, first, skipped);
         }
         self.batch(chunk, entries, first, skipped, true)
@@ -65,7 +73,12 @@ impl Encoder<'_> {
     ) -> u64 {
         let left_out = to - from - events.len() as u64;
         let Some((first, _)) = events.first() else { return skipped + left_out };
-        if self.wire.is_bare() {
+        if let Some(socketio) = self.emits_arrays() {
+            let listed = events.iter().map(|(_, entry)| entry);
+            self.push_array(socketio, chunk, listed, (*first, to));
+            return 0;
+        }
+        if !self.wire.has_batches() {
             let whole = Encoder { filter: None, ..*self };
             for (offset, entry) in events {
                 whole.event(chunk, entry, *offset, 0);
@@ -93,6 +106,9 @@ impl Encoder<'_> {
             let bytes = chunk.bytes.len() as u32;
             chunk.frames.push(Frame { first, last: last.unwrap_or(end), end: bytes, events: events as u32 });
         };
+        if let Wire::SocketIo(socketio) = self.wire {
+            return self.emit_snapshot(socketio, chunk, &passing, (first, end), position);
+        }
         if !self.wire.is_bare() {
             if !passing.is_empty() || last.is_some() {
                 let events = passing.iter().map(|(_, entry)| entry.event.json());
@@ -126,6 +142,10 @@ impl Encoder<'_> {
     fn event(&self, chunk: &mut Chunk, entry: &Entry, offset: u64, skipped: u64) -> u64 {
         if !self.passes(entry) {
             return skipped + 1;
+        }
+        if let Wire::SocketIo(socketio) = self.wire {
+            self.emit(socketio, chunk, entry, offset);
+            return 0;
         }
         let frame = self.frame(offset, skipped, false);
         push_event(self.wire, &mut chunk.bytes, frame, entry.event.seq(), entry.event.json());

@@ -4,11 +4,13 @@
 //! Owns bytes and the offsets that go with them. Knows no sockets and no clients.
 
 mod chunk;
+mod emit;
 mod encode;
 mod kept;
 mod reduced;
 
 pub use chunk::{Chunk, Frame, Split};
+pub use emit::Emit;
 pub use encode::Encoder;
 pub use kept::{CHUNK_BYTES, Kept, Place, Pool};
 pub use reduced::Reduced;

@@ -15,6 +15,7 @@ mod reader;
 mod reader_tests;
 mod reply;
 mod socketio;
+mod vocabulary;
 // The module's main type has its name.
 #[allow(clippy::module_inception)]
 mod wire;
@@ -30,5 +31,6 @@ pub use reply::{
     push_event, push_gap, push_pong, push_position, push_snapshot, push_snapshot_event, push_subscribed,
     push_unsubscribed, push_welcome,
 };
-pub use socketio::{SocketIo, push_with_others};
+pub use socketio::SocketIo;
+pub use vocabulary::{parse_join, parse_leave};
 pub use wire::{ID, Naming, Sse, Transport, Wire, without_id};

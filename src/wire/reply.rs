@@ -348,7 +348,8 @@ pub fn push_position(wire: Wire, out: &mut Vec<u8>, room_json: &[u8], position: 
     if let Wire::Sse(_) = wire {
         return wire.push_id(out, position);
     }
-    wire.push(out, plain("position"), |out| {
+    let label = Label { kind: "position", room_json: Some(room_json), position: Some(position) };
+    wire.push(out, label, |out| {
         push(out, r#"{"type":"position","room":"#);
         out.extend_from_slice(room_json);
         push(out, r#","offset":"#);

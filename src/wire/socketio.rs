@@ -55,7 +55,7 @@ impl SocketIo {
 }
 
 /// Appends a frame that ends with a position, with other positions before that one, each with a comma after it.
-pub fn push_with_others(out: &mut Vec<u8>, frame: &[u8], others: &[u8]) {
+pub(super) fn push_with_others(out: &mut Vec<u8>, frame: &[u8], others: &[u8]) {
     let payload = match frame[1] {
         126 => &frame[4..],
         127 => &frame[10..],

@@ -2,7 +2,7 @@
 
 use super::Position;
 use super::frame::push_text;
-use super::socketio::SocketIo;
+use super::socketio::{SocketIo, push_with_others};
 
 /// What a client's stream is made of. A view's bytes are encoded once for all clients of one wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +107,11 @@ impl Wire {
         matches!(self, Wire::Sse(Sse { bare: true, .. }) | Wire::Lines { bare: true })
     }
 
+    /// Whether several events may be one message of the protocol.
+    pub fn has_batches(self) -> bool {
+        !self.is_bare() && !matches!(self, Wire::SocketIo(_))
+    }
+
     /// What a frame adds to an event at most, beside the room's name: keys, three numbers, a header.
     pub fn overhead(self) -> usize {
         match self {
@@ -154,6 +159,18 @@ impl Wire {
                 push_line(out, |out| out.extend_from_slice(data));
             }
         }
+    }
+
+    /// Appends a frame that leads somewhere, with positions of other rooms before its own, each with a comma after it. Only
+    /// of a wire that tells them.
+    pub fn push_with_others(self, out: &mut Vec<u8>, frame: &[u8], others: &[u8]) {
+        if let Wire::SocketIo(_) = self {
+            return push_with_others(out, frame, others);
+        }
+        // A frame that leads somewhere begins so.
+        out.extend_from_slice(ID);
+        out.extend_from_slice(others);
+        out.extend_from_slice(&frame[ID.len()..]);
     }
 
     /// Appends a block that moves its reader and gives it nothing.

@@ -1,0 +1,286 @@
+//! What clients of Socket.IO emit to subscribe and unsubscribe, as the service did that broadcastd replaces:
+//! `subscribe` with `{ rooms, agentFilters?, metricFilters?, updateFrequency? }`, `unsubscribe` with a list of rooms.
+//!
+//! A room may be what it is in a native `subscribe` as well: a name, or an object with `where`, `every`, `from` and so on.
+
+use super::message::{quote, refuse};
+use super::{ClientMessage, ErrorCode, MessageError, SubscribeRoom, parse_message};
+use crate::pattern::Condition;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+/// More often than that, nothing is gained over being sent everything at once.
+const SHORTEST_MS: f64 = 250.0;
+/// Who wants to know less often is told as often.
+const LONGEST_MS: f64 = 60_000.0;
+
+const ROOMS_HINT: &str = r#"emit { rooms: ["agent_states", "agent:42"] }, a list of names, or one name"#;
+
+/// The rooms of one message, each for itself.
+type Rooms = Vec<Result<SubscribeRoom, MessageError>>;
+
+/// The one argument of a `subscribe`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Join<'a> {
+    #[serde(borrow)]
+    rooms: Option<&'a RawValue>,
+    #[serde(borrow)]
+    agent_filters: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metric_filters: Option<&'a RawValue>,
+    #[serde(borrow)]
+    update_frequency: Option<&'a RawValue>,
+}
+
+/// Reads the arguments of a `subscribe`: each room for itself, or what is wrong with all of it.
+pub fn parse_join(args: &[Box<RawValue>]) -> Result<Rooms, Box<MessageError>> {
+    let Some(first) = args.first() else { return Err(bad("`rooms` is missing".to_owned(), ROOMS_HINT)) };
+    let nothing = Join { rooms: None, agent_filters: None, metric_filters: None, update_frequency: None };
+    let join = match first.get().as_bytes().first() {
+        Some(b'{') => serde_json::from_str(first.get())
+            .map_err(|error| bad(format!("`subscribe` cannot be read: {error}"), ROOMS_HINT))?,
+        _ => Join { rooms: Some(first), ..nothing },
+    };
+    let rooms = join.rooms.ok_or_else(|| bad("`rooms` is missing".to_owned(), ROOMS_HINT))?;
+    let every = join.update_frequency.map_or(Ok(None), update_frequency)?;
+    let agents = filters("agentFilters", join.agent_filters)?;
+    let metrics = filters("metricFilters", join.metric_filters)?;
+    let condition = condition_of(&agents, &metrics);
+    let rooms = native_rooms(rooms.get())?;
+    Ok(rooms.into_iter().map(|room| narrowed(room?, condition.as_deref(), every)).collect())
+}
+
+/// Reads the arguments of an `unsubscribe`: names of rooms.
+pub fn parse_leave(args: &[Box<RawValue>]) -> Result<Vec<String>, Box<MessageError>> {
+    #[derive(Deserialize)]
+    struct Leave {
+        rooms: Names,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        One(String),
+        Several(Vec<String>),
+    }
+    let text = args.first().map_or("", |first| first.get());
+    let names =
+        serde_json::from_str(text).or_else(|_| serde_json::from_str(text).map(|leave: Leave| leave.rooms));
+    match names {
+        Ok(Names::One(name)) => Ok(vec![name]),
+        Ok(Names::Several(names)) => Ok(names),
+        Err(_) => Err(bad("the rooms to leave are missing".to_owned(), ROOMS_HINT)),
+    }
+}
+
+/// Rooms as a native `subscribe` has them; one alone is as good as a list of one.
+fn native_rooms(json: &str) -> Result<Rooms, Box<MessageError>> {
+    let is_list = json.starts_with('[');
+    let rooms = if is_list { json.to_owned() } else { format!("[{json}]") };
+    match parse_message(&format!(r#"{{"type":"subscribe","rooms":{rooms}}}"#))? {
+        ClientMessage::Subscribe { rooms, .. } => Ok(rooms),
+        _ => Err(bad("`rooms` cannot be read".to_owned(), ROOMS_HINT)),
+    }
+}
+
+/// A room with what the whole message says beside it. What a room says itself goes before that.
+fn narrowed(
+    room: SubscribeRoom,
+    condition: Option<&str>,
+    every: Option<Duration>,
+) -> Result<SubscribeRoom, MessageError> {
+    let joined = match (&room.condition, condition) {
+        (own, None) => {
+            return Ok(SubscribeRoom { condition: own.clone(), every: room.every.or(every), ..room });
+        }
+        (None, Some(condition)) => condition.to_owned(),
+        (Some(own), Some(condition)) => format!("({}) && {condition}", own.source()),
+    };
+    match Condition::parse(&joined) {
+        Ok(condition) => {
+            Ok(SubscribeRoom { condition: Some(condition), every: room.every.or(every), ..room })
+        }
+        Err(error) => Err(MessageError {
+            id: None,
+            room: Some(room.room),
+            code: ErrorCode::BadWhere,
+            message: format!("the filters make no condition: {error}"),
+            hint: Some("fewer filters, or a room that holds what you want".to_owned()),
+        }),
+    }
+}
+
+/// The condition that filters are: an event without the field passes, since it is about no agent, or is no metric.
+fn condition_of(agents: &[String], metrics: &[String]) -> Option<String> {
+    let mut parts = Vec::new();
+    if !agents.is_empty() {
+        let list = agents.join(", ");
+        parts.push(format!("(!has(agentId) || agentId in [{list}])"));
+    }
+    if !metrics.is_empty() {
+        let list = metrics.join(", ");
+        parts.push(format!("(!has(metricName) || metricName in [{list}] || category in [{list}])"));
+    }
+    (!parts.is_empty()).then(|| parts.join(" && "))
+}
+
+/// A list of strings and numbers as a condition has them, in one order, so that clients who want the same share a view.
+fn filters(name: &str, json: Option<&RawValue>) -> Result<Vec<String>, Box<MessageError>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Nothing(()),
+        One(serde_json::Value),
+        Several(Vec<serde_json::Value>),
+    }
+    let Some(json) = json else { return Ok(Vec::new()) };
+    let wrong = || bad(format!("`{name}` cannot be {}", quote(json.get())), "a list of strings");
+    let several: Result<Vec<serde_json::Value>, _> = serde_json::from_str(json.get());
+    let values = match several.map(Given::Several).or_else(|_| serde_json::from_str(json.get())) {
+        Ok(Given::Nothing(())) => Vec::new(),
+        Ok(Given::One(serde_json::Value::Null)) => Vec::new(),
+        Ok(Given::One(value)) => vec![value],
+        Ok(Given::Several(values)) => values,
+        Err(_) => return Err(wrong()),
+    };
+    let is_plain = |value: &serde_json::Value| value.is_string() || value.is_i64() || value.is_u64();
+    if !values.iter().all(is_plain) {
+        return Err(wrong());
+    }
+    let mut values: Vec<String> = values.iter().map(ToString::to_string).collect();
+    values.sort_unstable();
+    values.dedup();
+    Ok(values)
+}
+
+/// Milliseconds between two sendings. So few that nothing is gained: everything at once.
+fn update_frequency(json: &RawValue) -> Result<Option<Duration>, Box<MessageError>> {
+    if json.get() == "null" {
+        return Ok(None);
+    }
+    match serde_json::from_str::<f64>(json.get()) {
+        Ok(ms) if ms >= SHORTEST_MS => Ok(Some(Duration::from_millis(ms.min(LONGEST_MS) as u64))),
+        Ok(ms) if ms >= 0.0 => Ok(None),
+        _ => Err(bad(
+            format!("`updateFrequency` cannot be {}", quote(json.get())),
+            "milliseconds between two sendings, such as 2000",
+        )),
+    }
+}
+
+fn bad(message: String, hint: &str) -> Box<MessageError> {
+    refuse(ErrorCode::BadField, message, Some(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(json: &str) -> Vec<Box<RawValue>> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn joined(json: &str) -> Vec<SubscribeRoom> {
+        parse_join(&args(json)).unwrap().into_iter().map(Result::unwrap).collect()
+    }
+
+    fn names(rooms: &[SubscribeRoom]) -> Vec<&str> {
+        rooms.iter().map(|room| room.room.as_str()).collect()
+    }
+
+    #[test]
+    fn rooms_are_named_in_several_ways() {
+        for (json, expected) in [
+            (r#"[{"rooms":["a","b:1"]}]"#, &["a", "b:1"][..]),
+            (r#"[{"rooms":"a","somethingElse":1}]"#, &["a"]),
+            (r#"[["a","b"],7]"#, &["a", "b"]),
+            (r#"["a"]"#, &["a"]),
+            (r#"[{"rooms":[{"room":"a","every":"2s"},"b"]}]"#, &["a", "b"]),
+        ] {
+            assert_eq!(names(&joined(json)), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn filters_are_conditions_that_clients_share() {
+        for (json, expected) in [
+            (
+                r#"[{"rooms":"a","agentFilters":["b","a","b"]}]"#,
+                r#"(!has(agentId) || agentId in ["a", "b"])"#,
+            ),
+            (r#"[{"rooms":"a","agentFilters":"a\"b"}]"#, r#"(!has(agentId) || agentId in ["a\"b"])"#),
+            (r#"[{"rooms":"a","agentFilters":[7]}]"#, "(!has(agentId) || agentId in [7])"),
+            (
+                r#"[{"rooms":"a","agentFilters":["x"],"metricFilters":["cpu"]}]"#,
+                r#"(!has(agentId) || agentId in ["x"]) && (!has(metricName) || metricName in ["cpu"] || category in ["cpu"])"#,
+            ),
+            (
+                r#"[{"rooms":{"room":"a","where":"value > 1 || ok"},"agentFilters":["x"]}]"#,
+                r#"(value > 1 || ok) && (!has(agentId) || agentId in ["x"])"#,
+            ),
+        ] {
+            let rooms = joined(json);
+            let source = rooms[0].condition.as_ref().map(Condition::source);
+            assert_eq!(source, Some(expected), "{json}");
+        }
+        for json in [r#"[{"rooms":"a","agentFilters":null}]"#, r#"[{"rooms":"a","metricFilters":[]}]"#] {
+            assert!(joined(json)[0].condition.is_none(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_frequency_is_a_pace() {
+        for (frequency, expected_ms) in [
+            ("2000", Some(2000)),
+            ("100", None),
+            ("0", None),
+            ("null", None),
+            ("1e9", Some(60_000)),
+            ("250.7", Some(250)),
+        ] {
+            let rooms = joined(&format!(r#"[{{"rooms":"a","updateFrequency":{frequency}}}]"#));
+            assert_eq!(rooms[0].every, expected_ms.map(Duration::from_millis), "{frequency}");
+        }
+        let rooms = joined(r#"[{"rooms":[{"room":"a","every":"5s"}],"updateFrequency":2000}]"#);
+        assert_eq!(rooms[0].every, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (json, code, part) in [
+            ("[]", ErrorCode::BadField, "`rooms` is missing"),
+            (r#"[{"rooms":[]}]"#, ErrorCode::BadField, "`rooms` is empty"),
+            (r#"[{"rooms":[7]}]"#, ErrorCode::BadField, "rooms"),
+            ("[{}]", ErrorCode::BadField, "`rooms` is missing"),
+            (r#"[{"rooms":"a","agentFilters":{}}]"#, ErrorCode::BadField, "agentFilters"),
+            (r#"[{"rooms":"a","agentFilters":[true]}]"#, ErrorCode::BadField, "agentFilters"),
+            (r#"[{"rooms":"a","updateFrequency":"fast"}]"#, ErrorCode::BadField, "updateFrequency"),
+            (r#"[{"rooms":"a","updateFrequency":-1}]"#, ErrorCode::BadField, "updateFrequency"),
+        ] {
+            let error = parse_join(&args(json)).expect_err(json);
+            assert_eq!(error.code, code, "{json}");
+            assert!(error.message.contains(part), "{json}: {}", error.message);
+        }
+        let many: Vec<String> = (0..300).map(|n| format!("\"{n}\"")).collect();
+        let json = format!(r#"[{{"rooms":["a"],"agentFilters":[{}]}}]"#, many.join(","));
+        let results = parse_join(&args(&json)).unwrap();
+        let error = results[0].as_ref().unwrap_err();
+        assert_eq!((error.code, error.room.as_deref()), (ErrorCode::BadWhere, Some("a")));
+    }
+
+    #[test]
+    fn rooms_are_left_in_several_ways() {
+        for (json, expected) in [
+            (r#"[["a","b"]]"#, &["a", "b"][..]),
+            (r#"["a"]"#, &["a"]),
+            (r#"[{"rooms":["a"]}]"#, &["a"]),
+            (r#"[{"rooms":"a"}]"#, &["a"]),
+        ] {
+            assert_eq!(parse_leave(&args(json)).unwrap(), expected, "{json}");
+        }
+        for json in ["[]", "[7]", "[{}]", "[[1]]"] {
+            assert_eq!(parse_leave(&args(json)).expect_err(json).code, ErrorCode::BadField);
+        }
+    }
+}
