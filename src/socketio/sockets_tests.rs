@@ -114,7 +114,7 @@ fn what_is_held_is_bounded() {
     emitted(sockets.binary(&half));
     assert!(matches!(sockets.text(TWO), Ok(Happened::Incomplete)));
     assert!(matches!(sockets.binary(&half), Ok(Happened::Incomplete)));
-    check_fault(sockets.binary(&vec![0; half.len() + 2]), Fault::TooLarge(MAX), "1000 bytes");
+    check_fault(sockets.binary(&vec![0; half.len() + 2]), &Fault::TooLarge(MAX), "1000 bytes");
 
     let mut sockets = Sockets::new(MAX);
     for n in 0..MOST_NAMESPACES {
