@@ -116,6 +116,8 @@ pub struct Metrics {
     /// Messages of clients refused by a rate, and times a client had to wait for `limits.client.deliveries` or was closed
     /// for it.
     pub rate_limited: Counter,
+    /// Events that clients of Socket.IO emitted and nobody knows, where they are ignored.
+    pub ignored_emits: Counter,
     /// Events sent, counted once per client.
     pub deliveries: Counter,
     /// Sends that the kernel took, whole or in part.
@@ -261,6 +263,7 @@ impl Metrics {
             pinned_bytes: gauge!("broadcastd_pinned_bytes"),
             chunk_bytes: gauge!("broadcastd_chunk_bytes"),
             rate_limited: counter!("broadcastd_clients_rate_limited_total"),
+            ignored_emits: counter!("broadcastd_socketio_ignored_emits_total"),
             deliveries: counter!("broadcastd_deliveries_total"),
             sends: counter!("broadcastd_sends_total"),
             short_sends: counter!("broadcastd_short_sends_total"),

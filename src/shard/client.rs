@@ -1,6 +1,7 @@
 //! A client and its subscriptions, as a shard keeps them.
 
 use super::socket::Socket;
+use super::socketio::SocketIoClient;
 use crate::config::ClientLimits;
 use crate::limits::{Bucket, ClientPermit};
 use crate::wire::{Partial, Wire};
@@ -60,6 +61,8 @@ pub(super) struct Extra {
     pub(super) unsent_start: usize,
     /// The client's address behind a trusted proxy.
     pub(super) forwarded: Option<IpAddr>,
+    /// What only a client of Socket.IO has.
+    pub(super) socketio: Option<Box<SocketIoClient>>,
 }
 
 /// Bytes of answers that are kept for a client whose socket is full. Above it the client's messages are not read.
@@ -135,6 +138,11 @@ impl Client {
 
     pub(super) fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// What it has as a client of Socket.IO.
+    pub(super) fn socketio_mut(&mut self) -> Option<&mut SocketIoClient> {
+        self.extra.as_mut().and_then(|extra| extra.socketio.as_deref_mut())
     }
 
     /// Bytes that are kept for it.

@@ -2,6 +2,7 @@
 
 use super::client::{Client, UNSENT_BYTES};
 use super::drain::retry_after_ms;
+use super::inspect::ENDED_BY_OPERATOR;
 use super::new_client::NewClient;
 use super::shard::Shard;
 use super::socket::{Sent, Socket};
@@ -28,8 +29,7 @@ impl Shard {
     /// Takes a connection over, greets it, and subscribes it to the rooms that its request named.
     pub(super) fn adopt(&mut self, new: NewClient) {
         let limits = self.client_limits();
-        let NewClient { socket, wire, head, early, mut rooms, positions, permit, forwarded, socketio: _ } =
-            new;
+        let NewClient { socket, wire, head, early, mut rooms, positions, permit, forwarded, socketio } = new;
         let key = self.clients.vacant_key();
         let socket = Socket::new(socket, &limits).and_then(|mut socket| {
             socket.register(self.parts.poll.registry(), Token(key))?;
@@ -57,9 +57,13 @@ impl Shard {
         self.tell_of_client("client_connected", number, None);
         let client = key as u32;
         let mut out = head;
-        out.reserve(256);
-        wire.push_retry(&mut out, retry_after_ms(number));
-        push_welcome(wire, &mut out, &format!("{number:x}"), self.heartbeat.as_millis() as u64);
+        if let Some(socketio) = socketio {
+            self.adopt_socketio(client, *socketio);
+        } else {
+            out.reserve(256);
+            wire.push_retry(&mut out, retry_after_ms(number));
+            push_welcome(wire, &mut out, &format!("{number:x}"), self.heartbeat.as_millis() as u64);
+        }
         if !rooms.is_empty() {
             self.resume(&mut rooms, &positions);
             self.subscribe(client, None, rooms.into_iter().map(Ok).collect(), &mut out);
@@ -74,7 +78,7 @@ impl Shard {
 
     /// Closes a client that is in no room and cannot subscribe to one.
     pub(super) fn end_if_alone(&mut self, client: u32) {
-        let is_alone = |state: &Client| state.wire != Wire::WebSocket && state.subscriptions.is_empty();
+        let is_alone = |state: &Client| !state.wire.is_two_way() && state.subscriptions.is_empty();
         if self.clients.get(client as usize).is_some_and(is_alone) {
             self.close(client, 1000, "no room is left", None);
         }
@@ -125,7 +129,7 @@ impl Shard {
 
     pub(super) fn received(&mut self, client: u32, bytes: &[u8]) {
         let state = &mut self.clients[client as usize];
-        if state.wire != Wire::WebSocket {
+        if !state.wire.is_two_way() {
             // It has asked all it may.
             return;
         }
@@ -157,6 +161,8 @@ impl Shard {
             return;
         }
         match incoming {
+            Incoming::Text(text) if self.is_socketio(client) => self.socketio_text(client, text, out),
+            Incoming::Binary(data) if self.is_socketio(client) => self.socketio_binary(client, data, out),
             Incoming::Text(text) => self.text(client, text, out),
             Incoming::Binary(_) => {
                 let message = "only text messages are understood".to_owned();
@@ -180,6 +186,10 @@ impl Shard {
                 }
             }
         }
+    }
+
+    fn is_socketio(&self, client: u32) -> bool {
+        matches!(self.clients[client as usize].wire, Wire::SocketIo(_))
     }
 
     fn text(&mut self, client: u32, text: &str, out: &mut Vec<u8>) {
@@ -206,12 +216,12 @@ impl Shard {
         }
     }
 
-    fn may_send(&mut self, client: u32) -> bool {
+    pub(super) fn may_send(&mut self, client: u32) -> bool {
         let (rate, now_ms) = (self.client_limits().messages, self.elapsed_ms());
         self.clients[client as usize].messages.take(1, rate, now_ms)
     }
 
-    fn may_change(&mut self, client: u32, count: u32) -> bool {
+    pub(super) fn may_change(&mut self, client: u32, count: u32) -> bool {
         let (rate, now_ms) = (self.client_limits().subscriptions, self.elapsed_ms());
         self.clients[client as usize].changes.take(count, rate, now_ms)
     }
@@ -301,7 +311,12 @@ impl Shard {
             return;
         }
         let mut out = Vec::new();
-        push_closing(self.clients[client as usize].wire, &mut out, code, reason, retry_after_ms);
+        if self.is_socketio(client) {
+            let stays_away = matches!(code, 1008 | ENDED_BY_OPERATOR);
+            self.push_closing_socketio(client, (code, reason, retry_after_ms), stays_away, &mut out);
+        } else {
+            push_closing(self.clients[client as usize].wire, &mut out, code, reason, retry_after_ms);
+        }
         self.answer(client, &out);
         if self.clients.contains(client as usize) {
             self.end(client, code, Some(reason));
@@ -309,7 +324,7 @@ impl Shard {
     }
 
     /// Sends a close frame, where there are such, unless the connection is closing already.
-    fn end(&mut self, client: u32, code: u16, reason: Option<&str>) {
+    pub(super) fn end(&mut self, client: u32, code: u16, reason: Option<&str>) {
         let state = &mut self.clients[client as usize];
         if state.closing {
             return;
@@ -317,7 +332,7 @@ impl Shard {
         self.leave_rooms(client);
         let mut out = Vec::new();
         // 1005 stands for a close frame without a code, and is not sent (RFC 6455 §7.4.1).
-        if self.clients[client as usize].wire != Wire::WebSocket {
+        if !self.clients[client as usize].wire.is_two_way() {
             // The end of the answer is all there is to say.
         } else if code == 1005 {
             frame::push_control(&mut out, frame::CLOSE, b"");
@@ -337,6 +352,7 @@ impl Shard {
 
     /// Forgets a client whose connection is gone. `code` is counted unless it was closed before.
     pub(super) fn gone(&mut self, client: u32, code: u16) {
+        self.leave_socketio(client);
         self.leave_rooms(client);
         let state = self.clients.remove(client as usize);
         if !state.closing {

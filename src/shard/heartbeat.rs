@@ -55,6 +55,9 @@ impl Shard {
 
     /// Sends a ping, and where a filter or a pace lets nothing pass, how far the subscription has come all the same.
     fn beat(&mut self, client: u32) {
+        if let Wire::SocketIo(_) = self.clients[client as usize].wire {
+            return self.tell_positions(client);
+        }
         let mut out = Vec::new();
         let wire = self.clients[client as usize].wire;
         for subscription in &mut self.clients[client as usize].subscriptions {
@@ -76,9 +79,34 @@ impl Shard {
         }
         match wire {
             Wire::WebSocket => frame::push_control(&mut out, frame::PING, b""),
-            Wire::SocketIo(_) => {}
-            Wire::Sse(_) | Wire::Lines { .. } => wire.push_heartbeat(&mut out),
+            Wire::Sse(_) | Wire::Lines { .. } | Wire::SocketIo(_) => wire.push_heartbeat(&mut out),
         }
         self.answer(client, &out);
+    }
+
+    /// Tells a client of Socket.IO how far its subscriptions have come where nothing passed, together with the positions of its
+    /// other rooms. Its pings come at times of their own.
+    fn tell_positions(&mut self, client: u32) {
+        let mut gathered = self.begin_gathering(client);
+        let mut frame = Vec::new();
+        for index in 0..self.clients[client as usize].subscriptions.len() {
+            let subscription = &mut self.clients[client as usize].subscriptions[index];
+            let view = &self.views[subscription.view as usize];
+            let Some(shape) = &view.shape else { continue };
+            let moved = subscription.position < view.cursor || subscription.untold;
+            let tells = matches!(view.wire, Wire::SocketIo(socketio) if socketio.tells_positions);
+            if tells && subscription.live && view.pass().is_none() && shape.told < view.cursor && moved {
+                let room = &self.seats[view.seat as usize].room;
+                super::pass::write_room_json(&mut self.room_json, room.name());
+                let position = Position { epoch: room.epoch(), offset: view.cursor };
+                frame.clear();
+                push_position(view.wire, &mut frame, &self.room_json, position);
+                gathered.frame(index as u32, &frame);
+                subscription.position = view.cursor;
+                subscription.untold = false;
+            }
+        }
+        self.answer(client, &gathered.bytes);
+        self.gathered = gathered;
     }
 }

@@ -24,7 +24,9 @@ mod pages;
 mod pass;
 mod pass_joined;
 mod reconfigure;
+mod recovery;
 mod resume;
+mod service;
 // The module's main type has its name.
 #[allow(clippy::module_inception)]
 mod shard;
@@ -33,6 +35,7 @@ mod shards;
 mod simulation;
 mod snapshot;
 mod socket;
+mod socketio;
 mod stats;
 mod subscribe;
 mod upgrade;

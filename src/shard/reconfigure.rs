@@ -2,7 +2,7 @@
 
 use super::shard::{BEATS, Shard};
 use super::view::View;
-use crate::wire::{Gap, GapReason, push_gap, push_unsubscribed, without_id};
+use crate::wire::{Gap, GapReason, Wire, push_gap, push_unsubscribed, without_id};
 use std::time::Duration;
 
 /// Sockets that get other limits in one turn.
@@ -98,8 +98,8 @@ impl Shard {
         else {
             return;
         };
-        let (wire, subscription) = (state.wire, &state.subscriptions[index]);
-        let View { cursor, seat, ref shape, .. } = self.views[view as usize];
+        let subscription = &state.subscriptions[index];
+        let View { cursor, seat, ref shape, wire, .. } = self.views[view as usize];
         let epoch = self.seats[seat as usize].room.epoch();
         // Of a snapshot nobody knows how many events were left.
         let is_counted = shape.is_none() && subscription.snapshot_to == 0;
@@ -111,12 +111,17 @@ impl Shard {
             let (first, reason) = (position + 1, GapReason::RoomClosed);
             let mut gap = Vec::new();
             let told = Gap { room_json, epoch, first, offset: cursor, missed, reason, snapshot: false };
-            push_gap(wire, &mut gap, told);
+            push_gap(wire.without_positions(), &mut gap, told);
             // The room is no part of the client's position any more, and its other rooms must stay part of it.
             out.extend_from_slice(without_id(&gap));
             self.parts.metrics.gap(GapReason::RoomClosed, missed.unwrap_or(0));
         }
-        push_unsubscribed(wire, &mut out, None, &[room_json], Some(ROOM_CLOSED));
+        match wire {
+            Wire::SocketIo(socketio) => {
+                self.push_room_closed(client, socketio.namespace, room_json, &mut out)
+            }
+            _ => push_unsubscribed(wire, &mut out, None, &[room_json], Some(ROOM_CLOSED)),
+        }
         self.push_all_positions(client, &mut out);
         self.answer(client, &out);
         self.end_if_alone(client);

@@ -25,7 +25,7 @@ impl Shard {
 
     /// The life of a room's log; none when there is no such room. Should the room begin anew before it is subscribed to,
     /// the subscription finds the position to be of another epoch.
-    fn epoch_of(&mut self, room: &str) -> Option<Epoch> {
+    pub(super) fn epoch_of(&mut self, room: &str) -> Option<Epoch> {
         let (seat, tail) = self.sit(room)?;
         self.leave_seat_if_unused(seat);
         Some(tail.epoch)

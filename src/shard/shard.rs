@@ -11,6 +11,8 @@ use super::heartbeat::SLOW_LOG;
 use super::inbox::{Inbox, Message};
 use super::pace::Paced;
 use super::pages::PageCache;
+use super::recovery::Recovery;
+use super::socketio::Beats;
 use super::stats::Stats;
 use super::view::{Active, Seat, View};
 use crate::alert::Alerts;
@@ -56,6 +58,8 @@ pub(super) struct Parts {
     pub(super) numbers: Arc<std::sync::atomic::AtomicU64>,
     /// Views with a filter or a pace, over all shards.
     pub(super) shaped_views: Arc<AtomicUsize>,
+    /// Clients of Socket.IO that may come back, over all shards.
+    pub(super) recovery: Arc<Recovery>,
 }
 
 /// A shard's state. Owned by its thread; nobody else sees it.
@@ -115,6 +119,8 @@ pub(super) struct Shard {
     pub(super) refitting: Option<usize>,
     /// Seats of rooms that the configuration no longer has, and until when those who are behind there are waited for.
     pub(super) removed: Vec<(u32, Instant)>,
+    /// When clients of Socket.IO are to be asked whether they are there.
+    pub(super) beats: Beats,
     /// Clients that are served by polling, by their sessions' ids.
     pub(super) sessions: HashMap<Box<str>, u32>,
     pub(super) drain: Option<Drain>,
@@ -172,6 +178,7 @@ impl Shard {
             beat: 0,
             refitting: None,
             removed: Vec::new(),
+            beats: Beats::default(),
             sessions: HashMap::new(),
             drain: None,
             stopped: false,
@@ -229,7 +236,8 @@ impl Shard {
             .saturating_duration_since(Instant::now())
             .min(LONGEST_SLEEP)
             .min(self.until_paced())
-            .min(self.until_due());
+            .min(self.until_due())
+            .min(self.until_socketio());
         let nothing_pressing = self.held.is_empty()
             && self.drain.is_none()
             && self.closing.is_empty()
@@ -319,6 +327,7 @@ impl Shard {
                 self.make_ready(view);
             }
         }
+        self.beat_socketio();
         self.end_closing();
         self.wake_paced();
         self.wake_due();
@@ -330,6 +339,11 @@ impl Shard {
     /// Milliseconds since the shard began.
     pub(super) fn elapsed_ms(&self) -> u64 {
         self.now.duration_since(self.started).as_millis() as u64
+    }
+
+    /// Milliseconds since the shard began, by a clock that goes on within a turn.
+    pub(super) fn elapsed_now_ms(&self) -> u64 {
+        (Instant::now() + self.ahead).duration_since(self.started).as_millis() as u64
     }
 
     /// The limits of each client that are in force.

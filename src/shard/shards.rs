@@ -3,6 +3,7 @@
 use super::inbox::{Inbox, Message};
 use super::inspect::ClientFigures;
 use super::new_client::{NewClient, Upgraded};
+use super::recovery::Recovery;
 use super::shard::{Parts, Shard, WAKE};
 use crate::alert::Alerts;
 use crate::metrics::Metrics;
@@ -57,6 +58,7 @@ impl ShardPolls {
         alerts: &Alerts,
     ) -> Vec<Parts> {
         let (numbers, shaped_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+        let recovery = Arc::new(Recovery::default());
         let parts = |(index, (poll, bell)): (usize, (mio::Poll, Arc<Bell>))| Parts {
             index: index as u16,
             poll,
@@ -68,6 +70,7 @@ impl ShardPolls {
             population: Arc::new(AtomicUsize::new(0)),
             numbers: Arc::clone(&numbers),
             shaped_views: Arc::clone(&shaped_views),
+            recovery: Arc::clone(&recovery),
         };
         self.polls.into_iter().enumerate().map(parts).collect()
     }

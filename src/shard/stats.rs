@@ -16,6 +16,8 @@ pub(super) struct Stats {
     pub(super) lock_wait_ns: u64,
     pub(super) pass_events: u64,
     pub(super) rate_limited: u64,
+    /// Events that clients of Socket.IO emitted and nobody knows.
+    pub(super) ignored_emits: u64,
     /// Levels as they are now.
     pub(super) levels: Levels,
     told: Levels,
@@ -50,13 +52,19 @@ impl Stats {
 
     /// Adds everything to the daemon's figures.
     pub(super) fn publish(&mut self, metrics: &Metrics) {
-        if self.sends > 0 || self.passes > 0 || self.rate_limited > 0 || self.holds > 0 {
+        if self.sends > 0
+            || self.passes > 0
+            || self.rate_limited > 0
+            || self.ignored_emits > 0
+            || self.holds > 0
+        {
             metrics.deliveries.increment(std::mem::take(&mut self.deliveries));
             metrics.sends.increment(std::mem::take(&mut self.sends));
             metrics.short_sends.increment(std::mem::take(&mut self.short_sends));
             metrics.passes.increment(std::mem::take(&mut self.passes));
             metrics.holds.increment(std::mem::take(&mut self.holds));
             metrics.rate_limited.increment(std::mem::take(&mut self.rate_limited));
+            metrics.ignored_emits.increment(std::mem::take(&mut self.ignored_emits));
         }
         if self.levels != self.told {
             let (now, told) = (self.levels, self.told);

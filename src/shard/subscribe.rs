@@ -1,13 +1,14 @@
 //! Subscribing and unsubscribing: seats in rooms, views, positions to begin at.
 
 use super::every::Every;
+use super::pass::write_room_json;
 use super::shard::Shard;
 use super::view::{Seat, Shape, View};
 use crate::event::Filter;
 use crate::pattern::Condition;
 use crate::room::{self, Tail};
 use crate::wire::{
-    Answer, Epoch, ErrorCode, From, Gap, GapReason, MessageError, SubscribeRoom, Wire, push_gap,
+    Answer, Epoch, ErrorCode, From, Gap, GapReason, MessageError, Position, SubscribeRoom, Wire, push_gap,
     push_subscribed, push_unsubscribed, without_id,
 };
 use smallvec::SmallVec;
@@ -16,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What a client is told of one room it subscribed to.
-struct Subscribed {
+pub(super) struct Subscribed {
     name: String,
     epoch: Epoch,
     head: u64,
@@ -36,6 +37,19 @@ struct Start {
     began_anew: Option<u64>,
 }
 
+impl Subscribed {
+    /// The room's name.
+    pub(super) fn into_name(self) -> String {
+        self.name
+    }
+
+    /// Where the subscription begins, and whether a snapshot leads there.
+    pub(super) fn began(&self) -> (Position, bool) {
+        let Start { position, snapshot, .. } = self.start;
+        (Position { epoch: self.epoch, offset: snapshot.unwrap_or(position) }, snapshot.is_some())
+    }
+}
+
 /// What makes a view of a room another one.
 struct Way {
     wire: Wire,
@@ -52,8 +66,9 @@ impl Shard {
         rooms: Vec<Result<SubscribeRoom, MessageError>>,
         out: &mut Vec<u8>,
     ) {
+        let wire = self.clients[client as usize].wire;
         let results: Vec<Result<Subscribed, MessageError>> =
-            rooms.into_iter().map(|room| self.subscribe_room(client, room?)).collect();
+            rooms.into_iter().map(|room| self.subscribe_room(client, wire, room?)).collect();
         let names: Vec<Vec<u8>> = results
             .iter()
             .map(|result| {
@@ -78,32 +93,32 @@ impl Shard {
                 Err(error) => Answer::Refused { room_json, error },
             })
             .collect();
-        let wire = self.clients[client as usize].wire;
         push_subscribed(wire, out, id, &answers);
-        for (result, room_json) in results.iter().zip(&names) {
-            if let Ok(Subscribed { epoch, start: Start { began_anew: Some(first), snapshot, .. }, .. }) =
-                result
-            {
-                self.parts.metrics.gap(GapReason::EpochChanged, 0);
-                let (epoch, offset, reason) = (*epoch, first - 1, GapReason::EpochChanged);
-                let snapshot = snapshot.is_some();
-                let mut gap = Vec::new();
-                push_gap(
-                    wire,
-                    &mut gap,
-                    Gap { room_json, epoch, first: 1, offset, missed: None, reason, snapshot },
-                );
-                // Where all positions are told, they are told after this.
-                out.extend_from_slice(without_id(&gap));
-            }
+        for subscribed in results.iter().flatten() {
+            self.push_began_anew(wire, subscribed, out);
         }
+    }
+
+    /// Appends a `gap` for one whose position was of another life of the log.
+    pub(super) fn push_began_anew(&mut self, wire: Wire, subscribed: &Subscribed, out: &mut Vec<u8>) {
+        let Subscribed { name, epoch, start, .. } = subscribed;
+        let Some(first) = start.began_anew else { return };
+        let (epoch, offset, reason) = (*epoch, first - 1, GapReason::EpochChanged);
+        self.parts.metrics.gap(reason, 0);
+        write_room_json(&mut self.room_json, name);
+        let (room_json, snapshot) = (&self.room_json, start.snapshot.is_some());
+        let mut gap = Vec::new();
+        push_gap(wire, &mut gap, Gap { room_json, epoch, first: 1, offset, missed: None, reason, snapshot });
+        // Where all positions are told, they are told after this.
+        out.extend_from_slice(without_id(&gap));
     }
 
     /// Unsubscribes a client from rooms; from those it is not in as well, without a word.
     pub(super) fn unsubscribe(&mut self, client: u32, id: Option<&str>, rooms: &[String], out: &mut Vec<u8>) {
         let mut names = Vec::new();
         for room in rooms {
-            if let Some(subscription) = self.find_subscription(client, room) {
+            let wire = self.clients[client as usize].wire;
+            if let Some(subscription) = self.find_subscription(client, room, wire) {
                 self.remove_member(client, subscription);
             }
             names.push(serde_json::to_vec(room).expect("writing a string to memory does not fail"));
@@ -112,7 +127,13 @@ impl Shard {
         push_unsubscribed(self.clients[client as usize].wire, out, id, &names, None);
     }
 
-    fn subscribe_room(&mut self, client: u32, request: SubscribeRoom) -> Result<Subscribed, MessageError> {
+    /// Subscribes a client to a room, which it is written to as `wire` says.
+    pub(super) fn subscribe_room(
+        &mut self,
+        client: u32,
+        wire: Wire,
+        request: SubscribeRoom,
+    ) -> Result<Subscribed, MessageError> {
         let SubscribeRoom { room: name, from, condition, every, snapshot } = request;
         let refuse = |code, message: String, hint| MessageError {
             id: None,
@@ -121,7 +142,7 @@ impl Shard {
             message,
             hint,
         };
-        let existing = self.find_subscription(client, &name);
+        let existing = self.find_subscription(client, &name, wire);
         let most = self.client_limits().rooms;
         if existing.is_none() && self.clients[client as usize].subscriptions.len() >= most {
             let hint = Some("unsubscribe from a room first, or raise limits.client.rooms".to_owned());
@@ -147,7 +168,7 @@ impl Shard {
                 None,
             ));
         }
-        let way = Way { wire: self.clients[client as usize].wire, condition, every };
+        let way = Way { wire, condition, every };
         let Some(view) = self.find_view(seat, &way).or_else(|| self.make_view(seat, way, tail)) else {
             self.leave_seat_if_unused(seat);
             let message =
@@ -172,14 +193,15 @@ impl Shard {
         Ok(Subscribed { name, epoch: tail.epoch, head: tail.head, start })
     }
 
-    /// Which of a client's subscriptions is to a room.
-    fn find_subscription(&self, client: u32, room: &str) -> Option<u32> {
+    /// Which of a client's subscriptions is to a room, in the stream that `wire` stands for: a client of Socket.IO has one for
+    /// each namespace.
+    pub(super) fn find_subscription(&self, client: u32, room: &str, wire: Wire) -> Option<u32> {
         let subscriptions = &self.clients[client as usize].subscriptions;
-        let named = |view: u32| self.seats[self.views[view as usize].seat as usize].room.name();
-        subscriptions
-            .iter()
-            .position(|subscription| named(subscription.view) == room)
-            .map(|index| index as u32)
+        let is_it = |view: u32| {
+            let view = &self.views[view as usize];
+            view.wire.namespace() == wire.namespace() && self.seats[view.seat as usize].room.name() == room
+        };
+        subscriptions.iter().position(|subscription| is_it(subscription.view)).map(|index| index as u32)
     }
 
     fn no_room(&self, name: &str) -> MessageError {

@@ -33,6 +33,9 @@ impl Shard {
         if let Some(extra) = &mut state.extra {
             first.extend_from_slice(&std::mem::take(&mut extra.unsent)[extra.unsent_start..]);
             extra.unsent_start = 0;
+            if let Some(socketio) = &mut extra.socketio {
+                socketio.session = None;
+            }
         }
         if std::mem::take(&mut state.blocked) {
             self.stats.levels.blocked -= 1;

@@ -5,6 +5,7 @@
 //! it is told, and nothing of what an event means.
 
 mod engine;
+mod id;
 mod packet;
 #[cfg(test)]
 mod packet_tests;
@@ -13,6 +14,7 @@ mod sockets;
 mod sockets_tests;
 
 pub use engine::{Beat, EngineOptions, Fault as EngineFault, Heartbeat, Received, parse_text, push_open};
+pub use id::random_id;
 pub use packet::{
     Fault, MOST_ATTACHMENTS, MOST_DEPTH, Packet, parse, push_ack, push_connect, push_connect_error,
     push_disconnect, push_event,

@@ -3,6 +3,7 @@
 use super::Position;
 use super::frame::push_text;
 use super::socketio::{SocketIo, push_with_others};
+use crate::config::Namespace;
 
 /// What a client's stream is made of. A view's bytes are encoded once for all clients of one wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +103,14 @@ impl Wire {
         matches!(self, Wire::WebSocket | Wire::SocketIo(_))
     }
 
+    /// The namespace in which it is written to; none where there are none.
+    pub fn namespace(self) -> Option<Namespace> {
+        match self {
+            Wire::SocketIo(socketio) => Some(socketio.namespace),
+            _ => None,
+        }
+    }
+
     /// Whether events go without the protocol around them.
     pub fn is_bare(self) -> bool {
         matches!(self, Wire::Sse(Sse { bare: true, .. }) | Wire::Lines { bare: true })
@@ -118,6 +127,15 @@ impl Wire {
             Wire::WebSocket | Wire::Lines { .. } | Wire::SocketIo(_) => 128,
             // A position, names of fields, line breaks.
             Wire::Sse(_) => 192,
+        }
+    }
+
+    /// The same for what is said beside events, where those have positions that are all a client remembers.
+    #[must_use]
+    pub fn without_positions(self) -> Wire {
+        match self {
+            Wire::SocketIo(socketio) => Wire::SocketIo(SocketIo { tells_positions: false, ..socketio }),
+            other => other,
         }
     }
 

@@ -1,0 +1,202 @@
+//! Clients of Socket.IO that may come back (connection state recovery, Socket.IO 4.6): the rooms that each was in, under a secret
+//! that it alone was told. Shared by all shards, since a client may come back to another one.
+//!
+//! What a client has had it says itself when it comes back; here is only what it asked for. So it may come back before
+//! anybody has noticed that it was gone, as one does whose network has changed.
+
+use crate::config::Namespace;
+use crate::pattern::Condition;
+use crate::wire::Position;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Clients that are gone and remembered at most; the one that is gone for longest is forgotten first.
+const MOST_GONE: usize = 20_000;
+
+/// Every client that may come back.
+#[derive(Default)]
+pub(super) struct Recovery {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    clients: HashMap<Box<str>, Entry>,
+    /// Those who are gone, and until when they are remembered, in the order in which they went. One that has come back since
+    /// is passed over.
+    gone: VecDeque<(Instant, Box<str>, u64)>,
+}
+
+struct Entry {
+    /// The number of the client that has it.
+    owner: u64,
+    remembered: Remembered,
+}
+
+/// A client of a namespace, as it was.
+#[derive(Clone)]
+pub(super) struct Remembered {
+    /// Its id.
+    pub(super) sid: Box<str>,
+    pub(super) namespace: Namespace,
+    pub(super) rooms: Vec<RememberedRoom>,
+}
+
+/// A room that it was in.
+#[derive(Clone)]
+pub(super) struct RememberedRoom {
+    pub(super) room: Box<str>,
+    pub(super) condition: Option<Condition>,
+    pub(super) every: Option<Duration>,
+    pub(super) snapshot: Option<bool>,
+    /// Where it began, or where the snapshot led with which it began.
+    pub(super) began: Position,
+    pub(super) with_snapshot: bool,
+}
+
+impl Recovery {
+    /// Remembers a client under a secret, in place of whoever had it.
+    pub(super) fn begin(&self, pid: &str, owner: u64, remembered: Remembered) {
+        self.lock().clients.insert(pid.into(), Entry { owner, remembered });
+    }
+
+    /// Notes a room that a client is in from now on, or is in otherwise than before.
+    pub(super) fn joined(&self, pid: &str, owner: u64, room: RememberedRoom) {
+        self.change(pid, owner, |rooms| {
+            rooms.retain(|other| other.room != room.room);
+            rooms.push(room);
+        });
+    }
+
+    /// Notes that a client is no longer in a room.
+    pub(super) fn left(&self, pid: &str, owner: u64, room: &str) {
+        self.change(pid, owner, |rooms| rooms.retain(|other| &*other.room != room));
+    }
+
+    /// A client has lost its connection, and is remembered for a while.
+    pub(super) fn gone(&self, pid: &str, owner: u64, until: Instant, now: Instant) {
+        let mut inner = self.lock();
+        if inner.clients.get(pid).is_some_and(|entry| entry.owner == owner) {
+            inner.gone.push_back((until, pid.into(), owner));
+        }
+        inner.forget_some(now);
+    }
+
+    /// A client has said that it will not come back, or may not.
+    pub(super) fn forget(&self, pid: &str, owner: u64) {
+        let mut inner = self.lock();
+        if inner.clients.get(pid).is_some_and(|entry| entry.owner == owner) {
+            inner.clients.remove(pid);
+        }
+    }
+
+    /// Gives what is remembered under a secret to the client that knows it now. Whoever had it, and is perhaps still thought to
+    /// be connected, has it no longer.
+    pub(super) fn take_over(
+        &self,
+        pid: &str,
+        namespace: Namespace,
+        owner: u64,
+        now: Instant,
+    ) -> Option<Remembered> {
+        let mut inner = self.lock();
+        inner.forget_some(now);
+        let entry = inner.clients.get_mut(pid).filter(|entry| entry.remembered.namespace == namespace)?;
+        entry.owner = owner;
+        Some(entry.remembered.clone())
+    }
+
+    fn change(&self, pid: &str, owner: u64, change: impl FnOnce(&mut Vec<RememberedRoom>)) {
+        if let Some(entry) = self.lock().clients.get_mut(pid).filter(|entry| entry.owner == owner) {
+            change(&mut entry.remembered.rooms);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Forgets those whose time is over, and the oldest where there are too many.
+    fn forget_some(&mut self, now: Instant) {
+        while let Some((until, _, _)) = self.gone.front()
+            && (*until <= now || self.gone.len() > MOST_GONE)
+        {
+            let Some((_, pid, owner)) = self.gone.pop_front() else { return };
+            if self.clients.get(&pid).is_some_and(|entry| entry.owner == owner) {
+                self.clients.remove(&pid);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remembered() -> Remembered {
+        Remembered { sid: "sid".into(), namespace: Namespace::main(), rooms: Vec::new() }
+    }
+
+    fn room(name: &str) -> RememberedRoom {
+        let began = Position { epoch: crate::wire::Epoch(1), offset: 0 };
+        let (room, with_snapshot) = (name.into(), false);
+        RememberedRoom { room, condition: None, every: None, snapshot: None, began, with_snapshot }
+    }
+
+    fn rooms(remembered: &Remembered) -> Vec<&str> {
+        remembered.rooms.iter().map(|room| &*room.room).collect()
+    }
+
+    #[test]
+    fn who_comes_back_in_time_has_its_rooms() {
+        let (recovery, now) = (Recovery::default(), Instant::now());
+        let (soon, later) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
+        recovery.begin("p", 1, remembered());
+        for name in ["a", "b", "a"] {
+            recovery.joined("p", 1, room(name));
+        }
+        recovery.joined("p", 2, room("foreign"));
+        recovery.left("p", 1, "b");
+        recovery.gone("p", 1, later, now);
+        assert!(recovery.take_over("q", Namespace::main(), 2, soon).is_none());
+        assert!(recovery.take_over("p", Namespace::named("/x").unwrap(), 2, soon).is_none());
+        let back = recovery.take_over("p", Namespace::main(), 2, soon).unwrap();
+        assert_eq!((&*back.sid, rooms(&back)), ("sid", vec!["a"]));
+        // It has come back: its old end no longer counts, nor does what its old connection still says.
+        recovery.left("p", 1, "a");
+        recovery.forget("p", 1);
+        let again = recovery.take_over("p", Namespace::main(), 3, later).unwrap();
+        assert_eq!(rooms(&again), ["a"]);
+        recovery.gone("p", 3, later, later);
+        assert!(recovery.take_over("p", Namespace::main(), 4, later).is_none());
+        assert!(recovery.lock().clients.is_empty() && recovery.lock().gone.is_empty());
+    }
+
+    #[test]
+    fn who_comes_back_before_it_was_missed_has_its_rooms() {
+        let (recovery, now) = (Recovery::default(), Instant::now());
+        recovery.begin("p", 1, remembered());
+        recovery.joined("p", 1, room("a"));
+        assert_eq!(rooms(&recovery.take_over("p", Namespace::main(), 2, now).unwrap()), ["a"]);
+        recovery.gone("p", 1, now, now);
+        assert!(recovery.lock().clients.contains_key("p"));
+        recovery.forget("p", 2);
+        assert!(recovery.lock().clients.is_empty());
+    }
+
+    #[test]
+    fn no_more_are_remembered_than_may_be() {
+        let (recovery, now) = (Recovery::default(), Instant::now());
+        let later = now + Duration::from_secs(1);
+        for number in 0..=MOST_GONE as u64 {
+            let pid = number.to_string();
+            recovery.begin(&pid, number, remembered());
+            recovery.gone(&pid, number, later, now);
+        }
+        assert_eq!(recovery.lock().clients.len(), MOST_GONE);
+        assert!(recovery.take_over("0", Namespace::main(), 1, now).is_none());
+    }
+}

@@ -1,0 +1,271 @@
+//! What clients of Socket.IO may emit, in the words of the service that broadcastd replaces: `subscribe`, `unsubscribe` and
+//! `ping`. docs/socketio.md is the reference.
+
+use super::recovery::RememberedRoom;
+use super::shard::Shard;
+use crate::config::{Namespace, UnknownEmit};
+use crate::event::Filter;
+use crate::room::now_ms;
+use crate::socketio::{self, Emitted};
+use crate::wire::{
+    ErrorCode, From, MessageError, Position, SocketIo, SubscribeRoom, Wire, frame::push_text, parse_join,
+    parse_leave,
+};
+use serde_json::{Value, json};
+
+/// Events after which a client is closed that emits nothing which can be carried out.
+const MISTAKES: u8 = 16;
+
+/// Appends an event of the service with one argument.
+pub(super) fn push_emit(out: &mut Vec<u8>, namespace: Namespace, name: &str, argument: &Value) {
+    push_text(out, |out| {
+        socketio::push_event(out, namespace.as_str(), None, 0, |out| {
+            out.extend_from_slice(json!([name, argument]).to_string().as_bytes());
+        });
+    });
+}
+
+impl Shard {
+    /// Carries out an event that a client has emitted.
+    pub(super) fn emitted(&mut self, client: u32, emitted: Emitted, out: &mut Vec<u8>) {
+        let generation = self.parts.rooms.generation();
+        let config = &generation.config.socketio;
+        let place = self.clients[client as usize].socketio_mut().and_then(|state| {
+            let place = state.places.iter().find(|place| place.namespace.as_str() == &*emitted.namespace);
+            place.map(super::socketio::Connected::wire)
+        });
+        let Some(wire) = place else { return };
+        let Emitted { ack, name, args, .. } = emitted;
+        let is_join = name == config.join;
+        if !self.may_send(client) {
+            return self.too_fast(wire, is_join, ack, "limits.client.messages", out);
+        }
+        let answer = if is_join {
+            match parse_join(&args) {
+                Ok(rooms) if !self.may_change(client, rooms.len() as u32) => {
+                    return self.too_fast(wire, true, ack, "limits.client.subscriptions", out);
+                }
+                Ok(rooms) => self.join(client, wire, rooms, out),
+                Err(error) => {
+                    let answer = told(&error);
+                    push_emit(out, wire.namespace, "subscription_error", &answer);
+                    self.blunder(client);
+                    answer
+                }
+            }
+        } else if name == config.leave {
+            match parse_leave(&args) {
+                Ok(rooms) if !self.may_change(client, rooms.len() as u32) => {
+                    return self.too_fast(wire, false, ack, "limits.client.subscriptions", out);
+                }
+                Ok(rooms) => {
+                    self.leave_named(client, wire, &rooms);
+                    self.clients[client as usize].mistakes = 0;
+                    let answer = json!({ "unsubscribed": rooms, "timestamp": now_ms() });
+                    push_emit(out, wire.namespace, "unsubscription_confirmed", &answer);
+                    answer
+                }
+                Err(error) => self.complain(client, wire, &error, out),
+            }
+        } else if name == "ping" {
+            self.clients[client as usize].mistakes = 0;
+            let answer = json!({ "timestamp": now_ms() });
+            push_emit(out, wire.namespace, "pong", &answer);
+            answer
+        } else if config.unknown_emit == UnknownEmit::Ignore {
+            self.stats.ignored_emits += 1;
+            return;
+        } else {
+            let shown: String = name.chars().take(40).collect();
+            let error = MessageError {
+                id: None,
+                room: None,
+                code: ErrorCode::UnknownType,
+                message: format!(
+                    "nothing is done about {shown:?}: events flow from the daemon to its clients"
+                ),
+                hint: Some(format!(
+                    "emit {:?} or {:?}, or post events to the ingest listener",
+                    config.join, config.leave
+                )),
+            };
+            self.complain(client, wire, &error, out)
+        };
+        push_answer(out, wire, ack, &answer);
+        self.end_blunderer(client, out);
+    }
+
+    /// Subscribes a client to rooms and tells it so, each room for itself. Returns what an acknowledgement says.
+    pub(super) fn join(
+        &mut self,
+        client: u32,
+        wire: SocketIo,
+        rooms: Vec<Result<SubscribeRoom, MessageError>>,
+        out: &mut Vec<u8>,
+    ) -> Value {
+        let (mut names, mut errors, mut gaps) = (Vec::new(), Vec::new(), Vec::new());
+        for room in rooms {
+            match room.and_then(|room| self.join_room(client, wire, room, &mut gaps)) {
+                Ok(name) => names.push(name),
+                Err(error) => errors.push(told(&error)),
+            }
+        }
+        if names.is_empty() && errors.is_empty() {
+            return Value::Null;
+        }
+        let mut answer = json!({ "subscriptions": names, "timestamp": now_ms() });
+        if !names.is_empty() {
+            self.clients[client as usize].mistakes = 0;
+            push_emit(out, wire.namespace, "subscription_confirmed", &answer);
+        } else {
+            self.blunder(client);
+        }
+        for error in &errors {
+            push_emit(out, wire.namespace, "subscription_error", error);
+        }
+        out.extend_from_slice(&gaps);
+        match errors.len() {
+            0 => {}
+            _ if names.is_empty() => answer = errors.swap_remove(0),
+            _ => answer["errors"] = errors.into(),
+        }
+        answer
+    }
+
+    /// A room that the client is in already is joined again without effect, as in a server of Socket.IO; with another filter
+    /// or pace it goes on where it was.
+    fn join_room(
+        &mut self,
+        client: u32,
+        wire: SocketIo,
+        mut request: SubscribeRoom,
+        gaps: &mut Vec<u8>,
+    ) -> Result<String, MessageError> {
+        let way = Wire::SocketIo(wire);
+        if let Some(index) = self.find_subscription(client, &request.room, way)
+            && request.from == From::Now
+        {
+            let subscription = &self.clients[client as usize].subscriptions[index as usize];
+            let view = &self.views[subscription.view as usize];
+            let is_same = view.filter().map(Filter::source) == request.condition.as_ref().map(|c| c.source())
+                && view.every().map(super::every::Every::every) == request.every;
+            if is_same && request.snapshot.is_none() {
+                return Ok(request.room);
+            }
+            if subscription.snapshot_to == 0 {
+                let offset =
+                    if subscription.live { self.live_position(subscription) } else { subscription.position };
+                let epoch = self.seats[view.seat as usize].room.epoch();
+                request.from = From::After(Position { epoch, offset });
+            }
+        }
+        let (condition, every, snapshot) = (request.condition.clone(), request.every, request.snapshot);
+        let subscribed = self.subscribe_room(client, way, request)?;
+        // Not told as a position of its own: the client's is what it has with its last event, of all rooms together.
+        self.push_began_anew(way.without_positions(), &subscribed, gaps);
+        let (began, with_snapshot) = subscribed.began();
+        let state = self.clients[client as usize].socketio_mut();
+        let pid = state.and_then(|state| state.place(wire.namespace)).and_then(|place| place.pid.clone());
+        let name = subscribed.into_name();
+        if let Some(pid) = pid {
+            let number = self.clients[client as usize].number;
+            let room = name.as_str().into();
+            let room = RememberedRoom { room, condition, every, snapshot, began, with_snapshot };
+            self.parts.recovery.joined(&pid, number, room);
+        }
+        Ok(name)
+    }
+
+    fn leave_named(&mut self, client: u32, wire: SocketIo, rooms: &[String]) {
+        for room in rooms {
+            if let Some(index) = self.find_subscription(client, room, Wire::SocketIo(wire)) {
+                self.remove_member(client, index);
+                self.forget_room(client, wire.namespace, room);
+            }
+        }
+    }
+
+    /// A client that comes back does not come back to this room.
+    pub(super) fn forget_room(&mut self, client: u32, namespace: Namespace, room: &str) {
+        let state = &mut self.clients[client as usize];
+        let number = state.number;
+        let place = state.socketio_mut().and_then(|state| state.place(namespace));
+        if let Some(pid) = place.and_then(|place| place.pid.as_ref()) {
+            self.parts.recovery.left(pid, number, room);
+        }
+    }
+
+    /// Tells a client that a room is gone.
+    pub(super) fn push_room_closed(
+        &mut self,
+        client: u32,
+        namespace: Namespace,
+        room_json: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let room: Value = serde_json::from_slice(room_json).unwrap_or_default();
+        self.forget_room(client, namespace, room.as_str().unwrap_or_default());
+        let told = json!({ "unsubscribed": [room], "timestamp": now_ms(), "reason": "room_closed" });
+        push_emit(out, namespace, "unsubscription_confirmed", &told);
+    }
+
+    fn too_fast(&mut self, wire: SocketIo, is_join: bool, ack: Option<u64>, limit: &str, out: &mut Vec<u8>) {
+        self.stats.rate_limited += 1;
+        let answer = json!({
+            "error": format!("too fast: {limit} is reached, and this was not carried out"),
+            "code": ErrorCode::RateLimited.as_str(),
+            "hint": "emit it again a little later",
+            "timestamp": now_ms(),
+        });
+        push_emit(out, wire.namespace, if is_join { "subscription_error" } else { "error" }, &answer);
+        push_answer(out, wire, ack, &answer);
+    }
+
+    fn complain(&mut self, client: u32, wire: SocketIo, error: &MessageError, out: &mut Vec<u8>) -> Value {
+        let answer = told(error);
+        push_emit(out, wire.namespace, "error", &answer);
+        self.blunder(client);
+        answer
+    }
+
+    fn blunder(&mut self, client: u32) {
+        let state = &mut self.clients[client as usize];
+        state.mistakes = state.mistakes.saturating_add(1);
+    }
+
+    /// Closes a client that does nothing but err.
+    fn end_blunderer(&mut self, client: u32, out: &mut Vec<u8>) {
+        if self.clients[client as usize].mistakes >= MISTAKES {
+            self.answer(client, out);
+            out.clear();
+            if self.clients.contains(client as usize) {
+                self.close(client, 1008, "too many events in a row that could not be carried out", None);
+            }
+        }
+    }
+}
+
+fn push_answer(out: &mut Vec<u8>, wire: SocketIo, ack: Option<u64>, answer: &Value) {
+    let Some(ack) = ack else { return };
+    push_text(out, |out| {
+        socketio::push_ack(out, wire.namespace.as_str(), ack, 0, |out| {
+            out.extend_from_slice(json!([answer]).to_string().as_bytes());
+        });
+    });
+}
+
+/// An error as clients have it.
+fn told(error: &MessageError) -> Value {
+    let mut told = json!({
+        "error": error.message,
+        "code": error.code.as_str(),
+        "timestamp": now_ms(),
+    });
+    if let Some(room) = &error.room {
+        told["room"] = room.as_str().into();
+    }
+    if let Some(hint) = &error.hint {
+        told["hint"] = hint.as_str().into();
+    }
+    told
+}
