@@ -1,0 +1,215 @@
+//! A client of Engine.IO on a thread of its own: frames, packets, heartbeat, and the change of its socket at an upgrade.
+//!
+//! What the daemon's shards do for thousands at once, written for one, so that conformance suites find an application at
+//! the other end of the daemon's own way in.
+
+use broadcastd::shard::{ClientSocket, NewClient, NewSocketIo, Upgraded};
+use broadcastd::socketio::{Beat, Heartbeat, Received, parse_text};
+use broadcastd::wire::{FrameReader, Incoming, Partial, frame};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// What a client may send at once.
+pub const MAX_PAYLOAD: usize = 1_000_000;
+/// A client that takes nothing for this long is let go.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is served: one of it for each client.
+pub trait Application {
+    /// Takes what the client said. Answers are frames; false ends the connection.
+    fn said(&mut self, said: Said<'_>, out: &mut Vec<u8>) -> bool;
+
+    /// When the connection ends by itself.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// A message of Engine.IO.
+#[derive(Clone, Copy)]
+pub enum Said<'a> {
+    /// Text, without the `4` before it.
+    Text(&'a str),
+    /// Bytes.
+    Bytes(&'a [u8]),
+}
+
+/// Appends a frame with bytes.
+pub fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    frame::push_text(out, |out| out.extend_from_slice(bytes));
+    out[start] = 0x82;
+}
+
+/// Serves a client until either side ends it. `upgrades` has what comes when it gets a socket of its own: the socket
+/// that it had until then ends after that.
+pub fn serve(client: NewClient, upgrades: &Receiver<Upgraded>, application: &mut dyn Application) -> io::Result<()> {
+    let NewClient { socket, head, early, permit: _permit, socketio, .. } = client;
+    let NewSocketIo { opened, ping_interval, ping_timeout, session, .. } =
+        *socketio.ok_or(ErrorKind::InvalidInput)?;
+    let mut connection = Connection {
+        stream: Stream::new(socket)?,
+        opened,
+        heartbeat: Heartbeat::new(ping_interval, ping_timeout, 0),
+        reader: FrameReader::new(),
+        partial: None,
+        out: head,
+    };
+    let mut bytes = early;
+    let mut session = Some(session);
+    let mut buffer = vec![0; 1 << 16];
+    while connection.take(&bytes, application) {
+        let Some(wait) = connection.beat(application) else { return Ok(()) };
+        connection.stream.write(&std::mem::take(&mut connection.out))?;
+        bytes.clear();
+        match connection.stream.read(&mut buffer, wait) {
+            Ok(0) => {
+                let Ok(upgraded) = upgrades.try_recv() else { return Ok(()) };
+                drop(session.take());
+                bytes = connection.upgrade(upgraded)?;
+            }
+            Ok(len) => bytes.extend_from_slice(&buffer[..len]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // Whoever polls learns that the session is over before the socket is.
+    drop(session);
+    connection.stream.write(&connection.out)?;
+    connection.stream.linger(&mut buffer)
+}
+
+struct Connection {
+    stream: Stream,
+    opened: Instant,
+    heartbeat: Heartbeat,
+    reader: FrameReader,
+    partial: Option<Box<Partial>>,
+    out: Vec<u8>,
+}
+
+impl Connection {
+    /// Returns whether the connection goes on.
+    fn take(&mut self, bytes: &[u8], application: &mut dyn Application) -> bool {
+        let Connection { opened, heartbeat, out, .. } = self;
+        let mut goes_on = true;
+        let fed = self.reader.feed(&mut self.partial, bytes, MAX_PAYLOAD, |incoming| {
+            goes_on = match incoming {
+                Incoming::Text(text) => match parse_text(text) {
+                    Ok(Received::Message(text)) => application.said(Said::Text(text), out),
+                    Ok(Received::Pong) => {
+                        heartbeat.pong(opened.elapsed().as_millis() as u64);
+                        true
+                    }
+                    Ok(Received::Ping(_) | Received::Upgrade | Received::Noop) => true,
+                    Ok(Received::Close) | Err(_) => false,
+                },
+                Incoming::Binary(bytes) => application.said(Said::Bytes(bytes), out),
+                Incoming::Ping(payload) => {
+                    frame::push_control(out, frame::PONG, payload);
+                    true
+                }
+                Incoming::Pong(_) => true,
+                Incoming::Close(..) => false,
+            };
+            goes_on
+        });
+        match fed {
+            Ok(_) if goes_on => {}
+            Ok(_) => frame::push_close(out, 1000, ""),
+            Err(error) => {
+                frame::push_close(out, error.code, error.reason);
+                goes_on = false;
+            }
+        }
+        goes_on
+    }
+
+    /// Sends a ping if it is time for one. How long nothing is to be done then; none when the client's time is over.
+    fn beat(&mut self, application: &dyn Application) -> Option<Duration> {
+        match self.heartbeat.tick(self.opened.elapsed().as_millis() as u64) {
+            Beat::Wait => {}
+            Beat::Ping => frame::push_text(&mut self.out, |out| out.push(b'2')),
+            Beat::Dead => return None,
+        }
+        let due = self.opened + Duration::from_millis(self.heartbeat.due_ms());
+        let deadline = application.deadline();
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return None;
+        }
+        let next = deadline.map_or(due, |deadline| deadline.min(due));
+        Some(next.saturating_duration_since(now).max(Duration::from_millis(1)))
+    }
+
+    /// Goes over to the client's own socket: what is under way in the other goes first. Returns what the client said on it
+    /// already.
+    fn upgrade(&mut self, upgraded: Upgraded) -> io::Result<Vec<u8>> {
+        let Upgraded { socket, early, unsent, mut polled, .. } = upgraded;
+        let mut first = unsent;
+        // Ends with the error that says that there is no more.
+        let _ = polled.read_to_end(&mut first);
+        self.stream = Stream::new(socket)?;
+        self.partial = None;
+        self.out.splice(..0, first);
+        Ok(early)
+    }
+}
+
+/// A client's socket, waiting.
+struct Stream(ClientSocket);
+
+impl Stream {
+    fn new(socket: ClientSocket) -> io::Result<Stream> {
+        match &socket {
+            ClientSocket::Tcp(socket) => {
+                socket.set_nodelay(true)?;
+                socket.set_nonblocking(false)?;
+                socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+            }
+            ClientSocket::Unix(socket) => {
+                socket.set_nonblocking(false)?;
+                socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+            }
+        }
+        Ok(Stream(socket))
+    }
+
+    fn read(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<usize> {
+        match &mut self.0 {
+            ClientSocket::Tcp(socket) => {
+                socket.set_read_timeout(Some(wait))?;
+                socket.read(buffer)
+            }
+            ClientSocket::Unix(socket) => {
+                socket.set_read_timeout(Some(wait))?;
+                socket.read(buffer)
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.0 {
+            ClientSocket::Tcp(socket) => socket.write_all(bytes),
+            ClientSocket::Unix(socket) => socket.write_all(bytes),
+        }
+    }
+
+    /// Ends our side and reads until the client has ended its own, for a second: closing a socket with unread bytes resets
+    /// the connection, and the last frame might not arrive.
+    fn linger(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        match &self.0 {
+            ClientSocket::Tcp(socket) => socket.shutdown(Shutdown::Write)?,
+            ClientSocket::Unix(socket) => socket.shutdown(Shutdown::Write)?,
+        }
+        let end = Instant::now() + Duration::from_secs(1);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.read(buffer, left)? == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
