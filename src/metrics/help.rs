@@ -34,6 +34,10 @@ pub(super) const HELP: [(&str, &str); 41] = [
         "broadcastd_clients_rate_limited_total",
         "Messages of clients refused by a rate, and times a client had to wait for limits.client.deliveries or was closed for it.",
     ),
+    (
+        "broadcastd_socketio_ignored_emits_total",
+        "Events that Socket.IO clients emitted and nobody knows (socketio.unknown_emit = \"ignore\").",
+    ),
     ("broadcastd_deliveries_total", "Events sent, counted once per client."),
     ("broadcastd_sends_total", "Sends that the kernel took, whole or in part."),
     ("broadcastd_short_sends_total", "Sends that the kernel did not take whole."),

@@ -7,7 +7,7 @@
 use super::new_client::NewSocketIo;
 use super::recovery::{Remembered, RememberedRoom};
 use super::shard::Shard;
-use crate::config::{Namespace, SocketIoConfig};
+use crate::config::Namespace;
 use crate::room::now_ms;
 use crate::socketio::{self, Beat, Fault, Happened, Heartbeat, Received, Sockets};
 use crate::wire::{Epoch, From, Position, SocketIo, SubscribeRoom, Wire, frame::push_text};
@@ -207,9 +207,14 @@ impl Shard {
         let Some(namespace) = config.namespaces.iter().copied().find(|known| known.as_str() == name) else {
             return push_text(out, |out| socketio::push_connect_error(out, name, "Invalid namespace"));
         };
+        // Whether positions are told is settled with the first namespace: they are told in all of them, or in none.
+        let state = &mut self.clients[client as usize];
+        let is_first = state.socketio_mut().is_some_and(|state| state.places.is_empty());
+        let recovery = config.recovery.filter(|_| is_first || state.wire.tells_all_positions());
+        state.wire = Wire::SocketIo(SocketIo { namespace, tells_positions: recovery.is_some() });
         let auth: Auth = auth.and_then(|auth| serde_json::from_str(auth).ok()).unwrap_or_default();
         let number = self.clients[client as usize].number;
-        let back = config.recovery.and(auth.pid.as_str()).and_then(|pid| {
+        let back = recovery.and(auth.pid.as_str()).and_then(|pid| {
             let back = self.parts.recovery.take_over(pid, namespace, number, self.now)?;
             Some((Box::<str>::from(pid), back))
         });
@@ -218,16 +223,16 @@ impl Shard {
             let fresh = Remembered { sid: socketio::random_id(), namespace, rooms: Vec::new() };
             (socketio::random_id(), fresh)
         });
-        if !is_back && config.recovery.is_some() {
+        if !is_back && recovery.is_some() {
             self.parts.recovery.begin(&pid, number, Remembered { rooms: Vec::new(), ..remembered.clone() });
         }
-        let pid = config.recovery.map(|_| pid);
+        let pid = recovery.map(|_| pid);
         let Some(state) = self.clients[client as usize].socketio_mut() else { return };
         state.connect_by_ms = None;
         state.sockets.connected(name);
         let place = Connected { namespace, sid: remembered.sid, pid };
         push_text(out, |out| socketio::push_connect(out, name, &place.sid, place.pid.as_deref()));
-        push_established(out, &place, config, &generation.rooms, is_back);
+        push_established(out, &place, &generation.rooms, is_back);
         let wire = place.wire();
         state.places.push(place);
         if is_back {
@@ -333,13 +338,12 @@ fn start_of(positions: &[Position], began: Position, with_snapshot: bool, epoch:
 fn push_established(
     out: &mut Vec<u8>,
     place: &Connected,
-    config: &SocketIoConfig,
     rooms: &[std::sync::Arc<crate::config::RoomConfig>],
     is_back: bool,
 ) {
     let names: Vec<&str> = rooms.iter().take(ROOMS_TOLD).map(|room| room.name.source()).collect();
     let mut told = json!({ "socketId": &*place.sid, "timestamp": now_ms(), "availableRooms": names });
-    if config.recovery.is_some() {
+    if place.pid.is_some() {
         told["recovered"] = is_back.into();
     }
     super::service::push_emit(out, place.namespace, "connection_established", &told);

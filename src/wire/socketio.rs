@@ -54,16 +54,17 @@ impl SocketIo {
     }
 }
 
-/// Appends a frame that ends with a position, with other positions before that one, each with a comma after it.
+/// Appends a frame that ends with a position, with other positions before that one, each with a comma after it; a frame
+/// that ends with an event as it is.
 pub(super) fn push_with_others(out: &mut Vec<u8>, frame: &[u8], others: &[u8]) {
     let payload = match frame[1] {
         126 => &frame[4..],
         127 => &frame[10..],
         _ => &frame[2..],
     };
-    // A position has no quotes in it: it begins after the last one but one.
-    let end = payload.len() - 2;
-    let own = memchr::memrchr(b'"', &payload[..end]).map_or(end, |at| at + 1);
+    let Some(before) = payload.strip_suffix(b"\"]") else { return out.extend_from_slice(frame) };
+    // A position has no quotes in it: it begins after the last one.
+    let own = memchr::memrchr(b'"', before).map_or(before.len(), |at| at + 1);
     push_text(out, |out| {
         out.extend_from_slice(&payload[..own]);
         out.extend_from_slice(others);
