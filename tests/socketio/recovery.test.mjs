@@ -1,7 +1,7 @@
 // Connection state recovery (Socket.IO 4.6): a client whose connection is cut has exactly what it missed, once.
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { CONFIG, Client, OLDEST, Proxy, Pump, WAYS, assertWhole, daemon, endAll, ending, metric, until } from "./harness.mjs";
+import { CONFIG, Client, EVENTS, OLDEST, Proxy, Pump, WAYS, assertWhole, daemon, endAll, ending, metric, until } from "./harness.mjs";
 
 afterEach(endAll);
 
@@ -97,6 +97,23 @@ test("a room that was left and entered again begins where it was entered", async
   assert.equal(client.socket.recovered, true);
   await until("the third", () => client.numbers.includes(3));
   assert.deepEqual(client.numbers, [1, 3]);
+});
+
+test("a client that had a snapshot gets no second one", async () => {
+  const server = await daemon(CONFIG.replace("[rooms.agent_states]", '[rooms.agent_states]\nkey = "agentId"\nsnapshot = true'));
+  const proxy = await proxied(server);
+  const states = [1, 2, 3].map((agent) => ({ ...EVENTS.agent_state, agentId: String(agent) }));
+  await server.publish(...states);
+  const client = await Client.to(proxy.addr);
+  await client.subscribe({ rooms: ["agent_states"] });
+  await until("the snapshot", () => client.all("agent_state").length === 3);
+  await until("where it leads to", () => client.all("position").length === 1);
+  const next = { ...EVENTS.agent_state, agentId: "4" };
+  await away(client, proxy, () => server.publish(next));
+  assert.equal(client.socket.recovered, true);
+  await until("the next", () => client.all("agent_state").length === 4);
+  await client.ask("ping");
+  assert.deepEqual(client.all("agent_state").map(([{ agentId }]) => agentId), ["1", "2", "3", "4"]);
 });
 
 test("what history no longer has is told as a gap", async () => {

@@ -116,6 +116,21 @@ test("how often a client wants to know is a pace", async () => {
   assert.ok(Date.now() - begun >= 250, "they were held back");
 });
 
+const BOARD = CONFIG.replace("[rooms.agent_states]", '[rooms.agent_states]\nkey = "agentId"\nsnapshot = true');
+const states = (client) => client.all("agent_state").map(([{ agentId, status }]) => `${agentId} ${status}`);
+
+test("a room with a snapshot begins with the newest of every key", async () => {
+  const server = await daemon(BOARD);
+  const state = (agentId, status) => ({ ...EVENTS.agent_state, agentId, status });
+  await server.publish(state("1", "idle"), state("2", "idle"), state("1", "busy"));
+  const client = await Client.to(server.clients);
+  await client.subscribe({ rooms: ["agent_states"] });
+  await until("the newest", () => states(client).length === 2);
+  await server.publish(state("2", "error"));
+  await until("what comes after", () => states(client).length === 3);
+  assert.deepEqual(states(client), ["2 idle", "1 busy", "2 error"]);
+});
+
 test("what is configured holds: names, rooms to begin with, other words, unknown events", async () => {
   const server = await daemon(CONFIG.replace("watch = false", `watch = false
 [socketio]
