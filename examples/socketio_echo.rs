@@ -13,14 +13,18 @@ use broadcastd::wire::frame;
 use serde_json::value::RawValue;
 use std::time::{Duration, Instant};
 
-#[path = "support/connection.rs"]
-mod connection;
+#[path = "support/engine.rs"]
+mod engine;
 
-use connection::{Application, MAX_PAYLOAD, Said, push_bytes};
+use engine::{Application, MAX_PAYLOAD, Said, push_bytes};
 
 const NAMESPACES: [&str; 2] = ["/", "/custom"];
 /// How long a client may take to connect to a namespace.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    engine::run("/socket.io/", Echo::new)
+}
 
 /// One client.
 struct Echo {

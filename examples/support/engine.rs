@@ -1,18 +1,33 @@
-//! A client of Engine.IO on a thread of its own: frames, packets, heartbeat, and the change of its socket at an upgrade.
+//! Clients of Engine.IO on the daemon's own way in, each on a thread of its own: frames, packets, heartbeat, and the change of
+//! its socket at an upgrade.
 //!
 //! What the daemon's shards do for thousands at once, written for one, so that conformance suites find an application at
-//! the other end of the daemon's own way in.
+//! the other end.
 
+use broadcastd::config::{Config, ListenAddr, OriginPattern};
+use broadcastd::handshake::{Arrival, Front, FrontConfig, FrontState, NewListener};
+use broadcastd::http::{Asked, Reply};
+use broadcastd::limits::ClientCounter;
+use broadcastd::listen::Listener;
+use broadcastd::metrics::Metrics;
 use broadcastd::shard::{ClientSocket, NewClient, NewSocketIo, Upgraded};
 use broadcastd::socketio::{Beat, Heartbeat, Received, parse_text};
 use broadcastd::wire::{FrameReader, Incoming, Partial, frame};
+use http_body_util::Full;
+use hyper::{Response, StatusCode};
+use std::collections::HashMap;
+use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a client may send at once.
+/// What the suites expect to be told.
 pub const MAX_PAYLOAD: usize = 1_000_000;
+const PING_INTERVAL: Duration = Duration::from_millis(300);
+const PING_TIMEOUT: Duration = Duration::from_millis(200);
 /// A client that takes nothing for this long is let go.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -43,12 +58,86 @@ pub fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out[start] = 0x82;
 }
 
-/// Serves a client until either side ends it. `upgrades` has what comes when it gets a socket of its own: the socket
-/// that it had until then ends after that.
-pub fn serve(client: NewClient, upgrades: &Receiver<Upgraded>, application: &mut dyn Application) -> io::Result<()> {
-    let NewClient { socket, head, early, permit: _permit, socketio, .. } = client;
-    let NewSocketIo { opened, ping_interval, ping_timeout, session, .. } =
-        *socketio.ok_or(ErrorKind::InvalidInput)?;
+/// Serves an application at a path, on the address that the first argument names, until the process is ended. Prints where.
+pub fn run<A: Application>(path: &str, application: fn() -> A) -> Result<(), Box<dyn Error>> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let Config { mut server, mut limits, mut socketio, ingest, .. } = Config::default();
+    server.allowed_origins = vec![OriginPattern::Any];
+    limits.client.message_size = MAX_PAYLOAD;
+    path.clone_into(&mut socketio.path);
+    (socketio.ping_interval, socketio.ping_timeout) = (PING_INTERVAL, PING_TIMEOUT);
+    let config = FrontConfig { server, limits, socketio, hosts: ingest.hosts };
+    let (clients, metrics) = (ClientCounter::new(), Arc::new(Metrics::new()));
+    let state = FrontState::new(config, clients, metrics, Box::new(|_| Err(None)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener =
+        Listener::bind("address", &ListenAddr::Tcp(address.parse()?)).map_err(|error| error.message)?;
+    println!("http://{}{path}", listener.addr());
+    let (_trigger, shutdown) = broadcastd::shutdown::pair();
+    let (_removal, removed) = broadcastd::shutdown::pair();
+    let threads = Arc::new(Threads::default());
+    let front = Front::new(state, not_found, move |arrival| {
+        match arrival {
+            Arrival::Client(client) => Arc::clone(&threads).adopt(client, application),
+            Arrival::Upgraded(_, upgraded) => threads.upgrade(upgraded),
+        }
+        // As good as any number: there are no shards.
+        0
+    });
+    runtime.block_on(front.run(NewListener { listener, removed }, shutdown));
+    Ok(())
+}
+
+fn not_found(_: Asked) -> Reply {
+    let mut response = Response::new(Full::from("nothing else is served\n"));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    Box::pin(std::future::ready(response.map(Into::into)))
+}
+
+/// The clients' threads, by their sessions, for a client that gets another socket.
+#[derive(Default)]
+struct Threads(Mutex<HashMap<Box<str>, SyncSender<Upgraded>>>);
+
+impl Threads {
+    fn adopt<A: Application>(self: Arc<Self>, mut client: NewClient, application: fn() -> A) {
+        let Some(session) = client.socketio.take() else { return };
+        let (upgrades, upgraded) = sync_channel(1);
+        self.lock().insert(session.sid.clone(), upgrades);
+        thread::spawn(move || {
+            let sid = session.sid.clone();
+            // An error ends the client, which is all that can be done about it.
+            if let Err(error) = serve(client, *session, &upgraded, &mut application()) {
+                eprintln!("{sid}: {error}");
+            }
+            self.lock().remove(&sid);
+        });
+    }
+
+    /// The thread reads what is under way in the socket that it has, finds its end, and then what it has instead.
+    fn upgrade(&self, upgraded: Upgraded) {
+        let Ok(ended) = upgraded.polled.try_clone() else { return };
+        let has_it =
+            self.lock().get(&upgraded.sid).is_some_and(|upgrades| upgrades.try_send(upgraded).is_ok());
+        if has_it {
+            // The thread may have gone meanwhile.
+            let _ = ended.shutdown(Shutdown::Write);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, SyncSender<Upgraded>>> {
+        self.0.lock().expect("no thread panics while it holds it")
+    }
+}
+
+/// Serves a client until either side ends it.
+fn serve(
+    client: NewClient,
+    session: NewSocketIo,
+    upgrades: &Receiver<Upgraded>,
+    application: &mut dyn Application,
+) -> io::Result<()> {
+    let NewClient { socket, head, early, permit: _permit, .. } = client;
+    let NewSocketIo { opened, ping_interval, ping_timeout, session, .. } = session;
     let mut connection = Connection {
         stream: Stream::new(socket)?,
         opened,
