@@ -7,7 +7,7 @@
 //! thread for each connection keeps it short; the daemon's own shards are another matter.
 
 use broadcastd::config::{Config, ListenAddr, OriginPattern};
-use broadcastd::handshake::{Front, FrontConfig, FrontState, NewListener};
+use broadcastd::handshake::{Arrival, Front, FrontConfig, FrontState, NewListener};
 use broadcastd::http::{Asked, Reply};
 use broadcastd::limits::ClientCounter;
 use broadcastd::listen::Listener;
@@ -27,9 +27,10 @@ const MAX_MESSAGE_SIZE: usize = 16 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".to_owned());
-    let Config { mut server, limits, ingest, .. } = Config::default();
+    let Config { mut server, limits, ingest, mut socketio, .. } = Config::default();
+    socketio.enabled = false;
     server.allowed_origins = vec![OriginPattern::Any];
-    let config = FrontConfig { server, limits, hosts: ingest.hosts };
+    let config = FrontConfig { server, limits, socketio, hosts: ingest.hosts };
     let (clients, metrics) = (ClientCounter::new(), Arc::new(Metrics::new()));
     let state = FrontState::new(config, clients, metrics, Box::new(|_| Err(None)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -38,8 +39,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("ws://{}/ws", listener.addr());
     let (_trigger, shutdown) = broadcastd::shutdown::pair();
     let (_removal, removed) = broadcastd::shutdown::pair();
-    let front = Front::new(state, not_found, |client| {
+    let front = Front::new(state, not_found, |arrival| {
+        let Arrival::Client(client) = arrival else { unreachable!("Socket.IO is not served") };
         thread::spawn(move || echo(client));
+        0
     });
     runtime.block_on(front.run(NewListener { listener, removed }, shutdown));
     Ok(())

@@ -32,7 +32,7 @@ const PING_TIMEOUT: Duration = Duration::from_millis(200);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is served: one of it for each client.
-pub trait Application {
+pub trait Application: 'static {
     /// Takes what the client said. Answers are frames; false ends the connection.
     fn said(&mut self, said: Said<'_>, out: &mut Vec<u8>) -> bool;
 

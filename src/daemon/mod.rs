@@ -12,7 +12,7 @@ pub use reloader::Origin;
 
 use crate::alert::Alerts;
 use crate::config::{Ack, Config, Dirs, IngestAddr, IngestListenConfig, Loaded};
-use crate::handshake::{Control, Front, FrontConfig, FrontState, NewListener};
+use crate::handshake::{Arrival, Control, Front, FrontConfig, FrontState, NewListener};
 use crate::http::{Pages, State};
 use crate::ingest::{Drained, Ingest, Running, Wiring};
 use crate::limits::ClientCounter;
@@ -362,8 +362,12 @@ fn spawn_front(
                     let front = Front::new(
                         Arc::clone(&state),
                         move |asked| pages.respond(asked),
-                        move |client| {
-                            shards.adopt(client);
+                        move |arrival| match arrival {
+                            Arrival::Client(client) => shards.adopt(client),
+                            Arrival::Upgraded(shard, upgraded) => {
+                                shards.upgrade(shard, upgraded);
+                                shard
+                            }
                         },
                     );
                     running.spawn(front.run(new, shutdown.clone()));

@@ -1,99 +1,62 @@
 //! Accepting connections, and what becomes of each.
 
-use super::address::forwarded;
 use super::control::NewListener;
 use super::refusal::Refusal;
-use super::request::check_request;
-use super::stream::{Known, Names, check_stream, cors_of_refusal, preflight};
-use super::under_way::{Place, UnderWay};
-use crate::config::{Config, LimitsConfig, OriginPattern, ServerConfig};
+use super::socketio::{self, probe};
+use super::state::{Accepted, Admitted, Ends, FrontState, Purpose, with_headers};
+use super::stream::cors_of_refusal;
+use super::under_way::Place;
 use crate::http::{Answer, Asked, Body, Patience, Reply};
-use crate::limits::{ClientCounter, ClientPermit};
 use crate::listen::{Listener, Stream};
 use crate::memory;
-use crate::metrics::{HandshakeRefusal, Metrics};
-use crate::origin::toml_to_allow;
-use crate::shard::{ClientSocket, NewClient};
+use crate::metrics::HandshakeRefusal;
+use crate::shard::{ClientSocket, NewClient, Upgraded};
 use crate::shutdown::Shutdown;
-use crate::wire::{PROTOCOL, Position, SubscribeRoom, Wire};
-use arc_swap::ArcSwap;
 use bytes::Bytes;
-use fastwebsockets::upgrade::{UpgradeFut, upgrade};
-use http_body_util::Full;
+use fastwebsockets::upgrade::UpgradeFut;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 /// Most that is buffered of a request's head, and of an answer: twice what browsers and proxies send at the most.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// How often a refused origin is logged; who is refused can ask as often as it likes.
-const ORIGIN_LOG_INTERVAL: Duration = Duration::from_secs(5);
-
 /// So many handshakes leave behind memory that is worth giving back to the system, some 10 KiB each at the worst, once
 /// none has begun or ended for [`QUIET`].
 const BURST: usize = 100;
 const QUIET: Duration = Duration::from_secs(1);
 
-/// What a front needs of the configuration in force.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FrontConfig {
-    /// `[server]`.
-    pub server: ServerConfig,
-    /// `[limits]`.
-    pub limits: LimitsConfig,
-    /// `ingest.hosts`.
-    pub hosts: Vec<String>,
-}
-
-/// What the fronts of all listeners share.
-pub struct FrontState {
-    /// Replaced by a reload; every handshake reads it anew.
-    config: ArcSwap<FrontConfig>,
-    clients: Arc<ClientCounter>,
-    metrics: Arc<Metrics>,
-    under_way: Arc<UnderWay>,
-    names: Box<Names>,
-    /// When an origin may be logged again.
-    next_origin_log: Mutex<Instant>,
-}
-
 /// The way in for the clients of a listener: see the module.
 ///
-/// `pages` answers what is not `GET /ws`; `adopt` takes over a client. Both run on the runtime's thread and must not block.
-/// Cheap to clone when they are.
+/// `pages` answers what is no client's; `adopt` takes over what arrives, and says which shard has it. Both run on the runtime's
+/// thread and must not block. Cheap to clone when they are.
 pub struct Front<P, A> {
     state: Arc<FrontState>,
     pages: P,
     adopt: A,
 }
 
-/// The two ends of a connection; none on a Unix socket.
-#[derive(Clone, Copy)]
-struct Ends {
-    peer: Option<IpAddr>,
-    local: Option<IpAddr>,
+/// What a front hands over.
+pub enum Arrival {
+    /// A client.
+    Client(NewClient),
+    /// The socket of a client that the shard of this number has.
+    Upgraded(usize, Upgraded),
 }
 
-/// A client that passed every check, for after its request.
-struct Accepted {
-    /// The socket's way out of hyper's hands; none for a stream, whose request hyper does not answer.
-    upgrade: Option<UpgradeFut>,
-    wire: Wire,
-    head: Vec<u8>,
-    rooms: Vec<SubscribeRoom>,
-    positions: Vec<Position>,
-    permit: ClientPermit,
-    forwarded: Option<IpAddr>,
+/// What a connection's requests share.
+pub(super) struct Visit<'a> {
+    pub(super) ends: Ends,
+    pub(super) place: &'a Place,
+    pub(super) patience: &'a Patience,
 }
 
 /// hyper is to let go of the connection without an answer.
@@ -101,132 +64,10 @@ struct Accepted {
 #[error("the connection is handed over")]
 struct HandedOver;
 
-impl FrontConfig {
-    /// What a configuration says.
-    pub fn of(config: &Config) -> FrontConfig {
-        FrontConfig {
-            server: config.server.clone(),
-            limits: config.limits.clone(),
-            hosts: config.ingest.hosts.clone(),
-        }
-    }
-}
-
-impl FrontState {
-    /// State of fronts that count clients in `clients`, and know from `names` which rooms there are.
-    pub fn new(
-        config: FrontConfig,
-        clients: Arc<ClientCounter>,
-        metrics: Arc<Metrics>,
-        names: Box<Names>,
-    ) -> Arc<FrontState> {
-        Arc::new(FrontState {
-            config: ArcSwap::from_pointee(config),
-            clients,
-            metrics,
-            under_way: Arc::default(),
-            names,
-            next_origin_log: Mutex::new(Instant::now()),
-        })
-    }
-
-    /// Puts a configuration in force for every handshake that begins from now on.
-    pub fn set_config(&self, config: FrontConfig) {
-        self.config.store(Arc::new(config));
-    }
-
-    /// Handshakes under way.
-    pub fn under_way(&self) -> usize {
-        self.under_way.len()
-    }
-
-    /// Checks a request for `/ws`, and takes a place for the client.
-    fn admit(
-        &self,
-        peer: Option<IpAddr>,
-        parts: Parts,
-        body: Incoming,
-    ) -> Result<(Response<Full<Bytes>>, Accepted), Refusal> {
-        let config = self.config.load();
-        let checked = check_request(&parts, &config.server.allowed_origins);
-        let checked = checked.inspect_err(|refusal| self.log_refusal(refusal, &parts.headers))?;
-        let forwarded = forwarded(peer, &parts.headers, &config.server.trusted_proxies);
-        let permit = self.clients.admit(forwarded.or(peer), &config.limits).map_err(Refusal::limit)?;
-        let (response, upgrade) = upgrade(Request::from_parts(parts, body))
-            .map_err(|error| Refusal::bad_request(StatusCode::BAD_REQUEST, error.to_string()))?;
-        let mut response = response.map(|_| Full::default());
-        if checked.has_protocol {
-            let name = header::SEC_WEBSOCKET_PROTOCOL;
-            response.headers_mut().insert(name, HeaderValue::from_static(PROTOCOL));
-        }
-        let rooms = checked.rooms.into_iter().map(SubscribeRoom::to).collect();
-        let accepted = Accepted {
-            upgrade: Some(upgrade),
-            wire: Wire::WebSocket,
-            head: Vec::new(),
-            rooms,
-            positions: Vec::new(),
-            permit,
-            forwarded,
-        };
-        Ok((response, accepted))
-    }
-
-    /// Checks a request for `/sse`, and takes a place for the client.
-    fn admit_stream(&self, ends: Ends, parts: &Parts) -> Result<Accepted, Refusal> {
-        let config = self.config.load();
-        let asked = check_stream(parts, &self.known(&config, ends));
-        let asked = asked.inspect_err(|refusal| self.log_refusal(refusal, &parts.headers))?;
-        let forwarded = forwarded(ends.peer, &parts.headers, &config.server.trusted_proxies);
-        let permit = self.clients.admit(forwarded.or(ends.peer), &config.limits).map_err(Refusal::limit)?;
-        let super::stream::Asked { rooms, positions, wire, head } = asked;
-        Ok(Accepted { upgrade: None, wire, head, rooms, positions, permit, forwarded })
-    }
-
-    /// Answers what a browser asks before a request for `/sse`.
-    fn preflight(&self, ends: Ends, headers: &HeaderMap) -> Result<Response<Full<Bytes>>, Refusal> {
-        let config = self.config.load();
-        let allowed = preflight(headers, &self.known(&config, ends));
-        allowed.map(no_content).inspect_err(|refusal| self.log_refusal(refusal, headers))
-    }
-
-    fn known<'a>(&'a self, config: &'a FrontConfig, ends: Ends) -> Known<'a> {
-        Known {
-            local: ends.local,
-            origins: &config.server.allowed_origins,
-            hosts: &config.hosts,
-            rooms: &*self.names,
-            most_rooms: config.limits.client.rooms,
-        }
-    }
-
-    fn log_refusal(&self, refusal: &Refusal, headers: &HeaderMap) {
-        if refusal.reason == HandshakeRefusal::Origin {
-            self.log_origin(headers, &self.config.load().server.allowed_origins);
-        }
-    }
-
-    fn log_origin(&self, headers: &HeaderMap, patterns: &[OriginPattern]) {
-        let now = Instant::now();
-        let mut next = self.next_origin_log.lock().unwrap_or_else(PoisonError::into_inner);
-        if now < *next {
-            return;
-        }
-        *next = now + ORIGIN_LOG_INTERVAL;
-        let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("");
-        let shown: String = origin.chars().take(200).collect();
-        let add = toml_to_allow(origin, patterns).map_or_else(
-            || "nothing: only \"*\" in server.allowed_origins covers it".to_owned(),
-            |toml| format!("[server] {toml}"),
-        );
-        tracing::warn!(origin = ?shown, %add, "page refused");
-    }
-}
-
 impl<P, A> Front<P, A>
 where
     P: Fn(Asked) -> Reply + Clone + Send + Sync + 'static,
-    A: Fn(NewClient) + Clone + Send + Sync + 'static,
+    A: Fn(Arrival) -> usize + Clone + Send + Sync + 'static,
 {
     /// A front for one listener.
     pub fn new(state: Arc<FrontState>, pages: P, adopt: A) -> Front<P, A> {
@@ -241,7 +82,7 @@ where
         let mut since_quiet = 0;
         loop {
             tokio::select! {
-                () = shutdown.begun() => return handshakes.shutdown().await,
+                () = shutdown.begun() => break,
                 () = removed.begun() => break,
                 // Cancelled by a handshake's end: both waits start anew, and nothing was accepted yet.
                 stream = self.accept(&listener) => {
@@ -261,6 +102,18 @@ where
             () = shutdown.begun() => {}
             () = async { while handshakes.join_next().await.is_some() {} } => {}
         }
+        self.stop(handshakes).await;
+    }
+
+    /// Ends handshakes that are under way. Sessions that are served by polling go on until their shards have closed them, for
+    /// what there is must still be delivered.
+    async fn stop(&self, mut handshakes: JoinSet<()>) {
+        self.state.under_way.stop();
+        let ended = async { while handshakes.join_next().await.is_some() {} };
+        tokio::select! {
+            () = self.state.sessions.empty() => {}
+            () = ended => {}
+        }
         handshakes.shutdown().await;
     }
 
@@ -268,57 +121,63 @@ where
     async fn accept(&self, listener: &Listener) -> Stream {
         let state = &self.state;
         let count = |ended| (0..ended).for_each(|_| state.metrics.refused(HandshakeRefusal::Handshakes));
-        state.under_way.room(state.config.load().server.handshakes, count).await;
+        state.under_way.room(state.config().server.handshakes, count).await;
         listener.accept(&state.metrics.accept_errors).await
     }
 
     /// Begins the handshake of one connection as a task among `handshakes`.
     pub(super) fn begin(&self, handshakes: &mut JoinSet<()>, stream: Stream) {
-        let place = self.state.under_way.enter();
-        let number = place.number();
+        let place = Arc::new(self.state.under_way.enter());
         let front = Front::new(self.state.clone(), self.pages.clone(), self.adopt.clone());
-        let task = handshakes.spawn(async move { front.handshake(stream, place).await });
-        self.state.under_way.set_task(number, task);
+        let served = place.clone();
+        let task = handshakes.spawn(async move { front.handshake(stream, &served).await });
+        place.set_task(task);
     }
 
-    /// One connection from accept to upgrade, within the deadline. The place is free when nothing is left of it here.
-    async fn handshake(&self, stream: Stream, _place: Place) {
-        let patience = Patience::new(self.state.config.load().server.handshake_timeout);
+    /// One connection from accept to upgrade, each of its requests within the deadline. The place is free when nothing is left
+    /// of it here.
+    async fn handshake(&self, stream: Stream, place: &Place) {
+        let patience = Patience::new(self.state.config().server.handshake_timeout);
         let served = match stream {
             Stream::Tcp(stream, peer) => {
                 let peer = Some(peer.ip().to_canonical());
                 let ends = Ends { peer, local: stream.local_addr().ok().map(|local| local.ip()) };
+                let visit = Visit { ends, place, patience: &patience };
                 let take = |stream: tokio::net::TcpStream| stream.into_std().map(ClientSocket::Tcp);
-                within(&patience, self.serve(stream, ends, &patience, take)).await
+                within(&patience, self.serve(stream, &visit, take)).await
             }
             Stream::Unix(stream) => {
                 let ends = Ends { peer: None, local: None };
+                let visit = Visit { ends, place, patience: &patience };
                 let take = |stream: tokio::net::UnixStream| stream.into_std().map(ClientSocket::Unix);
-                within(&patience, self.serve(stream, ends, &patience, take)).await
+                within(&patience, self.serve(stream, &visit, take)).await
             }
         };
         match served {
-            Some(Some(client)) => (self.adopt)(client),
+            Some(Some(arrival)) => {
+                (self.adopt)(arrival);
+            }
             Some(None) => {}
+            // An idle connection has had its answers.
+            None if place.is_idle() => {}
             None => self.state.metrics.refused(HandshakeRefusal::Timeout),
         }
     }
 
-    /// Answers the one request of a connection. Returns the client if it was a handshake that passed; what hyper and
-    /// tokio kept for the connection is gone by then.
+    /// Answers the requests of a connection. Returns what it brought if one was a handshake that passed; what hyper and tokio
+    /// kept for the connection is gone by then.
     async fn serve<S>(
         &self,
         stream: S,
-        ends: Ends,
-        patience: &Patience,
+        visit: &Visit<'_>,
         take: fn(S) -> std::io::Result<ClientSocket>,
-    ) -> Option<NewClient>
+    ) -> Option<Arrival>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let accepted = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| async {
-            let (response, client) = self.answer(ends, request, patience.clone()).await;
+            let (response, client) = self.answer(visit, request).await;
             *accepted.lock().unwrap_or_else(PoisonError::into_inner) = client;
             response
         });
@@ -330,13 +189,16 @@ where
         let ended = (&mut connection).await;
         let accepted_now = accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (ended, accepted_now) {
-            (Ok(()), Some(mut accepted)) => {
-                let parts = upgraded(accepted.upgrade.take()?).await?;
-                hand_over(accepted, parts, take)
+            (Ok(()), Some(Accepted { upgrade, purpose })) => {
+                let parts = upgraded(upgrade?).await?;
+                match purpose {
+                    Purpose::Client(admitted) => hand_over(*admitted, parts, take),
+                    Purpose::Probe(turn) => probe(turn, parts, visit.patience, take).await,
+                }
             }
-            (Err(_), Some(accepted)) if accepted.upgrade.is_none() => {
+            (Err(_), Some(Accepted { upgrade: None, purpose: Purpose::Client(admitted) })) => {
                 let parts = connection.into_parts()?;
-                hand_over(accepted, (parts.io.into_inner(), parts.read_buf), take)
+                hand_over(*admitted, (parts.io.into_inner(), parts.read_buf), take)
             }
             (Ok(()), None) => None,
             (Err(error), _) => {
@@ -348,19 +210,29 @@ where
 
     async fn answer(
         &self,
-        ends: Ends,
+        visit: &Visit<'_>,
         request: Request<Incoming>,
-        patience: Patience,
     ) -> (Result<Answer, HandedOver>, Option<Accepted>) {
+        if visit.place.begin() {
+            visit.patience.renew();
+        }
         let (parts, body) = request.into_parts();
+        if socketio::is_asked(&self.state.config().socketio, parts.uri.path()) {
+            let (answer, accepted) = socketio::answer(&self.state, &self.adopt, visit, parts, body).await;
+            return (Ok(answer), accepted);
+        }
+        if self.state.under_way.is_stopping() {
+            return (Ok(closing(Refusal::stopping().response().map(Body::from))), None);
+        }
         let refusal = match parts.uri.path() {
-            "/ws" => match self.state.admit(ends.peer, parts, body) {
+            "/ws" => match self.state.admit(visit.ends.peer, parts, body) {
                 Ok((response, accepted)) => return (Ok(response.map(Body::from)), Some(accepted)),
                 Err(refusal) => refusal,
             },
-            "/sse" => return self.answer_stream(ends, &parts),
+            "/sse" => return self.answer_stream(visit.ends, &parts),
             _ => {
-                let asked = Asked { parts, body, local: ends.local, patience };
+                let (local, patience) = (visit.ends.local, visit.patience.clone());
+                let asked = Asked { parts, body, local, patience };
                 return (Ok(closing((self.pages)(asked).await)), None);
             }
         };
@@ -382,7 +254,7 @@ where
             }
         };
         self.state.metrics.refused(refusal.reason);
-        let origins = &self.state.config.load().server.allowed_origins;
+        let origins = &self.state.config().server.allowed_origins;
         let cors = cors_of_refusal(&parts.headers, origins);
         (Ok(closing(with_headers(refusal.response(), cors).map(Body::from))), None)
     }
@@ -398,25 +270,8 @@ async fn within<T>(patience: &Patience, serve: impl Future<Output = T>) -> Optio
 
 /// An answer after which the connection is closed. Said by the answer itself: told to keep nothing alive, hyper adds
 /// `close` to the `Connection` of an upgrade as well, and strict clients refuse that.
-fn closing(mut response: Answer) -> Answer {
+pub(super) fn closing(mut response: Answer) -> Answer {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
-fn no_content(headers: Vec<(HeaderName, String)>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    with_headers(response, headers)
-}
-
-fn with_headers(
-    mut response: Response<Full<Bytes>>,
-    headers: Vec<(HeaderName, String)>,
-) -> Response<Full<Bytes>> {
-    for (name, value) in headers {
-        let value = HeaderValue::from_str(&value).expect("it was the value of a header, or is a plain word");
-        response.headers_mut().insert(name, value);
-    }
     response
 }
 
@@ -439,17 +294,14 @@ where
 /// Takes the bare socket out of tokio's hands. It stays non-blocking, its registration with tokio's poll is gone, and of
 /// hyper's 8 KiB buffer only bytes that the client sent early are copied.
 fn hand_over<S>(
-    accepted: Accepted,
+    admitted: Admitted,
     (stream, read_buf): (S, Bytes),
     take: fn(S) -> std::io::Result<ClientSocket>,
-) -> Option<NewClient> {
-    let Accepted { upgrade: _, wire, head, rooms, positions, permit, forwarded } = accepted;
+) -> Option<Arrival> {
     let early = read_buf.to_vec();
     drop(read_buf);
     match take(stream) {
-        Ok(socket) => {
-            Some(NewClient { socket, wire, head, early, rooms, positions, permit, forwarded, socketio: None })
-        }
+        Ok(socket) => Some(Arrival::Client(admitted.with_socket(socket, early))),
         Err(error) => {
             tracing::debug!(%error, "socket cannot be handed over");
             None

@@ -14,6 +14,8 @@ mod front;
 mod query;
 mod refusal;
 mod request;
+mod socketio;
+mod state;
 mod stream;
 mod under_way;
 
@@ -21,5 +23,6 @@ mod under_way;
 mod tests;
 
 pub use control::{Control, NewListener, Planned};
-pub use front::{Front, FrontConfig, FrontState};
+pub use front::{Arrival, Front};
+pub use state::{FrontConfig, FrontState};
 pub use stream::Names;

@@ -5,9 +5,34 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
+use serde_json::json;
 
 /// After how many seconds who is refused for a limit may ask again.
 const RETRY_AFTER_SECONDS: &str = "5";
+
+/// What Engine.IO (protocol revision 4) calls what is wrong with a request. The numbers and words are those of its own server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    Transport = 0,
+    Session = 1,
+    Method = 2,
+    Request = 3,
+    Forbidden = 4,
+    Version = 5,
+}
+
+impl Code {
+    fn words(self) -> &'static str {
+        match self {
+            Code::Transport => "Transport unknown",
+            Code::Session => "Session ID unknown",
+            Code::Method => "Bad handshake method",
+            Code::Request => "Bad request",
+            Code::Forbidden => "Forbidden",
+            Code::Version => "Unsupported protocol version",
+        }
+    }
+}
 
 /// Why a handshake is refused.
 #[derive(Debug)]
@@ -17,15 +42,26 @@ pub(super) struct Refusal {
     /// What is wrong and what would be right, for whoever reads the answer.
     pub(super) text: String,
     pub(super) header: Option<(HeaderName, &'static str)>,
+    /// Of a request that speaks Engine.IO: it is answered with JSON.
+    pub(super) code: Option<Code>,
 }
 
 impl Refusal {
     pub(super) fn bad_request(status: StatusCode, text: impl Into<String>) -> Refusal {
-        Refusal { status, reason: HandshakeRefusal::BadRequest, text: text.into(), header: None }
+        Refusal { status, reason: HandshakeRefusal::BadRequest, text: text.into(), header: None, code: None }
     }
 
     pub(super) fn with_header(self, name: HeaderName, value: &'static str) -> Refusal {
         Refusal { header: Some((name, value)), ..self }
+    }
+
+    /// Of a request that speaks Engine.IO, with what would be right.
+    pub(super) fn engine(code: Code, hint: impl Into<String>) -> Refusal {
+        Refusal::bad_request(StatusCode::BAD_REQUEST, hint).with_code(code)
+    }
+
+    pub(super) fn with_code(self, code: Code) -> Refusal {
+        Refusal { code: Some(code), ..self }
     }
 
     pub(super) fn origin() -> Refusal {
@@ -35,6 +71,7 @@ impl Refusal {
             text: "pages of this origin may not connect; the daemon's log has the line that would allow it"
                 .into(),
             header: None,
+            code: None,
         }
     }
 
@@ -51,14 +88,29 @@ impl Refusal {
             reason,
             text: text.into(),
             header: Some((header::RETRY_AFTER, RETRY_AFTER_SECONDS)),
+            code: None,
         }
     }
 
+    /// Of a request for something new on a connection that goes on while the daemon stops.
+    pub(super) fn stopping() -> Refusal {
+        let text = "the daemon is stopping";
+        let refusal = Refusal::bad_request(StatusCode::SERVICE_UNAVAILABLE, text);
+        refusal.with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
+    }
+
     pub(super) fn response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::from(self.text + "\n"));
+        let (kind, body) = match self.code {
+            None => ("text/plain; charset=utf-8", self.text + "\n"),
+            Some(code) => {
+                let body = json!({ "code": code as u8, "message": code.words(), "hint": self.text });
+                ("application/json", body.to_string())
+            }
+        };
+        let mut response = Response::new(Full::from(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         if let Some((name, value)) = self.header {
             headers.insert(name, HeaderValue::from_static(value));
         }

@@ -33,7 +33,7 @@ pub(super) fn check_request(parts: &Parts, origins: &[OriginPattern]) -> Result<
     Ok(Checked { has_protocol, rooms })
 }
 
-fn check_http(parts: &Parts) -> Result<(), Refusal> {
+pub(super) fn check_http(parts: &Parts) -> Result<(), Refusal> {
     if parts.method != Method::GET {
         let text = "a WebSocket handshake is a GET request";
         let refusal = Refusal::bad_request(StatusCode::METHOD_NOT_ALLOWED, text);
@@ -55,7 +55,7 @@ fn check_http(parts: &Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_upgrade = has_token(headers, &header::CONNECTION, "upgrade")
         && has_token(headers, &header::UPGRADE, "websocket");
     if !is_upgrade {
@@ -84,7 +84,7 @@ fn is_key(key: &str) -> bool {
 }
 
 /// Who sends no `Origin` is no browser, and free to send any.
-fn check_origin(headers: &HeaderMap, origins: &[OriginPattern]) -> Result<(), Refusal> {
+pub(super) fn check_origin(headers: &HeaderMap, origins: &[OriginPattern]) -> Result<(), Refusal> {
     let is_allowed = !headers.contains_key(header::ORIGIN)
         || only(headers, &header::ORIGIN).is_some_and(|origin| origin::is_allowed(origin, origins));
     if is_allowed { Ok(()) } else { Err(Refusal::origin()) }

@@ -86,7 +86,7 @@ pub(super) fn preflight(
 /// Whether the page that asks may have it. A page of this very address sends no `Origin` with such a request, as other
 /// programs do not: then the name that was asked for must be one of ours, for it may be one that somebody else points
 /// here (DNS rebinding).
-fn check_page(headers: &HeaderMap, known: &Known<'_>) -> Result<(), Refusal> {
+pub(super) fn check_page(headers: &HeaderMap, known: &Known<'_>) -> Result<(), Refusal> {
     if headers.contains_key(header::ORIGIN) {
         let is_allowed =
             only(headers, &header::ORIGIN).is_some_and(|origin| origin::is_allowed(origin, known.origins));
@@ -237,7 +237,7 @@ fn head(wire: Wire, headers: &HeaderMap) -> Vec<u8> {
 }
 
 /// What lets a page of another origin, which was checked, read the answer.
-fn cors(headers: &HeaderMap) -> Vec<(HeaderName, String)> {
+pub(super) fn cors(headers: &HeaderMap) -> Vec<(HeaderName, String)> {
     let origin = only(headers, &header::ORIGIN).map(|origin| {
         vec![(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.to_owned()), (header::VARY, "origin".to_owned())]
     });

@@ -1,8 +1,9 @@
 //! The front over real sockets, one connection at a time.
 
-use super::{Front, FrontConfig, FrontState};
+use super::{Arrival, Front, FrontConfig, FrontState};
 use crate::config::{
     ClientLimits, Expose, IpNetwork, LimitsConfig, OriginPattern, OverDeliveries, Rate, ServerConfig,
+    SocketIoConfig,
 };
 use crate::http::{Asked, Reply};
 use crate::limits::ClientCounter;
@@ -45,7 +46,11 @@ impl Bench {
 
     fn begin(&mut self, stream: Stream) {
         let adopted = self.adopted.clone();
-        let adopt = move |client| adopted.lock().unwrap().push(client);
+        let adopt = move |arrival| {
+            let Arrival::Client(client) = arrival else { panic!("a client") };
+            adopted.lock().unwrap().push(client);
+            0
+        };
         Front::new(self.state.clone(), page, adopt).begin(&mut self.handshakes, stream);
     }
 
@@ -91,6 +96,7 @@ fn config() -> FrontConfig {
     let second = Duration::from_secs(1);
     FrontConfig {
         hosts: vec![],
+        socketio: SocketIoConfig::default(),
         server: ServerConfig {
             listen: vec![],
             allowed_origins: vec![OriginPattern::Local],

@@ -1,7 +1,8 @@
 //! The handshakes under way: how many there are, and who gives way when there are too many.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -16,10 +17,15 @@ const GRACE: Duration = Duration::from_secs(1);
 /// While there are as many as may be, nobody is accepted: a burst of connections waits in the kernel, where it costs
 /// this process nothing, and is served within moments. Who stays silent cannot keep the others out: handshakes that
 /// take longer than [`GRACE`] are ended as soon as there is no room.
+///
+/// A connection that serves a session by polling is no handshake: while a request of it waits it is not counted, for the
+/// session has its place among the clients. Between two requests it is idle, and stands in nobody's way: of idle ones there are as many as
+/// handshakes at the most, and the oldest is ended for a new one.
 #[derive(Default)]
 pub(super) struct UnderWay {
     inner: Mutex<Inner>,
     left: Notify,
+    stopping: AtomicBool,
 }
 
 #[derive(Default)]
@@ -27,12 +33,16 @@ struct Inner {
     next: u64,
     /// By age, the oldest first.
     handshakes: BTreeMap<u64, (Instant, Option<AbortHandle>)>,
+    /// Likewise.
+    idle: BTreeMap<u64, Option<AbortHandle>>,
 }
 
-/// A handshake's place; given back when dropped.
+/// A connection's place; given back when dropped.
 pub(super) struct Place {
     under_way: Arc<UnderWay>,
-    number: u64,
+    /// Another one each time that it changes what it is.
+    number: AtomicU64,
+    task: OnceLock<AbortHandle>,
 }
 
 impl UnderWay {
@@ -53,23 +63,26 @@ impl UnderWay {
 
     /// Takes a place.
     pub(super) fn enter(self: &Arc<Self>) -> Place {
-        let mut inner = self.lock();
-        let number = inner.next;
-        inner.next += 1;
-        inner.handshakes.insert(number, (Instant::now(), None));
-        Place { under_way: self.clone(), number }
-    }
-
-    /// Names the task that can be ended for the handshake with this number, if it is still under way.
-    pub(super) fn set_task(&self, number: u64, task: AbortHandle) {
-        if let Some((_, slot)) = self.lock().handshakes.get_mut(&number) {
-            *slot = Some(task);
-        }
+        let number = self.lock().add(None);
+        Place { under_way: self.clone(), number: AtomicU64::new(number), task: OnceLock::new() }
     }
 
     /// Handshakes under way.
     pub(super) fn len(&self) -> usize {
         self.lock().handshakes.len()
+    }
+
+    /// Ends every handshake, and none that begins from now on is to be served. Connections of sessions go on.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        for (_, task) in self.lock().handshakes.values_mut() {
+            task.take().inspect(AbortHandle::abort);
+        }
+    }
+
+    /// Whether none is to be served any more.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     fn end_older_than(&self, age: Duration) -> u64 {
@@ -92,15 +105,80 @@ impl UnderWay {
     }
 }
 
+impl Inner {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn add(&mut self, task: Option<AbortHandle>) -> u64 {
+        let number = self.number();
+        self.handshakes.insert(number, (Instant::now(), task));
+        number
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.handshakes.remove(&number);
+        self.idle.remove(&number);
+    }
+}
+
 impl Place {
-    pub(super) fn number(&self) -> u64 {
-        self.number
+    /// Names the task that can be ended for it.
+    pub(super) fn set_task(&self, task: AbortHandle) {
+        if let Some((_, slot)) = self.under_way.lock().handshakes.get_mut(&self.number()) {
+            *slot = Some(task.clone());
+        }
+        // Said once for each.
+        let _ = self.task.set(task);
+    }
+
+    /// A request has come: it is counted as a handshake until it is known to be none. Returns whether the connection was idle.
+    pub(super) fn begin(&self) -> bool {
+        let mut inner = self.under_way.lock();
+        if !inner.idle.contains_key(&self.number()) {
+            return false;
+        }
+        inner.remove(self.number());
+        self.number.store(inner.add(self.task.get().cloned()), Ordering::Relaxed);
+        true
+    }
+
+    /// The request waits within a session, until the connection is idle again or gone.
+    pub(super) fn wait(&self) {
+        self.under_way.lock().remove(self.number());
+        self.under_way.left.notify_waiters();
+    }
+
+    /// The connection is idle, as one of so many at the most.
+    pub(super) fn idle(&self, limit: usize) {
+        let mut inner = self.under_way.lock();
+        inner.remove(self.number());
+        let number = inner.number();
+        self.number.store(number, Ordering::Relaxed);
+        inner.idle.insert(number, self.task.get().cloned());
+        while inner.idle.len() > limit.max(1) {
+            if let Some((_, Some(task))) = inner.idle.pop_first() {
+                task.abort();
+            }
+        }
+        drop(inner);
+        self.under_way.left.notify_waiters();
+    }
+
+    /// Whether it waits for another request.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.lock().idle.contains_key(&self.number())
+    }
+
+    fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.under_way.lock().handshakes.remove(&self.number);
+        self.under_way.lock().remove(self.number());
         self.under_way.left.notify_waiters();
     }
 }
@@ -108,6 +186,18 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A connection whose task does nothing.
+    fn silent(under_way: &Arc<UnderWay>) -> Arc<Place> {
+        let place = Arc::new(under_way.enter());
+        let held = place.clone();
+        let task = tokio::spawn(async move {
+            let _place = held;
+            std::future::pending::<()>().await;
+        });
+        place.set_task(task.abort_handle());
+        place
+    }
 
     #[tokio::test(start_paused = true)]
     async fn there_is_room_as_soon_as_one_leaves() {
@@ -129,13 +219,7 @@ mod tests {
     async fn who_stays_silent_gives_way_when_there_is_no_room() {
         let under_way = Arc::new(UnderWay::default());
         for _ in 0..3 {
-            let place = under_way.enter();
-            let number = place.number();
-            let silent = tokio::spawn(async move {
-                let _place = place;
-                std::future::pending::<()>().await;
-            });
-            under_way.set_task(number, silent.abort_handle());
+            silent(&under_way);
         }
         tokio::time::sleep(GRACE * 20).await;
         assert_eq!(under_way.len(), 3, "while there is room nobody is ended");
@@ -143,5 +227,32 @@ mod tests {
         under_way.room(3, |count| ended += count).await;
         assert_eq!(ended, 3);
         assert_eq!(under_way.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_in_a_session_is_no_handshake() {
+        let under_way = Arc::new(UnderWay::default());
+        let place = silent(&under_way);
+        place.wait();
+        assert_eq!(under_way.len(), 0);
+        under_way.room(1, |_| panic!("there is room")).await;
+        under_way.stop();
+        place.idle(1);
+        assert_eq!((under_way.len(), under_way.lock().idle.len()), (0, 1));
+        place.begin();
+        assert_eq!((under_way.len(), under_way.lock().idle.len()), (1, 0));
+        drop(place);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_idle_connection_gives_way() {
+        let under_way = Arc::new(UnderWay::default());
+        let places = [(); 3].map(|()| silent(&under_way));
+        for place in &places {
+            place.idle(2);
+        }
+        tokio::task::yield_now().await;
+        let held = places.each_ref().map(|place| Arc::strong_count(place) - 1);
+        assert_eq!(held, [0, 1, 1], "the first one's task is gone");
     }
 }

@@ -41,7 +41,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-pub use body::{Body, Patience};
+pub use body::{Body, Patience, Pieces};
 
 /// An answer.
 pub type Answer = Response<Body>;

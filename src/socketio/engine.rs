@@ -45,6 +45,9 @@ pub enum Fault {
     /// An `open`, which only a server sends.
     #[error("an Engine.IO packet of type 0 (open) comes from a server only")]
     Open,
+    /// A binary packet of a payload that is not base64.
+    #[error("a binary packet of a payload is b and base64")]
+    Base64,
 }
 
 /// Appends the packet that opens a session, as text without a frame. `upgrades` says whether the session may go over to

@@ -9,6 +9,7 @@ mod id;
 mod packet;
 #[cfg(test)]
 mod packet_tests;
+mod payload;
 mod sockets;
 #[cfg(test)]
 mod sockets_tests;
@@ -19,4 +20,5 @@ pub use packet::{
     Fault, MOST_ATTACHMENTS, MOST_DEPTH, Packet, parse, push_ack, push_connect, push_connect_error,
     push_disconnect, push_event,
 };
+pub use payload::{Packet as EnginePacket, Payload, packets};
 pub use sockets::{Emitted, Happened, MOST_NAMESPACES, Sockets};
