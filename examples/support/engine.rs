@@ -15,10 +15,12 @@ use broadcastd::socketio::{Beat, Heartbeat, Received, parse_text};
 use broadcastd::wire::{FrameReader, Incoming, Partial, frame};
 use http_body_util::Full;
 use hyper::{Response, StatusCode};
+use nix::poll::{PollFd, PollFlags, poll};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -230,7 +232,7 @@ impl Connection {
             return None;
         }
         let next = deadline.map_or(due, |deadline| deadline.min(due));
-        Some(next.saturating_duration_since(now).max(Duration::from_millis(1)))
+        Some(next.saturating_duration_since(now))
     }
 
     /// Goes over to the client's own socket: what is under way in the other goes first. Returns what the client said on it
@@ -266,16 +268,19 @@ impl Stream {
         Ok(Stream(socket))
     }
 
+    /// Reads what is there within a time. The socket's own timeouts are too coarse: the suites allow a millisecond or two.
     fn read(&mut self, buffer: &mut [u8], wait: Duration) -> io::Result<usize> {
+        let fd = match &self.0 {
+            ClientSocket::Tcp(socket) => socket.as_fd(),
+            ClientSocket::Unix(socket) => socket.as_fd(),
+        };
+        let ms = wait.as_millis().try_into().unwrap_or(u16::MAX);
+        if poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], ms)? == 0 {
+            return Err(ErrorKind::TimedOut.into());
+        }
         match &mut self.0 {
-            ClientSocket::Tcp(socket) => {
-                socket.set_read_timeout(Some(wait))?;
-                socket.read(buffer)
-            }
-            ClientSocket::Unix(socket) => {
-                socket.set_read_timeout(Some(wait))?;
-                socket.read(buffer)
-            }
+            ClientSocket::Tcp(socket) => socket.read(buffer),
+            ClientSocket::Unix(socket) => socket.read(buffer),
         }
     }
 
