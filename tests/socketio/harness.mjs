@@ -83,6 +83,7 @@ export async function endAll() {
 
 export async function daemon(config = CONFIG, more = {}) {
   const started = await Daemon.start(config, more);
+  started.admin = started.listen.admin[0];
   ending(() => started.end());
   return started;
 }

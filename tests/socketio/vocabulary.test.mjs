@@ -55,7 +55,7 @@ for (const library of CLIENTS) {
       const wrong = await client.ask("subscribe", { rooms: ["no such room"] });
       assert.deepEqual(await client.had("subscription_error"), wrong);
       assert.equal(wrong.room, "no such room");
-      assert.ok(wrong.error.includes("no such room") && wrong.code, JSON.stringify(wrong));
+      assert.equal(wrong.code, "unknown_room");
 
       const half = await client.ask("subscribe", { rooms: ["nothing", "system_alerts"] });
       assert.deepEqual(half.subscriptions, ["system_alerts"]);
@@ -87,7 +87,7 @@ for (const library of CLIENTS) {
       await server.publish(metric(1), metric(2, { metricName: "memory" }), metric(3));
       assert.deepEqual((await filtered.had("performance_metrics_batch")).map(({ value }) => value), [2]);
       assert.equal(filtered.all("agent_state").length, 2);
-      assert.equal(client.all("agent_state").length, 2 + 4 + 0);
+      await until("twice of one agent, once of the others", () => client.all("agent_state").length === 2 + 2 + 3);
     });
 
     test(`${title}: a client that leaves is gone at once`, async () => {
@@ -167,7 +167,6 @@ test("namespaces share a connection and nothing else", async () => {
   const admin = main.socket.io.socket("/admin");
   const log = [];
   admin.onAny((...event) => log.push(event));
-  admin.connect();
   await until("the other namespace", () => log.some(([name]) => name === "connection_established"));
   assert.notEqual(admin.id, main.socket.id);
   await main.subscribe({ rooms: ["agent_states"] });
@@ -186,7 +185,6 @@ test("namespaces share a connection and nothing else", async () => {
 
   const unknown = main.socket.io.socket("/other");
   const refused = new Promise((resolve) => unknown.on("connect_error", resolve));
-  unknown.connect();
   assert.equal((await refused).message, "Invalid namespace");
   assert.equal(typeof (await main.ask("ping")).timestamp, "number");
 });
