@@ -3,7 +3,8 @@
 use crate::frame::{self, push_masked};
 use crate::ledger::{KINDS, Ledger};
 use crate::options::Transport;
-use crate::scan::{Message, Scanner};
+use crate::scan::{Item, Message, Scanner};
+use crate::socketio::{self, Packet};
 use crate::sse;
 use mio::net::TcpStream;
 use serde_json::Value;
@@ -126,7 +127,8 @@ impl Client {
         last_id: Vec<u8>,
     ) -> Client {
         let request = match transport {
-            Transport::Websocket => frame::upgrade_request(addr),
+            Transport::Websocket => frame::upgrade_request(addr, "/ws"),
+            Transport::SocketIo => frame::upgrade_request(addr, socketio::PATH),
             Transport::Sse => sse::request(addr, &subscriptions, &last_id),
         };
         Client {
@@ -225,7 +227,10 @@ impl Client {
         if self.phase == Phase::Upgrading || self.phase == Phase::HalfOpen {
             let Some(end) = frame::upgrade_answer(bytes)? else { return Ok(0) };
             at = end;
-            if self.subscriptions.is_empty() {
+            if self.transport == Transport::SocketIo {
+                self.phase = Phase::Subscribing;
+                self.send(socketio::CONNECT)?;
+            } else if self.subscriptions.is_empty() {
                 self.phase = Phase::Ready;
             } else {
                 self.phase = Phase::Subscribing;
@@ -237,6 +242,9 @@ impl Client {
             let Some(frame) = bytes.get(at..at + header.frame_bytes()) else { break };
             let payload = &frame[header.length..];
             match header.opcode {
+                frame::TEXT if self.transport == Transport::SocketIo => {
+                    self.on_packet(payload, frame.len(), reading)?;
+                }
                 frame::TEXT => self.on_text(payload, frame.len(), reading)?,
                 frame::PING => {
                     self.pings += 1;
@@ -292,6 +300,43 @@ impl Client {
                 }
             }
             Message::Other(value) => self.on_message(&value, reading.ledger)?,
+        }
+        Ok(())
+    }
+
+    fn on_packet(&mut self, text: &[u8], bytes: usize, reading: &mut Reading<'_>) -> Result<(), String> {
+        match socketio::read(text, reading.scanner)? {
+            Packet::Open => {}
+            Packet::Ping => {
+                self.pings += 1;
+                reading.ledger.tally.pings += 1;
+                self.send(socketio::PONG)?;
+            }
+            Packet::Connected if self.subscriptions.is_empty() => self.phase = Phase::Ready,
+            Packet::Connected => self.send(&socketio::subscribe(&self.subscriptions))?,
+            Packet::Events => {
+                reading.ledger.tally.bytes += bytes as u64;
+                for item in &reading.scanner.items {
+                    let (room, offset) = reading.ledger.place(item.number);
+                    let found = self.subscriptions.iter_mut().find(|own| u64::from(own.room) == room);
+                    let subscription = found.ok_or_else(|| format!("an event of r{room}"))?;
+                    reading.ledger.event(subscription, Item { offset, ..*item }, self.counted);
+                }
+            }
+            Packet::Other(name, argument) => match name.as_str() {
+                "connection_established" | "position" => {}
+                "subscription_confirmed" => {
+                    for name in argument["subscriptions"].as_array().into_iter().flatten() {
+                        let subscription = self.subscription(name)?;
+                        // Nothing is published while clients subscribe.
+                        subscription.position = reading.ledger.head(subscription.room);
+                        (subscription.asked, subscription.joined) = (Asked::Nothing, true);
+                    }
+                    self.phase = Phase::Ready;
+                }
+                "gap" => self.on_message(&argument, reading.ledger)?,
+                _ => return Err(format!("not expected: {name} {argument}")),
+            },
         }
         Ok(())
     }

@@ -38,9 +38,9 @@ impl Header {
 }
 
 /// The request that opens a connection.
-pub(crate) fn upgrade_request(addr: SocketAddr) -> String {
+pub(crate) fn upgrade_request(addr: SocketAddr, path: &str) -> String {
     format!(
-        "GET /ws HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
 }

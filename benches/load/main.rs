@@ -20,6 +20,7 @@ mod report;
 mod scan;
 mod scenarios;
 mod server;
+mod socketio;
 mod sse;
 
 use clap::{CommandFactory, Parser};

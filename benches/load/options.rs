@@ -141,6 +141,9 @@ pub(crate) enum Transport {
     Websocket,
     /// Server-Sent Events.
     Sse,
+    /// Socket.IO over WebSocket.
+    #[value(name = "socketio")]
+    SocketIo,
 }
 
 /// What can be measured.

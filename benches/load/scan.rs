@@ -117,7 +117,7 @@ fn usual(text: &[u8]) -> Option<(u64, u64, usize)> {
 }
 
 /// The number that begins at `at`, and where it ends.
-fn digits(text: &[u8], at: usize) -> Option<(u64, usize)> {
+pub(crate) fn digits(text: &[u8], at: usize) -> Option<(u64, usize)> {
     let rest = text.get(at..)?;
     let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let value =

@@ -54,15 +54,15 @@ impl KeptFile {
         KeptFile { dirs, path, owner, lock: None }
     }
 
-    /// Makes rooms, and has them go on from where the process before stopped, if it left anything. It is gone then in any
-    /// case. Without `server.keep_on_restart` it is only taken away.
+    /// Makes rooms, and has them go on from where the process before stopped, if it left anything, and what it left beside
+    /// them. It is gone then in any case. Without `server.keep_on_restart` it is only taken away.
     pub(super) fn begin(
         &mut self,
         config: &Arc<Config>,
         bells: &[Arc<Bell>],
         metrics: &Arc<Metrics>,
-    ) -> Arc<Rooms> {
-        let anew = || Rooms::new(config, bells.to_vec(), Arc::clone(metrics));
+    ) -> (Arc<Rooms>, Vec<String>) {
+        let anew = || (Rooms::new(config, bells.to_vec(), Arc::clone(metrics)), Vec::new());
         if !config.server.keep_on_restart {
             if self.path.exists() && self.acquire().is_ok() {
                 let _ = self.take();
@@ -85,10 +85,10 @@ impl KeptFile {
             Err(error) => Err(error.into()),
         };
         match read {
-            Ok((made, Kept { rooms, events, remembered })) => {
+            Ok((made, Kept { rooms, events, remembered }, beside)) => {
                 let ms = begun.elapsed().as_millis() as u64;
                 tracing::info!(rooms, events, remembered, ms, "rooms go on where they were");
-                made
+                (made, beside)
             }
             Err(why) => {
                 let file = self.path.display();
@@ -104,13 +104,13 @@ impl KeptFile {
         needed.min(drain_timeout / 4)
     }
 
-    /// Writes rooms for the next process, when nobody publishes any more; until `deadline`, or for a second if that is
+    /// Writes rooms for the next process, and what it is to have beside them, when nobody publishes any more; until `deadline`, or for a second if that is
     /// later. Afterwards the file is whole or not there.
-    pub(super) fn write(&mut self, rooms: &Rooms, deadline: Instant) {
+    pub(super) fn write(&mut self, rooms: &Rooms, beside: &[String], deadline: Instant) {
         let begun = Instant::now();
         let until = deadline.max(begun + LEAST);
         let written = match self.acquire() {
-            Ok(()) => self.write_file(rooms, until).map_err(|error| error.to_string()),
+            Ok(()) => self.write_file(rooms, beside, until).map_err(|error| error.to_string()),
             Err(why) => Err(why.to_string()),
         };
         match written {
@@ -151,12 +151,12 @@ impl KeptFile {
         opened.map(Some)
     }
 
-    fn write_file(&self, rooms: &Rooms, until: Instant) -> io::Result<(Kept, u64)> {
+    fn write_file(&self, rooms: &Rooms, beside: &[String], until: Instant) -> io::Result<(Kept, u64)> {
         let unfinished = self.unfinished();
         let write = || {
             let _ = fs::remove_file(&unfinished);
             let file = options().create_new(true).open(&unfinished)?;
-            let kept = rooms.keep(&self.owner, &file, until)?;
+            let kept = rooms.keep(&self.owner, beside, &file, until)?;
             file.sync_all()?;
             fs::rename(&unfinished, &self.path)?;
             self.sync_directory()?;

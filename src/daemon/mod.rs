@@ -191,9 +191,10 @@ impl Parts {
         let metrics = Arc::new(Metrics::new());
         reloader::note_start(&metrics, &daemon.read);
         let polls = ShardPolls::new(config.server.shards)?;
-        let rooms = kept.begin(&config, &polls.bells(), &metrics);
+        let (rooms, beside) = kept.begin(&config, &polls.bells(), &metrics);
         let (alerts, said) = sources::alerts(&metrics);
         let (shards, shard_threads) = Shards::spawn(polls, &rooms, &metrics, &alerts)?;
+        shards.remember(&beside);
         let clock = Arc::clone(&rooms);
         let mut threads = vec![spawn("clock", move || clock.run_clock())?];
         threads.push(sources::spawn(Arc::clone(&rooms), Arc::clone(&metrics), said)?);
@@ -277,7 +278,7 @@ impl Parts {
         }
         // Nobody is left who could publish: offsets that are written are the last ones of this process.
         if server.keep_on_restart {
-            self.kept.write(&self.rooms, deadline);
+            self.kept.write(&self.rooms, &self.shards.remembered(), deadline);
         }
         Ended { ingest, clients_unfinished }
     }

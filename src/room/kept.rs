@@ -9,7 +9,7 @@
 //! | records | a kind (one byte), a length (four), a body; numbers are little-endian |
 //! | checksum | CRC-32, four bytes, the last ones |
 //!
-//! `START`, then of every room `ROOM`, `KEYED` if it has keys and a `KEY` for each of them, in the order of their newest events,
+//! `START`, a `BESIDE` for each piece of text that others keep in the file, then of every room `ROOM`, `KEYED` if it has keys and a `KEY` for each of them, in the order of their newest events,
 //! and an `EVENT` for each of its history, oldest first, then `REMEMBERED` for names that have an epoch and no events, then `END`. What else a room has is
 //! a kind of record of its own between a `ROOM` and the next, and another `FORMAT`.
 //!
@@ -43,6 +43,8 @@ const FORMAT: u32 = 3;
 const START: u8 = b'S';
 const ROOM: u8 = b'R';
 const KEYED: u8 = b'Y';
+/// Text that somebody else keeps.
+const BESIDE: u8 = b'B';
 const KEY: u8 = b'K';
 const EVENT: u8 = b'E';
 const REMEMBERED: u8 = b'M';
@@ -84,12 +86,16 @@ pub enum NotKept {
 
 impl Rooms {
     /// Writes every room's epoch, offsets and history, and of which names an epoch is known. `owner` says whose they are.
-    /// Nobody may publish any more. An error after `until`; what was written by then is of no use.
-    pub fn keep(&self, owner: &str, out: impl Write, until: Instant) -> io::Result<Kept> {
+    /// Nobody may publish any more. `beside` is text that somebody else wants to have again. An error after `until`; what was
+    /// written by then is of no use.
+    pub fn keep(&self, owner: &str, beside: &[String], out: impl Write, until: Instant) -> io::Result<Kept> {
         let mut out = RecordWriter::new(out, until)?;
         let mut kept = Kept::default();
         let (seq, next_epoch) = (self.seq.load(Ordering::Relaxed), self.next_epoch.load(Ordering::Relaxed));
         out.record(START, &[&seq.to_le_bytes(), &next_epoch.to_le_bytes(), owner.as_bytes()])?;
+        for text in beside {
+            out.record(BESIDE, &[text.as_bytes()])?;
+        }
         let mut page = Vec::new();
         for room in self.all() {
             let figures = room.figures();
@@ -131,13 +137,14 @@ impl Rooms {
     }
 
     /// The rooms of a configuration, as [`new`](Self::new) makes them, that go on from `len` bytes which [`keep`](Self::keep)
-    /// wrote for the same `owner`. Rooms that the configuration does not have are left out, history is trimmed.
+    /// wrote for the same `owner`, and what was written beside them. Rooms that the configuration does not have are left out,
+    /// history is trimmed.
     pub fn going_on(
         config: &Arc<Config>,
         bells: Vec<Arc<Bell>>,
         metrics: Arc<Metrics>,
         (owner, input, len): (&str, impl Read, u64),
-    ) -> Result<(Arc<Rooms>, Kept), NotKept> {
+    ) -> Result<(Arc<Rooms>, Kept, Vec<String>), NotKept> {
         let mut input = RecordReader::new(input, len)?;
         let rooms = Rooms::with_none(config, bells, metrics);
         let generation = rooms.generation();
@@ -151,6 +158,7 @@ impl Rooms {
             events: HashMap::new(),
             seen: Kept::default(),
             kept: Kept::default(),
+            beside: Vec::new(),
         };
         let read = reading.all(owner, &mut input);
         // What makes no sense is damage in the first place, and another owner only if it was really written so.
@@ -159,9 +167,9 @@ impl Rooms {
         if rest > 0 {
             return Err(NotKept::Damaged("it goes on after its end"));
         }
-        let kept = reading.kept;
+        let (kept, beside) = (reading.kept, reading.beside);
         rooms.open_statics();
-        Ok((rooms, kept))
+        Ok((rooms, kept, beside))
     }
 }
 
@@ -226,6 +234,8 @@ struct Reading<'a> {
     seen: Kept,
     /// What was gone on from.
     kept: Kept,
+    /// What others had written.
+    beside: Vec<String>,
 }
 
 struct ReadRoom {
@@ -266,6 +276,7 @@ impl Reading<'_> {
                     self.end_room()?;
                     self.begin_room(&mut body)?;
                 }
+                BESIDE => self.beside.push(body.text()?),
                 KEYED => self.keyed(&mut body)?,
                 KEY => self.key(&mut body)?,
                 EVENT => self.event(&mut body)?,

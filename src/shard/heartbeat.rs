@@ -94,7 +94,7 @@ impl Shard {
             let view = &self.views[subscription.view as usize];
             let Some(shape) = &view.shape else { continue };
             let moved = subscription.position < view.cursor || subscription.untold;
-            let tells = matches!(view.wire, Wire::SocketIo(socketio) if socketio.tells_positions);
+            let tells = matches!(view.wire, Wire::SocketIo(socketio) if socketio.tells_positions());
             if tells && subscription.live && view.pass().is_none() && shape.told < view.cursor && moved {
                 let room = &self.seats[view.seat as usize].room;
                 super::pass::write_room_json(&mut self.room_json, room.name());

@@ -7,6 +7,7 @@
 use crate::config::Namespace;
 use crate::pattern::Condition;
 use crate::wire::Position;
+use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -107,6 +108,21 @@ impl Recovery {
         Some(entry.remembered.clone())
     }
 
+    /// Everybody who is remembered, one text for each: for the next process, after this one's last client is gone.
+    pub(super) fn to_texts(&self) -> Vec<String> {
+        let inner = self.lock();
+        inner.clients.iter().map(|(pid, entry)| text_of(pid, &entry.remembered)).collect()
+    }
+
+    /// Remembers those whom the process before did. A text that cannot be read is passed over: whose it was begins anew.
+    pub(super) fn add_texts(&self, texts: &[String], until: Instant) {
+        let mut inner = self.lock();
+        for (pid, remembered) in texts.iter().filter_map(|text| of_text(text)) {
+            inner.gone.push_back((until, pid.clone(), 0));
+            inner.clients.insert(pid, Entry { owner: 0, remembered });
+        }
+    }
+
     fn change(&self, pid: &str, owner: u64, change: impl FnOnce(&mut Vec<RememberedRoom>)) {
         if let Some(entry) = self.lock().clients.get_mut(pid).filter(|entry| entry.owner == owner) {
             change(&mut entry.remembered.rooms);
@@ -130,6 +146,43 @@ impl Inner {
             }
         }
     }
+}
+
+fn text_of(pid: &str, remembered: &Remembered) -> String {
+    let room = |room: &RememberedRoom| {
+        json!({
+            "room": &*room.room,
+            "where": room.condition.as_ref().map(Condition::source),
+            "every_ms": room.every.map(|every| every.as_millis() as u64),
+            "snapshot": room.snapshot,
+            "began": room.began.to_string(),
+            "with_snapshot": room.with_snapshot,
+        })
+    };
+    let rooms: Vec<Value> = remembered.rooms.iter().map(room).collect();
+    let namespace = remembered.namespace.as_str();
+    json!({ "pid": pid, "sid": &*remembered.sid, "namespace": namespace, "rooms": rooms }).to_string()
+}
+
+fn of_text(text: &str) -> Option<(Box<str>, Remembered)> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let room = |value: &Value| {
+        let condition = match value["where"].as_str() {
+            Some(source) => Some(Condition::parse(source).ok()?),
+            None => None,
+        };
+        Some(RememberedRoom {
+            room: value["room"].as_str()?.into(),
+            condition,
+            every: value["every_ms"].as_u64().map(Duration::from_millis),
+            snapshot: value["snapshot"].as_bool(),
+            began: value["began"].as_str()?.parse().ok()?,
+            with_snapshot: value["with_snapshot"].as_bool()?,
+        })
+    };
+    let rooms = value["rooms"].as_array()?.iter().map(room).collect::<Option<Vec<_>>>()?;
+    let namespace = Namespace::named(value["namespace"].as_str()?)?;
+    Some((value["pid"].as_str()?.into(), Remembered { sid: value["sid"].as_str()?.into(), namespace, rooms }))
 }
 
 #[cfg(test)]
@@ -185,6 +238,25 @@ mod tests {
         assert!(recovery.lock().clients.contains_key("p"));
         recovery.forget("p", 2);
         assert!(recovery.lock().clients.is_empty());
+    }
+
+    #[test]
+    fn the_next_process_remembers_the_same() {
+        let (before, after, now) = (Recovery::default(), Recovery::default(), Instant::now());
+        let later = now + Duration::from_secs(1);
+        before.begin("p", 7, remembered());
+        let condition = Some(Condition::parse("value > 1").unwrap());
+        let every = Some(Duration::from_millis(2500));
+        let (snapshot, with_snapshot) = (Some(true), true);
+        before.joined("p", 7, RememberedRoom { condition, every, snapshot, with_snapshot, ..room("a") });
+        before.joined("p", 7, room("b"));
+        let mut texts = before.to_texts();
+        texts.push("{}".to_owned());
+        after.add_texts(&texts, later);
+        assert_eq!(after.to_texts(), before.to_texts());
+        assert_eq!(rooms(&after.take_over("p", Namespace::main(), 1, now).unwrap()), ["a", "b"]);
+        after.add_texts(&texts, later);
+        assert!(after.take_over("p", Namespace::main(), 1, later).is_none());
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Shard {
                 Ok(rooms) => self.join(client, wire, rooms, out),
                 Err(error) => {
                     let answer = told(&error);
-                    push_emit(out, wire.namespace, "subscription_error", &answer);
+                    push_emit(out, wire.namespace(), "subscription_error", &answer);
                     self.blunder(client);
                     answer
                 }
@@ -62,7 +62,7 @@ impl Shard {
                     self.leave_named(client, wire, &rooms);
                     self.clients[client as usize].mistakes = 0;
                     let answer = json!({ "unsubscribed": rooms, "timestamp": now_ms() });
-                    push_emit(out, wire.namespace, "unsubscription_confirmed", &answer);
+                    push_emit(out, wire.namespace(), "unsubscription_confirmed", &answer);
                     answer
                 }
                 Err(error) => self.complain(client, wire, &error, out),
@@ -70,7 +70,7 @@ impl Shard {
         } else if name == "ping" {
             self.clients[client as usize].mistakes = 0;
             let answer = json!({ "timestamp": now_ms() });
-            push_emit(out, wire.namespace, "pong", &answer);
+            push_emit(out, wire.namespace(), "pong", &answer);
             answer
         } else if config.unknown_emit == UnknownEmit::Ignore {
             self.stats.ignored_emits += 1;
@@ -116,12 +116,12 @@ impl Shard {
         let mut answer = json!({ "subscriptions": names, "timestamp": now_ms() });
         if !names.is_empty() {
             self.clients[client as usize].mistakes = 0;
-            push_emit(out, wire.namespace, "subscription_confirmed", &answer);
+            push_emit(out, wire.namespace(), "subscription_confirmed", &answer);
         } else {
             self.blunder(client);
         }
         for error in &errors {
-            push_emit(out, wire.namespace, "subscription_error", error);
+            push_emit(out, wire.namespace(), "subscription_error", error);
         }
         out.extend_from_slice(&gaps);
         match errors.len() {
@@ -165,7 +165,7 @@ impl Shard {
         self.push_began_anew(way.without_positions(), &subscribed, gaps);
         let (began, with_snapshot) = subscribed.began();
         let state = self.clients[client as usize].socketio_mut();
-        let pid = state.and_then(|state| state.place(wire.namespace)).and_then(|place| place.pid.clone());
+        let pid = state.and_then(|state| state.place(wire.namespace())).and_then(|place| place.pid.clone());
         let name = subscribed.into_name();
         if let Some(pid) = pid {
             let number = self.clients[client as usize].number;
@@ -180,7 +180,7 @@ impl Shard {
         for room in rooms {
             if let Some(index) = self.find_subscription(client, room, Wire::SocketIo(wire)) {
                 self.remove_member(client, index);
-                self.forget_room(client, wire.namespace, room);
+                self.forget_room(client, wire.namespace(), room);
             }
         }
     }
@@ -217,13 +217,13 @@ impl Shard {
             "hint": "emit it again a little later",
             "timestamp": now_ms(),
         });
-        push_emit(out, wire.namespace, if is_join { "subscription_error" } else { "error" }, &answer);
+        push_emit(out, wire.namespace(), if is_join { "subscription_error" } else { "error" }, &answer);
         push_answer(out, wire, ack, &answer);
     }
 
     fn complain(&mut self, client: u32, wire: SocketIo, error: &MessageError, out: &mut Vec<u8>) -> Value {
         let answer = told(error);
-        push_emit(out, wire.namespace, "error", &answer);
+        push_emit(out, wire.namespace(), "error", &answer);
         self.blunder(client);
         answer
     }
@@ -248,7 +248,7 @@ impl Shard {
 fn push_answer(out: &mut Vec<u8>, wire: SocketIo, ack: Option<u64>, answer: &Value) {
     let Some(ack) = ack else { return };
     push_text(out, |out| {
-        socketio::push_ack(out, wire.namespace.as_str(), ack, 0, |out| {
+        socketio::push_ack(out, wire.namespace().as_str(), ack, 0, |out| {
             out.extend_from_slice(json!([answer]).to_string().as_bytes());
         });
     });

@@ -23,6 +23,8 @@ pub struct ShardPolls {
 /// Every shard of the daemon. Cheap to share.
 pub struct Shards {
     handles: Vec<Handle>,
+    recovery: Arc<Recovery>,
+    rooms: Arc<Rooms>,
 }
 
 struct Handle {
@@ -90,13 +92,31 @@ impl Shards {
         alerts: &Alerts,
     ) -> io::Result<(Arc<Shards>, ShardThreads)> {
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
-        for parts in polls.into_parts(rooms, metrics, alerts) {
+        let parts = polls.into_parts(rooms, metrics, alerts);
+        let recovery = parts.first().map(|parts| Arc::clone(&parts.recovery)).unwrap_or_default();
+        for parts in parts {
             handles
                 .push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
             let thread = std::thread::Builder::new().name(format!("shard-{}", parts.index));
             threads.push(thread.spawn(move || Shard::new(parts).run())?);
         }
-        Ok((Arc::new(Shards { handles }), ShardThreads { threads }))
+        Ok((Arc::new(Shards { handles, recovery, rooms: Arc::clone(rooms) }), ShardThreads { threads }))
+    }
+
+    /// Clients of Socket.IO that may come back to the next process, for [`remember`](Self::remember) there; none without
+    /// `socketio.recovery`.
+    pub fn remembered(&self) -> Vec<String> {
+        match self.rooms.generation().config.socketio.recovery {
+            Some(_) => self.recovery.to_texts(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Lets those come back whom the process before remembered, within `socketio.recovery` from now on.
+    pub fn remember(&self, texts: &[String]) {
+        if let Some(recovery) = self.rooms.generation().config.socketio.recovery {
+            self.recovery.add_texts(texts, Instant::now() + recovery);
+        }
     }
 
     /// Hands a connection to the shard with the fewest clients, which serves it from now on, and says which it is. Never

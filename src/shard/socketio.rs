@@ -73,7 +73,7 @@ impl SocketIoClient {
 impl Connected {
     /// How it is written to there.
     pub(super) fn wire(&self) -> SocketIo {
-        SocketIo { namespace: self.namespace, tells_positions: self.pid.is_some() }
+        SocketIo::new(self.namespace, self.pid.is_some())
     }
 }
 
@@ -211,7 +211,7 @@ impl Shard {
         let state = &mut self.clients[client as usize];
         let is_first = state.socketio_mut().is_some_and(|state| state.places.is_empty());
         let recovery = config.recovery.filter(|_| is_first || state.wire.tells_all_positions());
-        state.wire = Wire::SocketIo(SocketIo { namespace, tells_positions: recovery.is_some() });
+        state.wire = Wire::SocketIo(SocketIo::new(namespace, recovery.is_some()));
         let auth: Auth = auth.and_then(|auth| serde_json::from_str(auth).ok()).unwrap_or_default();
         let number = self.clients[client as usize].number;
         let back = recovery.and(auth.pid.as_str()).and_then(|pid| {
@@ -219,10 +219,20 @@ impl Shard {
             Some((Box::<str>::from(pid), back))
         });
         let is_back = back.is_some();
-        let (pid, remembered) = back.unwrap_or_else(|| {
-            let fresh = Remembered { sid: socketio::random_id(), namespace, rooms: Vec::new() };
-            (socketio::random_id(), fresh)
-        });
+        let anew = || {
+            let sid = socketio::random_id()?;
+            Ok::<_, getrandom::Error>((
+                socketio::random_id()?,
+                Remembered { sid, namespace, rooms: Vec::new() },
+            ))
+        };
+        let (pid, remembered) = match back.map_or_else(anew, Ok) {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, "no id can be made for a Socket.IO client");
+                return push_text(out, |out| socketio::push_connect_error(out, name, "no id can be made"));
+            }
+        };
         if !is_back && recovery.is_some() {
             self.parts.recovery.begin(&pid, number, Remembered { rooms: Vec::new(), ..remembered.clone() });
         }
@@ -275,7 +285,7 @@ impl Shard {
             self.parts.recovery.forget(&pid, number);
         }
         let of_namespace = |shard: &Shard, view: u32| match shard.views[view as usize].wire {
-            Wire::SocketIo(wire) => wire.namespace == namespace,
+            Wire::SocketIo(wire) => wire.namespace() == namespace,
             _ => false,
         };
         for index in (0..self.clients[client as usize].subscriptions.len()).rev() {
@@ -312,7 +322,7 @@ impl Shard {
         let number = self.clients[client as usize].number;
         let Some(state) = self.clients[client as usize].socketio_mut() else { return };
         for place in &mut state.places {
-            let wire = Wire::SocketIo(SocketIo { namespace: place.namespace, tells_positions: false });
+            let wire = Wire::SocketIo(place.wire().without_positions());
             crate::wire::push_closing(wire, out, code, reason, retry_after_ms);
             if stays_away {
                 push_text(out, |out| socketio::push_disconnect(out, place.namespace.as_str()));

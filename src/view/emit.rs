@@ -98,7 +98,7 @@ impl Encoder<'_> {
             chunk.frames.push(Frame { first, last, end: bytes, events: events.len() as u32 });
         }
         if let Some(position) = position {
-            if socketio.tells_positions {
+            if socketio.tells_positions() {
                 push_position(self.wire, &mut chunk.bytes, self.room_json, position);
             }
             chunk.frames.push(Frame { first, last, end: chunk.bytes.len() as u32, events: 0 });

@@ -10,16 +10,34 @@ use crate::config::Namespace;
 /// What a packet has before its JSON: a message of Engine.IO (`4`) that is an event of Socket.IO (`2`).
 const EVENT: &[u8] = b"42";
 
-/// How a client of Socket.IO is written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketIo {
-    /// The namespace that it is connected to.
-    pub namespace: Namespace,
-    /// Whether events end with the position that they lead to.
-    pub tells_positions: bool,
-}
+/// How a client of Socket.IO is written to. One byte, since views and clients have it: the namespace, and a bit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SocketIo(u8);
+
+const TELLS_POSITIONS: u8 = 0x80;
 
 impl SocketIo {
+    /// In a namespace; events end with the position that they lead to, if it is told.
+    pub fn new(namespace: Namespace, tells_positions: bool) -> SocketIo {
+        SocketIo(namespace.to_bits() | if tells_positions { TELLS_POSITIONS } else { 0 })
+    }
+
+    /// The namespace.
+    pub fn namespace(self) -> Namespace {
+        Namespace::from_bits(self.0)
+    }
+
+    /// Whether events end with the position that they lead to.
+    pub fn tells_positions(self) -> bool {
+        self.0 & TELLS_POSITIONS > 0
+    }
+
+    /// The same without positions.
+    #[must_use]
+    pub fn without_positions(self) -> SocketIo {
+        SocketIo::new(self.namespace(), false)
+    }
+
     /// Appends an event of a name, a JSON string, with one argument, JSON that `write` appends, and the position that it
     /// leads to.
     pub fn push(
@@ -36,7 +54,7 @@ impl SocketIo {
             out.extend_from_slice(name_json);
             out.push(b',');
             write(out);
-            if let Some(position) = position.filter(|_| self.tells_positions) {
+            if let Some(position) = position.filter(|_| self.tells_positions()) {
                 out.extend_from_slice(b",\"");
                 position.push(out);
                 out.push(b'"');
@@ -47,10 +65,17 @@ impl SocketIo {
 
     /// Appends the namespace as packets have it: nothing for the main one.
     pub fn push_namespace(self, out: &mut Vec<u8>) {
-        if self.namespace.as_str() != "/" {
-            out.extend_from_slice(self.namespace.as_str().as_bytes());
+        if self.namespace().as_str() != "/" {
+            out.extend_from_slice(self.namespace().as_str().as_bytes());
             out.push(b',');
         }
+    }
+}
+
+impl std::fmt::Debug for SocketIo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let positions = if self.tells_positions() { " with positions" } else { "" };
+        write!(f, "SocketIo({}{positions})", self.namespace().as_str())
     }
 }
 
@@ -92,7 +117,7 @@ mod tests {
             (namespaces[1], true, r#"42/admin,["x",{"n":1},"a:3"]"#),
         ] {
             let mut out = Vec::new();
-            let wire = SocketIo { namespace, tells_positions };
+            let wire = SocketIo::new(namespace, tells_positions);
             wire.push(&mut out, b"\"x\"", position, |out| out.extend_from_slice(b"{\"n\":1}"));
             assert_eq!(payload(&out), expected);
         }
@@ -103,7 +128,7 @@ mod tests {
         for filling in [1, 100, 200] {
             let data = format!("{{\"n\":\"{}\"}}", "x".repeat(filling));
             let position = Some(Position { epoch: Epoch(0xa), offset: 3 });
-            let wire = SocketIo { namespace: Namespace::main(), tells_positions: true };
+            let wire = SocketIo::new(Namespace::main(), true);
             let (mut frame, mut composed) = (Vec::new(), Vec::new());
             wire.push(&mut frame, b"\"x\"", position, |out| out.extend_from_slice(data.as_bytes()));
             push_with_others(&mut composed, &frame, b"b:1,c:2,");

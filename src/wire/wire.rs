@@ -106,7 +106,7 @@ impl Wire {
     /// The namespace in which it is written to; none where there are none.
     pub fn namespace(self) -> Option<Namespace> {
         match self {
-            Wire::SocketIo(socketio) => Some(socketio.namespace),
+            Wire::SocketIo(socketio) => Some(socketio.namespace()),
             _ => None,
         }
     }
@@ -134,14 +134,18 @@ impl Wire {
     #[must_use]
     pub fn without_positions(self) -> Wire {
         match self {
-            Wire::SocketIo(socketio) => Wire::SocketIo(SocketIo { tells_positions: false, ..socketio }),
+            Wire::SocketIo(socketio) => Wire::SocketIo(socketio.without_positions()),
             other => other,
         }
     }
 
     /// Whether each frame of a room tells the positions of all rooms of its stream.
     pub fn tells_all_positions(self) -> bool {
-        matches!(self, Wire::Sse(_) | Wire::SocketIo(SocketIo { tells_positions: true, .. }))
+        match self {
+            Wire::Sse(_) => true,
+            Wire::SocketIo(socketio) => socketio.tells_positions(),
+            Wire::WebSocket | Wire::Lines { .. } => false,
+        }
     }
 
     /// Appends a message whose JSON `write` appends. The JSON is one line, but for an event as its producer wrote it.

@@ -63,8 +63,12 @@ fn variant(options: &Options, plan: &Plan) -> String {
     if options.shards.len() > 1 {
         words.push(format!("{}-shards", plan.server.shards));
     }
-    if options.transport.len() > 1 || plan.transport == Transport::Sse {
-        words.push(if plan.transport == Transport::Sse { "sse".into() } else { "websocket".into() });
+    if options.transport.len() > 1 || plan.transport != Transport::Websocket {
+        words.push(match plan.transport {
+            Transport::Websocket => "websocket".into(),
+            Transport::Sse => "sse".into(),
+            Transport::SocketIo => "socketio".into(),
+        });
     }
     if words.is_empty() { "daemon".into() } else { words.join("-") }
 }

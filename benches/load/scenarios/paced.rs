@@ -127,7 +127,7 @@ impl Fleet {
         let mut fleet =
             Fleet { poll, events, followers: Vec::new(), keys, scratch: vec![0; 256 << 10], searches };
         let every = every.map_or_else(String::new, |every| format!(r#","every":"{every}""#));
-        let mut first = frame::upgrade_request(server.clients).into_bytes();
+        let mut first = frame::upgrade_request(server.clients, "/ws").into_bytes();
         let text = format!(r#"{{"type":"subscribe","rooms":{{"room":"paced"{every}}}}}"#);
         push_masked(&mut first, frame::TEXT, text.as_bytes());
         for index in 0..clients {

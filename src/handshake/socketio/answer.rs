@@ -9,12 +9,11 @@ use super::super::stream::{cors, cors_of_refusal};
 use super::frames;
 use super::request::{Asked, check};
 use super::session::{Kind, NOOP, Session, Taken, Turn};
-use super::sessions::new_id;
 use crate::config::{Namespace, SocketIoConfig};
 use crate::http::{Answer, Body, Pieces};
 use crate::metrics::HandshakeRefusal;
 use crate::shard::{ClientSocket, NewSocketIo};
-use crate::socketio::{EngineOptions, EnginePacket, Received, packets, push_open};
+use crate::socketio::{EngineOptions, PayloadPacket as Packet, Received, packets, push_open, random_id};
 use crate::wire::{SocketIo, Wire, frame};
 use bytes::BytesMut;
 use http_body_util::{BodyExt, Full};
@@ -118,7 +117,7 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
     fn open(&self, config: &FrontConfig, headers: &HeaderMap) -> Result<Answer, Refusal> {
         let peer = self.visit.ends.peer;
         let (permit, forwarded) = self.state.take_place(config, peer, headers)?;
-        let sid = new_id().map_err(|error| lacking(&error))?;
+        let sid = random_id().map_err(|error| lacking(&error))?;
         let (ours, theirs) = pair().map_err(|error| lacking(&error))?;
         let mut open = Vec::new();
         push_open(&mut open, &sid, true, &options(config));
@@ -142,7 +141,7 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
     /// Opens a session over WebSocket: its first frame is what polling has as the answer.
     fn open_websocket(&self, config: &FrontConfig, parts: Parts, body: Incoming) -> Answered {
         let (permit, forwarded) = self.state.take_place(config, self.visit.ends.peer, &parts.headers)?;
-        let sid = new_id().map_err(|error| lacking(&error))?;
+        let sid = random_id().map_err(|error| lacking(&error))?;
         let mut head = Vec::new();
         frame::push_text(&mut head, |out| push_open(out, &sid, false, &options(config)));
         let admitted = Admitted {
@@ -250,7 +249,7 @@ fn into_frames(payload: &str) -> Result<(Vec<u8>, bool), Refusal> {
     for packet in packets(payload) {
         let packet = packet.map_err(|fault| Refusal::engine(Code::Request, fault.to_string()))?;
         frames::push(&mut frames, &packet);
-        if matches!(packet, EnginePacket::Text(_, Received::Close)) {
+        if matches!(packet, Packet::Text(_, Received::Close)) {
             return Ok((frames, true));
         }
     }
@@ -267,7 +266,7 @@ fn pair() -> io::Result<(tokio::net::UnixStream, UnixStream)> {
 
 /// How a client is written to before it has connected to a namespace.
 fn wire() -> Wire {
-    Wire::SocketIo(SocketIo { namespace: Namespace::main(), tells_positions: false })
+    Wire::SocketIo(SocketIo::new(Namespace::main(), false))
 }
 
 fn options(config: &FrontConfig) -> EngineOptions {

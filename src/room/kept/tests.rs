@@ -69,13 +69,16 @@ fn visit(rooms: &Rooms, name: &str) -> Epoch {
 
 fn written(rooms: &Rooms) -> Vec<u8> {
     let mut out = Vec::new();
-    rooms.keep(OWNER, &mut out, Instant::now() + Duration::from_secs(60)).unwrap();
+    rooms.keep(OWNER, &["beside".to_owned()], &mut out, Instant::now() + Duration::from_secs(60)).unwrap();
     out
 }
 
 fn restarted(bytes: &[u8], config: Config) -> Result<Arc<Rooms>, NotKept> {
     let (bells, from) = (vec![Arc::new(Bell::new(|| {}))], (OWNER, bytes, bytes.len() as u64));
-    Rooms::going_on(&Arc::new(config), bells, Arc::clone(&METRICS), from).map(|(rooms, _)| rooms)
+    Rooms::going_on(&Arc::new(config), bells, Arc::clone(&METRICS), from).map(|(rooms, _, beside)| {
+        assert!(beside.is_empty() || beside == ["beside"]);
+        rooms
+    })
 }
 
 type Shown = (String, Epoch, u64, u64, Vec<(Event, Batch)>);
@@ -304,9 +307,9 @@ fn writing_is_given_up_in_time_and_when_it_fails() {
     }
     let rooms = rooms(usual());
     let past = Instant::now().checked_sub(Duration::from_millis(1)).unwrap();
-    let late = rooms.keep(OWNER, Vec::new(), past).unwrap_err();
+    let late = rooms.keep(OWNER, &[], Vec::new(), past).unwrap_err();
     assert_eq!(late.kind(), io::ErrorKind::TimedOut);
-    let full = rooms.keep(OWNER, Full, Instant::now() + Duration::from_secs(60)).unwrap_err();
+    let full = rooms.keep(OWNER, &[], Full, Instant::now() + Duration::from_secs(60)).unwrap_err();
     assert_eq!(full.kind(), io::ErrorKind::StorageFull);
 }
 

@@ -289,7 +289,7 @@ impl Simulation {
             self.shard.turn(&mut self.polled, Duration::ZERO);
         }
         let mut kept = Vec::new();
-        self.rooms.keep("simulation", &mut kept, Instant::now() + AGE).unwrap();
+        self.rooms.keep("simulation", &[], &mut kept, Instant::now() + AGE).unwrap();
         if self.random.one_in(2) {
             self.config = config(&mut self.random);
         }
