@@ -9,7 +9,7 @@ use crate::http::{Asked, Reply};
 use crate::limits::ClientCounter;
 use crate::listen::Stream;
 use crate::metrics::Metrics;
-use crate::shard::{ClientSocket, NewClient};
+use crate::shard::{ClientSocket, NewClient, Upgraded};
 use crate::wire::{Epoch, Position, Sse, SubscribeRoom, Wire};
 use http_body_util::Full;
 use hyper::Response;
@@ -25,37 +25,53 @@ const REQUEST: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrad
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+/// What a shard is called that adopts.
+const SHARD: usize = 3;
+
 /// A front, what it adopted, and its tasks.
-struct Bench {
-    state: Arc<FrontState>,
+pub(super) struct Bench {
+    pub(super) state: Arc<FrontState>,
     metrics: Arc<Metrics>,
-    clients: Arc<ClientCounter>,
+    pub(super) clients: Arc<ClientCounter>,
     adopted: Arc<Mutex<Vec<NewClient>>>,
+    upgraded: Arc<Mutex<Vec<Upgraded>>>,
     handshakes: JoinSet<()>,
 }
 
 impl Bench {
-    fn new(change: impl FnOnce(&mut FrontConfig)) -> Bench {
+    pub(super) fn new(change: impl FnOnce(&mut FrontConfig)) -> Bench {
         let mut config = config();
         change(&mut config);
         let (metrics, clients) = (Arc::new(Metrics::new()), ClientCounter::new());
         let names = |name: &str| if name == "none" { Err(Some("one".to_owned())) } else { Ok(()) };
         let state = FrontState::new(config, clients.clone(), metrics.clone(), Box::new(names));
-        Bench { state, metrics, clients, adopted: Arc::default(), handshakes: JoinSet::new() }
+        let (adopted, upgraded) = (Arc::default(), Arc::default());
+        Bench { state, metrics, clients, adopted, upgraded, handshakes: JoinSet::new() }
     }
 
-    fn begin(&mut self, stream: Stream) {
-        let adopted = self.adopted.clone();
+    pub(super) fn front(
+        &self,
+    ) -> Front<fn(Asked) -> Reply, impl Fn(Arrival) -> usize + Clone + Send + Sync + use<>> {
+        let (adopted, upgraded) = (self.adopted.clone(), self.upgraded.clone());
         let adopt = move |arrival| {
-            let Arrival::Client(client) = arrival else { panic!("a client") };
-            adopted.lock().unwrap().push(client);
-            0
+            match arrival {
+                Arrival::Client(client) => adopted.lock().unwrap().push(client),
+                Arrival::Upgraded(shard, socket) => {
+                    assert_eq!(shard, SHARD);
+                    upgraded.lock().unwrap().push(socket);
+                }
+            }
+            SHARD
         };
-        Front::new(self.state.clone(), page, adopt).begin(&mut self.handshakes, stream);
+        Front::new(self.state.clone(), page as fn(Asked) -> Reply, adopt)
+    }
+
+    pub(super) fn begin(&mut self, stream: Stream) {
+        self.front().begin(&mut self.handshakes, stream);
     }
 
     /// A connection over TCP whose server end is under way.
-    async fn connect(&mut self) -> TcpStream {
+    pub(super) async fn connect(&mut self) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
@@ -64,7 +80,7 @@ impl Bench {
     }
 
     /// Sends a request on a connection of its own and returns the whole answer of a connection that ends with it.
-    async fn ask(&mut self, request: &str) -> String {
+    pub(super) async fn ask(&mut self, request: &str) -> String {
         let mut client = self.connect().await;
         client.write_all(request.as_bytes()).await.unwrap();
         self.settle().await;
@@ -74,19 +90,28 @@ impl Bench {
     }
 
     /// Waits until no handshake is under way, and checks that none left anything behind.
-    async fn settle(&mut self) {
+    pub(super) async fn settle(&mut self) {
         while let Some(ended) = self.handshakes.join_next().await {
             ended.unwrap();
         }
         assert_eq!(self.state.under_way(), 0);
     }
 
-    fn counted(&self, reason: &str) -> bool {
+    pub(super) fn render(&self) -> String {
+        self.metrics.render()
+    }
+
+    pub(super) fn counted(&self, reason: &str) -> bool {
         let line = format!("broadcastd_handshakes_refused_total{{reason=\"{reason}\"}} 1");
         self.metrics.render().lines().any(|rendered| rendered == line)
     }
 
-    fn take(&self) -> NewClient {
+    /// The socket that a client went over to.
+    pub(super) fn take_upgraded(&self) -> Upgraded {
+        self.upgraded.lock().unwrap().pop().expect("a client has gone over")
+    }
+
+    pub(super) fn take(&self) -> NewClient {
         self.adopted.lock().unwrap().pop().expect("a client was handed over")
     }
 }
@@ -136,7 +161,7 @@ fn page(asked: Asked) -> Reply {
     Box::pin(async move { Response::new(Full::from(format!("page of {}", asked.parts.uri.path())).into()) })
 }
 
-async fn read_head(client: &mut (impl AsyncReadExt + Unpin)) -> String {
+pub(super) async fn read_head(client: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await.unwrap());

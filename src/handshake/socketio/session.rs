@@ -114,6 +114,16 @@ impl Session {
         Ok(Turn { session: Arc::clone(self), kind, is_done: false })
     }
 
+    #[cfg(test)]
+    pub(super) fn is_taken(&self, kind: Kind) -> bool {
+        *self.state().taken(kind)
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_read(&self, bytes: usize) -> bool {
+        self.state().read.len() == bytes
+    }
+
     /// Ends it. A request that waits for something is answered with `last`.
     pub(super) fn end(&self, last: &'static str) {
         let mut state = self.state();
