@@ -68,7 +68,8 @@ impl Echo {
         }
         self.sockets.connected(namespace);
         self.deadline = None;
-        frame::push_text(out, |out| push_connect(out, namespace, &random_id(), None));
+        let sid = random_id().expect("the system gives random bytes");
+        frame::push_text(out, |out| push_connect(out, namespace, &sid, None));
         let auth = auth.unwrap_or("{}");
         frame::push_text(out, |out| {
             push_event(out, namespace, None, 0, |out| {
