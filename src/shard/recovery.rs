@@ -62,10 +62,14 @@ impl Recovery {
         self.lock().clients.insert(pid.into(), Entry { owner, remembered });
     }
 
-    /// Notes a room that a client is in from now on, or is in otherwise than before.
-    pub(super) fn joined(&self, pid: &str, owner: u64, room: RememberedRoom) {
+    /// Notes a room that a client is in from now on, or is in otherwise than before. One that `goes_on` where it was has begun
+    /// where it did: of what it was sent since it may not have had all.
+    pub(super) fn joined(&self, pid: &str, owner: u64, mut room: RememberedRoom, goes_on: bool) {
         self.change(pid, owner, |rooms| {
-            rooms.retain(|other| other.room != room.room);
+            let before = rooms.iter().position(|other| other.room == room.room);
+            if let Some(before) = before.map(|index| rooms.remove(index)).filter(|_| goes_on) {
+                (room.began, room.with_snapshot) = (before.began, before.with_snapshot);
+            }
             rooms.push(room);
         });
     }
@@ -209,9 +213,9 @@ mod tests {
         let (soon, later) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
         recovery.begin("p", 1, remembered());
         for name in ["a", "b", "a"] {
-            recovery.joined("p", 1, room(name));
+            recovery.joined("p", 1, room(name), false);
         }
-        recovery.joined("p", 2, room("foreign"));
+        recovery.joined("p", 2, room("foreign"), false);
         recovery.left("p", 1, "b");
         recovery.gone("p", 1, later, now);
         assert!(recovery.take_over("q", Namespace::main(), 2, soon).is_none());

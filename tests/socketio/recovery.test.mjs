@@ -80,6 +80,22 @@ test("arrays and filters are as they were, and a room that was left is not enter
   assert.equal(client.numbers.length, 0);
 });
 
+test("a subscription that is changed goes on where it was, and so it does after a cut", async () => {
+  const server = await daemon();
+  const proxy = await proxied(server);
+  const client = await Client.to(proxy.addr);
+  await client.subscribe({ rooms: ["all"] });
+  await server.publish({ type: "tick", n: 1, agentId: "a" });
+  await until("the first", () => client.numbers.length === 1);
+  await away(client, proxy, () => server.publish({ type: "tick", n: 2, agentId: "b" }));
+  await until("the second", () => client.numbers.length === 2);
+  await client.ask("subscribe", { rooms: ["all"], agentFilters: ["b"] });
+  await away(client, proxy, () => server.publish({ type: "tick", n: 3, agentId: "a" }, { type: "tick", n: 4, agentId: "b" }));
+  assert.equal(client.socket.recovered, true);
+  await until("the fourth", () => client.numbers.includes(4));
+  assert.deepEqual(client.numbers, [1, 2, 4]);
+});
+
 test("a room that was left and entered again begins where it was entered", async () => {
   const server = await daemon();
   const proxy = await proxied(server);
@@ -165,18 +181,27 @@ test("a client that says that it leaves is not recovered, nor one whose time is 
   }
 });
 
-test("a restart of the daemon begins anew, and the client comes back by itself", async () => {
-  const server = await daemon();
-  const client = await Client.to(server.clients);
-  await client.subscribe({ rooms: ["all"] });
-  await server.publish({ type: "tick", n: 1 });
-  await client.had("tick");
-  await server.kill("SIGTERM");
-  await until("the end", () => client.life.length >= 2);
-  assert.ok(client.all("closing").length === 1, JSON.stringify(client.log.at(-1)));
-  await server.run();
-  await until("the client to be back", () => connects(client) === 2);
-  assert.equal(client.socket.recovered, false);
+test("an orderly restart of the daemon is a connection that was cut; after a crash clients begin anew", async () => {
+  for (const [signal, recovered] of [["SIGTERM", true], ["SIGKILL", false]]) {
+    const server = await daemon();
+    const client = await Client.to(server.clients);
+    await client.subscribe({ rooms: ["all"] });
+    await server.publish({ type: "tick", n: 1 });
+    await client.had("tick");
+    await server.kill(signal);
+    await until("the end", () => client.life.length >= 2);
+    assert.equal(client.all("closing").length, recovered ? 1 : 0);
+    await server.run();
+    await server.publish({ type: "tick", n: 2 });
+    await until("the client to be back", () => connects(client) === 2);
+    assert.equal(client.socket.recovered, recovered, signal);
+    await client.had("connection_established");
+    await client.ask("subscribe", ["all"]);
+    await server.publish({ type: "tick", n: 3 });
+    await until("the last", () => client.numbers.includes(3));
+    assert.deepEqual(client.numbers, recovered ? [1, 2, 3] : [1, 3]);
+    await endAll();
+  }
 });
 
 test("a client that knows no recovery comes back as a new one", async () => {
