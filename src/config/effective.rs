@@ -78,7 +78,9 @@ impl Config {
             UnknownEmit::Ignore => "ignore",
         };
         let namespaces = socketio.namespaces.iter().map(|namespace| quote(namespace.as_str()));
-        let mut lines = vec![
+        let names = socketio.names.iter();
+        let names = names.map(|(room, name)| format!("{} = {}", quote(room), quote(name)));
+        vec![
             line("socketio.enabled", socketio.enabled),
             line("socketio.path", quote(&socketio.path)),
             line("socketio.namespaces", list(namespaces)),
@@ -90,10 +92,8 @@ impl Config {
             line("socketio.leave", quote(&socketio.leave)),
             line("socketio.auto_join", list(socketio.auto_join.iter().map(|room| quote(room)))),
             line("socketio.unknown_emit", quote(unknown)),
-        ];
-        let names = socketio.names.iter();
-        lines.extend(names.map(|(room, name)| (join("socketio.names", room), quote(name))));
-        lines
+            line("socketio.names", format!("{{ {} }}", names.collect::<Vec<_>>().join(", "))),
+        ]
     }
 
     fn listening(&self) -> Vec<Line> {

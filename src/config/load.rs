@@ -104,6 +104,9 @@ impl Input<'_> {
         if let Some(section) = section(reader, &mut top, "ingest") {
             sections::ingest(reader, section, &mut config.ingest, &self.dirs, &mut listened);
         }
+        if let Some(section) = section(reader, &mut top, "socketio") {
+            socketio::socketio(reader, section, &mut config.socketio);
+        }
         if let Some(section) = section(reader, &mut top, "limits") {
             sections::limits(reader, section, &mut config.limits);
         }
@@ -134,9 +137,6 @@ impl Input<'_> {
         }
         if let Some(item) = top.get(reader, "test") {
             config.tests = rooms::tests(reader, &item, |place| line(sources, place));
-        }
-        if let Some(section) = section(reader, &mut top, "socketio") {
-            socketio::socketio(reader, section, &mut config.socketio);
         }
         socketio::apply(reader, &mut config);
         check_room_names(reader, &config);

@@ -23,6 +23,7 @@ pub use load::{Input, Loaded};
 pub use namespace::Namespace;
 pub use problem::{Problem, Problems, Source};
 pub(crate) use reader::join;
+pub use socketio::{SocketIoConfig, UnknownEmit};
 pub use units::{parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size};
 
 use crate::pattern::{Condition, Path, Template, TypePattern};
@@ -437,63 +438,6 @@ pub struct RoomConfig {
     /// What its events are emitted as to Socket.IO clients (`[socketio.names]`), as a JSON string; none: as their types, or as
     /// the room's name where they come in arrays.
     pub emitted_as: Option<Box<str>>,
-}
-
-/// `[socketio]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SocketIoConfig {
-    /// Whether it is served.
-    pub enabled: bool,
-    /// Where, with the slash at its end.
-    pub path: String,
-    /// What clients may connect to.
-    pub namespaces: Vec<Namespace>,
-    /// Between two pings of one client.
-    pub ping_interval: Duration,
-    /// How long a client may take to answer one.
-    pub ping_timeout: Duration,
-    /// How long a client may take to connect to a namespace.
-    pub connect_timeout: Duration,
-    /// For how long a client that has lost its connection is remembered; none: not at all.
-    pub recovery: Option<Duration>,
-    /// The event with which a client subscribes to rooms.
-    pub join: String,
-    /// The event with which it unsubscribes.
-    pub leave: String,
-    /// Rooms that every client is in from the beginning.
-    pub auto_join: Vec<String>,
-    /// What becomes of other events that clients emit.
-    pub unknown_emit: UnknownEmit,
-    /// What rooms' events are emitted as, by the rooms' names as they are declared.
-    pub names: Vec<(String, String)>,
-}
-
-/// What becomes of an event that a Socket.IO client emits and nobody knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownEmit {
-    /// It is answered with an error.
-    Error,
-    /// It is counted.
-    Ignore,
-}
-
-impl Default for SocketIoConfig {
-    fn default() -> SocketIoConfig {
-        SocketIoConfig {
-            enabled: true,
-            path: "/socket.io/".to_owned(),
-            namespaces: vec![Namespace::main()],
-            ping_interval: Duration::from_secs(25),
-            ping_timeout: Duration::from_secs(20),
-            connect_timeout: Duration::from_secs(45),
-            recovery: Some(Duration::from_secs(120)),
-            join: "subscribe".to_owned(),
-            leave: "unsubscribe".to_owned(),
-            auto_join: Vec::new(),
-            unknown_emit: UnknownEmit::Error,
-            names: vec![("performance_metrics".to_owned(), "performance_metrics_batch".to_owned())],
-        }
-    }
 }
 
 /// `snapshot`.

@@ -3,7 +3,7 @@
 use super::node::Value;
 use super::reader::{Item, Reader, Section, join};
 use super::sections::put;
-use super::{Config, Namespace, SocketIoConfig, UnknownEmit};
+use super::{Config, Namespace};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -13,6 +13,63 @@ const MOST_NAMESPACES: usize = 16;
 /// Names that the library at the other end keeps for itself.
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+
+/// `[socketio]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SocketIoConfig {
+    /// Whether it is served.
+    pub enabled: bool,
+    /// Where, with the slash at its end.
+    pub path: String,
+    /// What clients may connect to.
+    pub namespaces: Vec<Namespace>,
+    /// Between two pings of one client.
+    pub ping_interval: Duration,
+    /// How long a client may take to answer one.
+    pub ping_timeout: Duration,
+    /// How long a client may take to connect to a namespace.
+    pub connect_timeout: Duration,
+    /// For how long a client that has lost its connection is remembered; none: not at all.
+    pub recovery: Option<Duration>,
+    /// The event with which a client subscribes to rooms.
+    pub join: String,
+    /// The event with which it unsubscribes.
+    pub leave: String,
+    /// Rooms that every client is in from the beginning.
+    pub auto_join: Vec<String>,
+    /// What becomes of other events that clients emit.
+    pub unknown_emit: UnknownEmit,
+    /// What rooms' events are emitted as, by the rooms' names as they are declared.
+    pub names: Vec<(String, String)>,
+}
+
+/// What becomes of an event that a Socket.IO client emits and nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownEmit {
+    /// It is answered with an error.
+    Error,
+    /// It is counted.
+    Ignore,
+}
+
+impl Default for SocketIoConfig {
+    fn default() -> SocketIoConfig {
+        SocketIoConfig {
+            enabled: true,
+            path: "/socket.io/".to_owned(),
+            namespaces: vec![Namespace::main()],
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(45),
+            recovery: Some(Duration::from_secs(120)),
+            join: "subscribe".to_owned(),
+            leave: "unsubscribe".to_owned(),
+            auto_join: Vec::new(),
+            unknown_emit: UnknownEmit::Error,
+            names: vec![("performance_metrics".to_owned(), "performance_metrics_batch".to_owned())],
+        }
+    }
+}
 
 pub(super) fn socketio(reader: &mut Reader, mut section: Section<'_>, config: &mut SocketIoConfig) {
     put(&mut config.enabled, section.get(reader, "enabled").and_then(|item| reader.boolean(&item)));
@@ -79,7 +136,7 @@ pub(super) fn apply(reader: &mut Reader, config: &mut Config) {
         let path = join("socketio.names", name);
         match (room, reader.given.get(&path).cloned()) {
             (Some(room), _) => {
-                room.emitted_as = Some(serde_json::Value::from(emitted.as_str()).to_string().into())
+                room.emitted_as = Some(serde_json::Value::from(emitted.as_str()).to_string().into());
             }
             (None, Some(place)) => {
                 let hint = Some("write the name as it stands in [rooms.…]".to_owned());

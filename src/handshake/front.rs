@@ -34,6 +34,9 @@ const BUFFER_BYTES: usize = 16 * 1024;
 const BURST: usize = 100;
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long clients that poll may take to read their last answers while the daemon stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// The way in for the clients of a listener: see the module.
 ///
 /// `pages` answers what is no client's; `adopt` takes over what arrives, and says which shard has it. Both run on the runtime's
@@ -108,11 +111,16 @@ where
     /// Ends handshakes that are under way. Sessions that are served by polling go on until their shards have closed them, for
     /// what there is must still be delivered.
     async fn stop(&self, mut handshakes: JoinSet<()>) {
-        self.state.under_way.stop();
-        let ended = async { while handshakes.join_next().await.is_some() {} };
+        let state = &self.state;
+        state.under_way.stop();
+        let over = async {
+            state.sessions.empty().await;
+            // What is said last must still be written; who does not take it is not waited for.
+            let _ = tokio::time::timeout(LAST_ANSWERS, state.under_way.answered()).await;
+        };
         tokio::select! {
-            () = self.state.sessions.empty() => {}
-            () = ended => {}
+            () = over => {}
+            () = async { while handshakes.join_next().await.is_some() {} } => {}
         }
         handshakes.shutdown().await;
     }

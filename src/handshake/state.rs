@@ -255,10 +255,7 @@ pub(super) fn no_content(headers: Vec<(HeaderName, String)>) -> Response<Full<By
     with_headers(response, headers)
 }
 
-pub(super) fn with_headers(
-    mut response: Response<Full<Bytes>>,
-    headers: Vec<(HeaderName, String)>,
-) -> Response<Full<Bytes>> {
+pub(super) fn with_headers<B>(mut response: Response<B>, headers: Vec<(HeaderName, String)>) -> Response<B> {
     for (name, value) in headers {
         let value = HeaderValue::from_str(&value).expect("it was the value of a header, or is a plain word");
         response.headers_mut().insert(name, value);

@@ -1,6 +1,6 @@
 //! The handshakes under way: how many there are, and who gives way when there are too many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -35,6 +35,8 @@ struct Inner {
     handshakes: BTreeMap<u64, (Instant, Option<AbortHandle>)>,
     /// Likewise.
     idle: BTreeMap<u64, Option<AbortHandle>>,
+    /// Whose request waits within a session.
+    waiting: BTreeSet<u64>,
 }
 
 /// A connection's place; given back when dropped.
@@ -80,6 +82,17 @@ impl UnderWay {
         }
     }
 
+    /// Returns when no request waits within a session any more, or for its last answer to be written. Cancel-safe.
+    pub(super) async fn answered(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.lock().waiting.is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
+
     /// Whether none is to be served any more.
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
@@ -120,6 +133,7 @@ impl Inner {
     fn remove(&mut self, number: u64) {
         self.handshakes.remove(&number);
         self.idle.remove(&number);
+        self.waiting.remove(&number);
     }
 }
 
@@ -146,7 +160,11 @@ impl Place {
 
     /// The request waits within a session, until the connection is idle again or gone.
     pub(super) fn wait(&self) {
-        self.under_way.lock().remove(self.number());
+        let number = self.number();
+        let mut inner = self.under_way.lock();
+        inner.remove(number);
+        inner.waiting.insert(number);
+        drop(inner);
         self.under_way.left.notify_waiters();
     }
 

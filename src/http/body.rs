@@ -9,8 +9,9 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// A piece of a body that is whole already.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -100,7 +101,7 @@ impl Patience {
             let until = *self.until();
             match until {
                 Some(until) if until <= Instant::now() => return,
-                Some(until) => tokio::time::sleep_until(until.into()).await,
+                Some(until) => tokio::time::sleep_until(until).await,
                 None => renewed.await,
             }
         }

@@ -148,7 +148,7 @@ impl Routes {
                 return Err(fault::bad_type(line, &self.tree.names_of(self.type_slot), is_absent).into());
             }
         };
-        let of_type = self.type_in(line, event_type);
+        let of_type = self.type_in(line, &values[self.type_slot]);
         let known = self.types.get(&**event_type);
         let failed = known.and_then(|known| check::failed(&known.checks, values));
         // Own fields only: what is beside an event is not in it.
@@ -182,15 +182,15 @@ impl Routes {
     }
 
     /// Where the type is in the line, with its quotes.
-    fn type_in(&self, line: &str, event_type: &Cow<'_, str>) -> Range<usize> {
+    fn type_in(&self, line: &str, event_type: &Value<'_>) -> Range<usize> {
         match event_type {
             // What is borrowed is a piece of the line between two quotes.
-            Cow::Borrowed(text) => {
+            Value::String(Cow::Borrowed(text)) => {
                 let start = text.as_ptr().addr() - line.as_ptr().addr();
                 start - 1..start + text.len() + 1
             }
             // It was written with escapes.
-            Cow::Owned(_) => {
+            _ => {
                 let column = json::column_of(line, &self.tree.names_of(self.type_slot));
                 column - 1..column - 1 + json::value_at(line, column).len()
             }

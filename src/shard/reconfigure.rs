@@ -118,7 +118,7 @@ impl Shard {
         }
         match wire {
             Wire::SocketIo(socketio) => {
-                self.push_room_closed(client, socketio.namespace(), room_json, &mut out)
+                self.push_room_closed(client, socketio.namespace(), room_json, &mut out);
             }
             _ => push_unsubscribed(wire, &mut out, None, &[room_json], Some(ROOM_CLOSED)),
         }

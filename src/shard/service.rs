@@ -5,6 +5,7 @@ use super::recovery::RememberedRoom;
 use super::shard::Shard;
 use crate::config::{Namespace, UnknownEmit};
 use crate::event::Filter;
+use crate::pattern::Condition;
 use crate::room::now_ms;
 use crate::socketio::{self, Emitted};
 use crate::wire::{
@@ -114,11 +115,11 @@ impl Shard {
             return Value::Null;
         }
         let mut answer = json!({ "subscriptions": names, "timestamp": now_ms() });
-        if !names.is_empty() {
+        if names.is_empty() {
+            self.blunder(client);
+        } else {
             self.clients[client as usize].mistakes = 0;
             push_emit(out, wire.namespace(), "subscription_confirmed", &answer);
-        } else {
-            self.blunder(client);
         }
         for error in &errors {
             push_emit(out, wire.namespace(), "subscription_error", error);
@@ -148,7 +149,8 @@ impl Shard {
         {
             let subscription = &self.clients[client as usize].subscriptions[index as usize];
             let view = &self.views[subscription.view as usize];
-            let is_same = view.filter().map(Filter::source) == request.condition.as_ref().map(|c| c.source())
+            let is_same = view.filter().map(Filter::source)
+                == request.condition.as_ref().map(Condition::source)
                 && view.every().map(super::every::Every::every) == request.every;
             if is_same && request.snapshot.is_none() {
                 return Ok(request.room);

@@ -92,7 +92,9 @@ impl Encoder<'_> {
             if self.emit.in_arrays {
                 self.push_list(socketio, chunk, events.iter().map(|(_, entry)| entry), None);
             } else {
-                events.iter().for_each(|(_, entry)| self.push_one(socketio, chunk, entry, None));
+                for (_, entry) in events {
+                    self.push_one(socketio, chunk, entry, None);
+                }
             }
             let bytes = chunk.bytes.len() as u32;
             chunk.frames.push(Frame { first, last, end: bytes, events: events.len() as u32 });

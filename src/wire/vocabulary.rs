@@ -3,6 +3,8 @@
 //!
 //! A room may be what it is in a native `subscribe` as well: a name, or an object with `where`, `every`, `from` and so on.
 
+#![expect(clippy::unnecessary_box_returns, reason = "an error is seldom, and large beside what is read")]
+
 use super::message::{quote, refuse};
 use super::{ClientMessage, ErrorCode, MessageError, SubscribeRoom, parse_message};
 use crate::pattern::Condition;
@@ -130,7 +132,6 @@ fn filters(name: &str, json: Option<&RawValue>) -> Result<Vec<String>, Box<Messa
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Given {
-        Nothing(()),
         One(serde_json::Value),
         Several(Vec<serde_json::Value>),
     }
@@ -138,7 +139,6 @@ fn filters(name: &str, json: Option<&RawValue>) -> Result<Vec<String>, Box<Messa
     let wrong = || bad(format!("`{name}` cannot be {}", quote(json.get())), "a list of strings");
     let several: Result<Vec<serde_json::Value>, _> = serde_json::from_str(json.get());
     let values = match several.map(Given::Several).or_else(|_| serde_json::from_str(json.get())) {
-        Ok(Given::Nothing(())) => Vec::new(),
         Ok(Given::One(serde_json::Value::Null)) => Vec::new(),
         Ok(Given::One(value)) => vec![value],
         Ok(Given::Several(values)) => values,

@@ -54,12 +54,17 @@ where
     let headers = parts.headers.clone();
     let served = Served { state, adopt, visit };
     match served.answer(parts, body).await {
-        Ok((response, None)) => {
+        Ok(Outcome::Accepted(response, accepted)) => (response, Some(accepted)),
+        // Nothing more will come; the connection is no idle one until this is written, and then it is gone.
+        Ok(Outcome::Last(response)) if state.under_way.is_stopping() => {
+            visit.patience.renew();
+            (closing(with_headers(response, allowed(&headers))), None)
+        }
+        Ok(Outcome::Answer(response) | Outcome::Last(response)) => {
             visit.place.idle(state.config().server.handshakes);
             visit.patience.renew();
-            (lasting(response, visit, &headers), None)
+            (lasting(with_headers(response, allowed(&headers)), visit), None)
         }
-        Ok((response, accepted)) => (response, accepted),
         Err(refusal) => {
             let config = state.config();
             state.log_refusal(&refusal, &headers);
@@ -84,7 +89,17 @@ struct Served<'a, A> {
     visit: &'a Visit<'a>,
 }
 
-type Answered = Result<(Answer, Option<Accepted>), Refusal>;
+/// What becomes of a request that is not refused.
+enum Outcome {
+    /// An answer; there may be more requests.
+    Answer(Answer),
+    /// The last answer of a session.
+    Last(Answer),
+    /// An answer after which the connection is no longer HTTP's.
+    Accepted(Answer, Accepted),
+}
+
+type Answered = Result<Outcome, Refusal>;
 
 impl<A: Fn(Arrival) -> usize> Served<'_, A> {
     async fn answer(&self, parts: Parts, body: Incoming) -> Answered {
@@ -94,23 +109,22 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
         if is_new && self.state.under_way.is_stopping() {
             return Err(Refusal::stopping());
         }
-        let answer = match asked {
-            Asked::OpenWebSocket => return self.open_websocket(&config, parts, body),
-            Asked::Probe(sid) => return self.probe(&sid, parts, body),
-            Asked::Preflight => preflight(&parts.headers),
-            Asked::Open => self.open(&config, &parts.headers)?,
+        match asked {
+            Asked::OpenWebSocket => self.open_websocket(&config, parts, body),
+            Asked::Probe(sid) => self.probe(&sid, parts, body),
+            Asked::Preflight => Ok(Outcome::Answer(preflight(&parts.headers))),
+            Asked::Open => self.open(&config, &parts.headers).map(Outcome::Answer),
             // What waits must not hold a configuration that a reload replaces.
             Asked::Poll(sid) => {
                 drop(config);
-                self.poll(&sid).await?
+                self.poll(&sid).await
             }
             Asked::Post(sid) => {
                 let most = config.limits.client.message_size;
                 drop(config);
-                self.post(&sid, body, most).await?
+                self.post(&sid, body, most).await.map(Outcome::Answer)
             }
-        };
-        Ok((answer, None))
+        }
     }
 
     /// Opens a session that is served by polling.
@@ -171,12 +185,14 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
     }
 
     /// Waits for what a session has for its client.
-    async fn poll(&self, sid: &str) -> Result<Answer, Refusal> {
+    async fn poll(&self, sid: &str) -> Answered {
         let turn = self.begin(sid, Kind::Poll, "a session is polled by one request at a time")?;
         self.wait();
         let payload = turn.take().await;
-        // Should the connection end before that, the client lacks something, and the session is over.
-        Ok(text(Pieces::new(payload.into(), self.visit.patience.clone(), move || turn.done())))
+        let as_answer = if turn.is_over() { Outcome::Last } else { Outcome::Answer };
+        // Should the connection end before it is sent, the client lacks something, and the session is over.
+        let body = Pieces::new(payload.into(), self.visit.patience.clone(), move || turn.done());
+        Ok(as_answer(text(body)))
     }
 
     /// Brings a session what its client has sent. What is malformed ends it.
@@ -284,7 +300,7 @@ fn new_socketio(config: &FrontConfig, sid: Box<str>, session: Option<Box<dyn Sen
 
 fn accept(parts: Parts, body: Incoming, purpose: Purpose) -> Answered {
     let (response, upgrade) = upgraded(parts, body).map_err(|refusal| refusal.with_code(Code::Request))?;
-    Ok((response.map(Body::from), Some(Accepted { upgrade: Some(upgrade), purpose })))
+    Ok(Outcome::Accepted(response.map(Body::from), Accepted { upgrade: Some(upgrade), purpose }))
 }
 
 fn unknown() -> Refusal {
@@ -308,23 +324,20 @@ fn text(body: Body) -> Answer {
 }
 
 /// An answer after which the connection may bring more requests, for as long as a handshake may take.
-fn lasting(response: Answer, visit: &Visit<'_>, headers: &HeaderMap) -> Answer {
+fn lasting(response: Answer, visit: &Visit<'_>) -> Answer {
+    // Known to Node and others: who closes first knows that no request is on its way.
+    let seconds = visit.patience.step().as_secs();
+    let told = (seconds > 1).then(|| (HeaderName::from_static("keep-alive"), format!("timeout={seconds}")));
+    with_headers(response, told.into_iter().collect())
+}
+
+/// What lets a page of another origin, which was checked, read an answer.
+fn allowed(headers: &HeaderMap) -> Vec<(HeaderName, String)> {
     let mut all = cors(headers);
     if !all.is_empty() {
         all.push(credentials());
     }
-    // Known to Node and others: who closes first knows that no request is on its way.
-    let seconds = visit.patience.step().as_secs();
-    if seconds > 1 {
-        all.push((HeaderName::from_static("keep-alive"), format!("timeout={seconds}")));
-    }
-    let (mut parts, body) = response.into_parts();
-    for (name, value) in all {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            parts.headers.insert(name, value);
-        }
-    }
-    Response::from_parts(parts, body)
+    all
 }
 
 /// Socket.IO clients may be told to send cookies, and browsers then ask for this.

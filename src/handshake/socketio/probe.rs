@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const FRAME_BYTES: usize = 256;
 /// Key of a client's frame.
 const KEY_BYTES: usize = 4;
+/// Says that a frame has one.
+const MASKED: u8 = 0x80;
 /// Clients that probe say nothing else.
 const PROBE: &str = "probe";
 
@@ -105,7 +107,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
 
     /// Takes the next frame; none if it is not whole. Appends what it is answered with on this side of the protocol.
     fn step(&mut self, out: &mut Vec<u8>) -> Option<Step> {
-        let whole = frame_len(&self.arrived).map(|len| len.saturating_add(KEY_BYTES));
+        // A frame without a key is whole without one, and a fault.
+        let key = if self.arrived.get(1).is_some_and(|second| second & MASKED != 0) { KEY_BYTES } else { 0 };
+        let whole = frame_len(&self.arrived).map(|len| len.saturating_add(key));
         let Some(len) = whole.filter(|len| *len <= self.arrived.len()) else {
             let is_long = whole.is_some_and(|len| len > FRAME_BYTES);
             return is_long.then_some(Step::End(1009, "too long for a probe"));

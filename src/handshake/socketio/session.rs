@@ -171,6 +171,11 @@ impl Turn {
         self.is_done = true;
     }
 
+    /// Whether no request finds the session any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.session.state().is_forgotten
+    }
+
     pub(super) fn end_session(&self, last: &'static str) {
         self.session.end(last);
     }
