@@ -236,7 +236,7 @@ mod tests {
     fn who_comes_back_before_it_was_missed_has_its_rooms() {
         let (recovery, now) = (Recovery::default(), Instant::now());
         recovery.begin("p", 1, remembered());
-        recovery.joined("p", 1, room("a"));
+        recovery.joined("p", 1, room("a"), false);
         assert_eq!(rooms(&recovery.take_over("p", Namespace::main(), 2, now).unwrap()), ["a"]);
         recovery.gone("p", 1, now, now);
         assert!(recovery.lock().clients.contains_key("p"));
@@ -252,8 +252,13 @@ mod tests {
         let condition = Some(Condition::parse("value > 1").unwrap());
         let every = Some(Duration::from_millis(2500));
         let (snapshot, with_snapshot) = (Some(true), true);
-        before.joined("p", 7, RememberedRoom { condition, every, snapshot, with_snapshot, ..room("a") });
-        before.joined("p", 7, room("b"));
+        before.joined(
+            "p",
+            7,
+            RememberedRoom { condition, every, snapshot, with_snapshot, ..room("a") },
+            false,
+        );
+        before.joined("p", 7, room("b"), false);
         let mut texts = before.to_texts();
         texts.push("{}".to_owned());
         after.add_texts(&texts, later);
@@ -261,6 +266,28 @@ mod tests {
         assert_eq!(rooms(&after.take_over("p", Namespace::main(), 1, now).unwrap()), ["a", "b"]);
         after.add_texts(&texts, later);
         assert!(after.take_over("p", Namespace::main(), 1, later).is_none());
+    }
+
+    #[test]
+    fn a_room_that_goes_on_has_begun_where_it_did() {
+        let (recovery, now) = (Recovery::default(), Instant::now());
+        recovery.begin("p", 1, remembered());
+        let at = |offset| RememberedRoom {
+            began: Position { offset, ..room("a").began },
+            with_snapshot: offset == 3,
+            ..room("a")
+        };
+        let began = || {
+            let rooms = recovery.take_over("p", Namespace::main(), 1, now).unwrap().rooms;
+            (rooms[0].began.offset, rooms[0].with_snapshot)
+        };
+        // There is nothing yet that it could go on from.
+        for (offset, goes_on, expected) in
+            [(2, true, (2, false)), (3, false, (3, true)), (9, true, (3, true)), (9, false, (9, false))]
+        {
+            recovery.joined("p", 1, at(offset), goes_on);
+            assert_eq!(began(), expected);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::super::session::Kind;
 use super::*;
 use crate::shard::Upgraded;
-use crate::socketio::{Packet, Received};
+use crate::socketio::{PayloadPacket as Packet, Received};
 use std::io::Read;
 
 /// A client's frame with a text packet.
