@@ -4,7 +4,8 @@
 //!     cargo run --release --example engineio_echo -- 127.0.0.1:3000
 //!     tests/socketio/suites engine.io
 //!
-//! It prints the address it listens on, and pings as the suite wants it: every 300 ms, with 200 ms for the answer.
+//! It prints the address it listens on, and pings as the suite wants it: every 300 ms, with 200 ms for the answer, or
+//! with the milliseconds that come after the address.
 
 #[path = "support/engine.rs"]
 mod engine;

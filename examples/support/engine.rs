@@ -61,13 +61,15 @@ pub fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Serves an application at a path, on the address that the first argument names, until the process is ended. Prints where.
+/// The next two arguments are other times of pings.
 pub fn run<A: Application>(path: &str, application: fn() -> A) -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let Config { mut server, mut limits, mut socketio, ingest, .. } = Config::default();
     server.allowed_origins = vec![OriginPattern::Any];
     limits.client.message_size = MAX_PAYLOAD;
     path.clone_into(&mut socketio.path);
-    (socketio.ping_interval, socketio.ping_timeout) = (PING_INTERVAL, PING_TIMEOUT);
+    socketio.ping_interval = duration(2, PING_INTERVAL)?;
+    socketio.ping_timeout = duration(3, PING_TIMEOUT)?;
     let config = FrontConfig { server, limits, socketio, hosts: ingest.hosts };
     let (clients, metrics) = (ClientCounter::new(), Arc::new(Metrics::new()));
     let state = FrontState::new(config, clients, metrics, Box::new(|_| Err(None)));
@@ -88,6 +90,14 @@ pub fn run<A: Application>(path: &str, application: fn() -> A) -> Result<(), Box
     });
     runtime.block_on(front.run(NewListener { listener, removed }, shutdown));
     Ok(())
+}
+
+/// An argument in milliseconds.
+fn duration(index: usize, default: Duration) -> Result<Duration, Box<dyn Error>> {
+    Ok(match std::env::args().nth(index) {
+        Some(ms) => Duration::from_millis(ms.parse()?),
+        None => default,
+    })
 }
 
 fn not_found(_: Asked) -> Reply {

@@ -39,8 +39,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// The way in for the clients of a listener: see the module.
 ///
-/// `pages` answers what is no client's; `adopt` takes over what arrives, and says which shard has it. Both run on the runtime's
-/// thread and must not block. Cheap to clone when they are.
+/// `pages` answers what is no client's; `adopt` takes over what arrives, and says which shard has it. Both run on the
+/// runtime's thread and must not block. Cheap to clone when they are.
 pub struct Front<P, A> {
     state: Arc<FrontState>,
     pages: P,
@@ -58,7 +58,7 @@ pub enum Arrival {
 /// What a connection's requests share.
 pub(super) struct Visit<'a> {
     pub(super) ends: Ends,
-    pub(super) place: &'a Place,
+    pub(super) place: &'a Arc<Place>,
     pub(super) patience: &'a Patience,
 }
 
@@ -77,8 +77,8 @@ where
         Front { state, pages, adopt }
     }
 
-    /// Serves a listener until stopping begins, which ends handshakes that are under way, or until it is removed, which does
-    /// not. Must run on a runtime with one thread, as the listener asks.
+    /// Serves a listener until stopping begins, which ends handshakes that are under way, or until it is removed, which
+    /// does not. Must run on a runtime with one thread, as the listener asks.
     pub async fn run(self, new: NewListener, mut shutdown: Shutdown) {
         let NewListener { listener, mut removed } = new;
         let mut handshakes = JoinSet::new();
@@ -102,14 +102,14 @@ where
         }
         drop(listener);
         tokio::select! {
-            () = shutdown.begun() => {}
+            biased;
+            () = shutdown.begun() => self.stop(handshakes).await,
             () = async { while handshakes.join_next().await.is_some() {} } => {}
         }
-        self.stop(handshakes).await;
     }
 
-    /// Ends handshakes that are under way. Sessions that are served by polling go on until their shards have closed them, for
-    /// what there is must still be delivered.
+    /// Ends handshakes that are under way. Sessions that are served by polling go on until their shards have closed
+    /// them, for what there is must still be delivered.
     async fn stop(&self, mut handshakes: JoinSet<()>) {
         let state = &self.state;
         state.under_way.stop();
@@ -142,9 +142,9 @@ where
         place.set_task(task);
     }
 
-    /// One connection from accept to upgrade, each of its requests within the deadline. The place is free when nothing is left
-    /// of it here.
-    async fn handshake(&self, stream: Stream, place: &Place) {
+    /// One connection from accept to upgrade, each of its requests within the deadline. The place is free when nothing
+    /// is left of it here.
+    async fn handshake(&self, stream: Stream, place: &Arc<Place>) {
         let patience = Patience::new(self.state.config().server.handshake_timeout);
         let served = match stream {
             Stream::Tcp(stream, peer) => {
@@ -172,8 +172,8 @@ where
         }
     }
 
-    /// Answers the requests of a connection. Returns what it brought if one was a handshake that passed; what hyper and tokio
-    /// kept for the connection is gone by then.
+    /// Answers the requests of a connection. Returns what it brought if one was a handshake that passed; what hyper and
+    /// tokio kept for the connection is gone by then.
     async fn serve<S>(
         &self,
         stream: S,

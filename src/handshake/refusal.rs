@@ -10,7 +10,8 @@ use serde_json::json;
 /// After how many seconds who is refused for a limit may ask again.
 const RETRY_AFTER_SECONDS: &str = "5";
 
-/// What Engine.IO (protocol revision 4) calls what is wrong with a request. The numbers and words are those of its own server.
+/// What Engine.IO (protocol revision 4) calls what is wrong with a request. The numbers and words are those of its own
+/// server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
     Transport = 0,

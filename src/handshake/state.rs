@@ -140,6 +140,11 @@ impl FrontState {
         self.sessions.len()
     }
 
+    /// Connections that may be idle at once: a session has one to poll and one to post, and there may be some beside.
+    pub(super) fn idle_limit(&self) -> usize {
+        self.config.load().server.handshakes + 2 * self.sessions.len()
+    }
+
     /// What is in force now.
     pub(super) fn config(&self) -> Guard<Arc<FrontConfig>> {
         self.config.load()

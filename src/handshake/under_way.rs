@@ -18,9 +18,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// this process nothing, and is served within moments. Who stays silent cannot keep the others out: handshakes that
 /// take longer than [`GRACE`] are ended as soon as there is no room.
 ///
-/// A connection that serves a session by polling is no handshake: while a request of it waits it is not counted, for the
-/// session has its place among the clients. Between two requests it is idle, and stands in nobody's way: of idle ones there are as many as
-/// handshakes at the most, and the oldest is ended for a new one.
+/// A connection that serves a session by polling is no handshake: while a request of it waits it is not counted, for
+/// the session has its place among the clients. Between two requests it is idle, and stands in nobody's way: there is a
+/// limit on idle ones of their own, and the oldest is ended for a new one.
 #[derive(Default)]
 pub(super) struct UnderWay {
     inner: Mutex<Inner>,
@@ -147,7 +147,8 @@ impl Place {
         let _ = self.task.set(task);
     }
 
-    /// A request has come: it is counted as a handshake until it is known to be none. Returns whether the connection was idle.
+    /// A request has come: it is counted as a handshake until it is known to be none. Returns whether the connection
+    /// was idle.
     pub(super) fn begin(&self) -> bool {
         let mut inner = self.under_way.lock();
         if !inner.idle.contains_key(&self.number()) {

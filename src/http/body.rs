@@ -36,11 +36,6 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Calls `sent` when the last piece has been taken, to be written; drops it uncalled when the connection ends before.
-    pub fn new(whole: Bytes, patience: Patience, sent: impl FnOnce() + Send + 'static) -> Body {
-        Body::Pieces(Box::new(Pieces { rest: whole, patience, sent: Some(Box::new(sent)) }))
-    }
-
     fn next(&mut self) -> Option<Bytes> {
         let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
         self.patience.renew();
@@ -109,6 +104,14 @@ impl Patience {
 
     fn until(&self) -> MutexGuard<'_, Option<Instant>> {
         self.shared.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body {
+    /// A body that is whole and sent in pieces. Calls `sent` when the last piece has been taken, to be written; drops
+    /// it uncalled when the connection ends before.
+    pub fn in_pieces(whole: Bytes, patience: Patience, sent: impl FnOnce() + Send + 'static) -> Body {
+        Body::Pieces(Box::new(Pieces { rest: whole, patience, sent: Some(Box::new(sent)) }))
     }
 }
 

@@ -81,8 +81,8 @@ pub fn parse_text(text: &str) -> Result<Received<'_>, Fault> {
 
 /// The heartbeat of one connection: a ping some time after the last one was answered, and an end when one is not.
 ///
-/// Times are milliseconds of whatever clock the caller has. It is due by itself, [`tick`](Self::tick) says what is to be done
-/// then.
+/// Times are milliseconds of whatever clock the caller has. It is due by itself, [`tick`](Self::tick) says what is to
+/// be done then.
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat {
     /// When something is due, twice, and one more while an answer is waited for.
@@ -117,8 +117,8 @@ impl Heartbeat {
 
     /// Says what is to be done at this time; a ping is counted as sent.
     ///
-    /// The answer's time begins when the ping was due, so that a caller that looks late does not give more of it, but never is
-    /// it less than half: a client whose ping was held up for long by this side has not been silent.
+    /// The answer's time begins when the ping was due, so that a caller that looks late does not give more of it, but
+    /// never is it less than half: a client whose ping was held up for long by this side has not been silent.
     pub fn tick(&mut self, now_ms: u64) -> Beat {
         let due_ms = self.due_ms();
         if now_ms < due_ms {

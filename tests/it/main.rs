@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod doctor;
 mod documents;
+mod engineio;
 mod event_stream;
 mod fanout;
 mod harness;

@@ -11,7 +11,7 @@ use super::repeat::Mark;
 use super::request::{Asked, check};
 use super::session::{Kind, NOOP, Session, Taken, Turn};
 use crate::config::{Namespace, SocketIoConfig};
-use crate::http::{Answer, Body, Pieces};
+use crate::http::{Answer, Body};
 use crate::metrics::HandshakeRefusal;
 use crate::shard::{ClientSocket, NewSocketIo};
 use crate::socketio::{EngineOptions, PayloadPacket as Packet, Received, packets, push_open, random_id};
@@ -27,8 +27,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long what a request brings may wait until its shard takes it. A shard reads at once, unless the client does not read what it
-/// is answered.
+/// How long what a request brings may wait until its shard takes it. A shard reads at once, unless the client does not
+/// read what it is answered.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For how long a browser need not ask again, in seconds.
@@ -40,8 +40,8 @@ pub(in crate::handshake) fn is_asked(config: &SocketIoConfig, path: &str) -> boo
     config.enabled && rest.is_some_and(|rest| rest.is_empty() || rest == "/")
 }
 
-/// Answers a request, and says what is to become of its connection if it is no longer HTTP's. `adopt` takes a client over whose
-/// socket is the daemon's own.
+/// Answers a request, and says what is to become of its connection if it is no longer HTTP's. `adopt` takes a client
+/// over whose socket is the daemon's own.
 pub(in crate::handshake) async fn answer<A>(
     state: &Arc<FrontState>,
     adopt: &A,
@@ -56,13 +56,15 @@ where
     let served = Served { state, adopt, visit };
     match served.answer(parts, body).await {
         Ok(Outcome::Accepted(response, accepted)) => (response, Some(accepted)),
-        // Nothing more will come; the connection is no idle one until this is written, and then it is gone.
-        Ok(Outcome::Last(response)) if state.under_way.is_stopping() => {
+        Ok(Outcome::Polled { response, is_last }) => {
             visit.patience.renew();
-            (closing(with_headers(response, allowed(&headers))), None)
+            let response = with_headers(response, allowed(&headers));
+            // Nothing more will come, so that a daemon that stops need not wait for this connection.
+            let is_end = is_last && state.under_way.is_stopping();
+            (if is_end { closing(response) } else { lasting(response, visit) }, None)
         }
-        Ok(Outcome::Answer(response) | Outcome::Last(response)) => {
-            visit.place.idle(state.config().server.handshakes);
+        Ok(Outcome::Answer(response)) => {
+            visit.place.idle(state.idle_limit());
             visit.patience.renew();
             (lasting(with_headers(response, allowed(&headers)), visit), None)
         }
@@ -94,8 +96,9 @@ struct Served<'a, A> {
 enum Outcome {
     /// An answer; there may be more requests.
     Answer(Answer),
-    /// The last answer of a session.
-    Last(Answer),
+    /// What a session has for its client, after which it is over if this is the last. The connection is no idle one
+    /// before that is written.
+    Polled { response: Answer, is_last: bool },
     /// An answer after which the connection is no longer HTTP's.
     Accepted(Answer, Accepted),
 }
@@ -147,7 +150,7 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
             permit,
             // The socket has no address that would be the client's.
             forwarded: forwarded.or(peer),
-            socketio: Some(new_socketio(config, sid, Some(Box::new(guard)))),
+            socketio: Some(Box::new(new_socketio(config, sid, Some(Box::new(guard))))),
         };
         let client = admitted.with_socket(ClientSocket::Unix(theirs), Vec::new());
         session.set_shard((self.adopt)(Arrival::Client(client)));
@@ -167,13 +170,13 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
             positions: Vec::new(),
             permit,
             forwarded,
-            socketio: Some(new_socketio(config, sid, None)),
+            socketio: Some(Box::new(new_socketio(config, sid, None))),
         };
         accept(parts, body, Purpose::Client(Box::new(admitted)))
     }
 
-    /// Lets a session's client try a WebSocket. What is wrong with that is said in a close frame, where a browser shows it; the
-    /// status of a handshake that fails it hides.
+    /// Lets a session's client try a WebSocket. What is wrong with that is said in a close frame, where a browser shows
+    /// it; the status of a handshake that fails it hides.
     fn probe(&self, sid: &str, parts: Parts, body: Incoming) -> Answered {
         let turn = match self.state.sessions.get(sid).map(|session| session.begin(Kind::Probe, None)) {
             Some(Ok(turn)) => Ok(turn),
@@ -191,10 +194,17 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
         let turn = self.begin((sid, mark), Kind::Poll, "a session is polled by one request at a time")?;
         self.wait();
         let payload = turn.take().await;
-        let as_answer = if turn.is_over() { Outcome::Last } else { Outcome::Answer };
-        // Should the connection end before it is sent, the client lacks something, and the session is over.
-        let body = Pieces::new(payload.into(), self.visit.patience.clone(), move || turn.done());
-        Ok(as_answer(text(body)))
+        let is_last = turn.is_over();
+        let (state, place) = (Arc::clone(self.state), Arc::clone(self.visit.place));
+        // Should the connection end before this is called, the client lacks something, and the session is over.
+        let sent = move || {
+            turn.done();
+            if !(is_last && state.under_way.is_stopping()) {
+                place.idle(state.idle_limit());
+            }
+        };
+        let body = Body::in_pieces(payload.into(), self.visit.patience.clone(), sent);
+        Ok(Outcome::Polled { response: text(body), is_last })
     }
 
     /// Brings a session what its client has sent. What is malformed ends it.
@@ -271,7 +281,8 @@ async fn read(mut body: Incoming, most: usize) -> Result<Option<String>, Refusal
     text.map(Some).map_err(|_| Refusal::engine(Code::Request, "a payload is text in UTF-8"))
 }
 
-/// The packets of a payload as frames, and whether the last of them ends the session; what comes after one that does means nothing.
+/// The packets of a payload as frames, and whether the last of them ends the session; what comes after one that does
+/// means nothing.
 fn into_frames(payload: &str) -> Result<(Vec<u8>, bool), Refusal> {
     let mut frames = Vec::with_capacity(payload.len() + 16);
     for packet in packets(payload) {
@@ -305,9 +316,9 @@ fn options(config: &FrontConfig) -> EngineOptions {
     }
 }
 
-fn new_socketio(config: &FrontConfig, sid: Box<str>, session: Option<Box<dyn Send>>) -> Box<NewSocketIo> {
+fn new_socketio(config: &FrontConfig, sid: Box<str>, session: Option<Box<dyn Send>>) -> NewSocketIo {
     let EngineOptions { ping_interval, ping_timeout, .. } = options(config);
-    Box::new(NewSocketIo { sid, opened: Instant::now(), ping_interval, ping_timeout, session })
+    NewSocketIo { sid, opened: Instant::now(), ping_interval, ping_timeout, session }
 }
 
 fn accept(parts: Parts, body: Incoming, purpose: Purpose) -> Answered {
@@ -357,8 +368,8 @@ fn credentials() -> (HeaderName, String) {
     (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true".to_owned())
 }
 
-/// What a browser asks before a page of another origin may send what is not simple. Nothing here depends on a header, so that a page
-/// may send whichever it likes.
+/// What a browser asks before a page of another origin may send what is not simple. Nothing here depends on a header,
+/// so that a page may send whichever it likes.
 fn preflight(headers: &HeaderMap) -> Answer {
     let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
     let asked = asked.and_then(|asked| asked.to_str().ok()).unwrap_or("content-type");

@@ -7,8 +7,8 @@ use crate::wire::frame::{CLOSE, TEXT, frame_len};
 const BINARY: u8 = 0x2;
 /// A frame that is a whole message.
 const FINAL: u8 = 0x80;
-/// Set by clients, whose payloads are masked. With a key of zeros that changes nothing (RFC 6455 §5.3): keys are there for proxies
-/// between browsers and servers, and here is none.
+/// Set by clients, whose payloads are masked. With a key of zeros that changes nothing (RFC 6455 §5.3): keys are there
+/// for proxies between browsers and servers, and here is none.
 const MASKED: u8 = 0x80;
 const KEY: [u8; 4] = [0; 4];
 
@@ -25,8 +25,8 @@ pub(super) enum Frame<'a> {
     Control,
 }
 
-/// The frame that `bytes` begin with, and its length; none while it is not whole. Shards send whole messages, and UTF-8 where
-/// it is text: what is not counts as the end.
+/// The frame that `bytes` begin with, and its length; none while it is not whole. Shards send whole messages, and UTF-8
+/// where it is text: what is not counts as the end.
 pub(super) fn read(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let len = frame_len(bytes).filter(|len| *len <= bytes.len())?;
     let header = match bytes[1] {
@@ -54,11 +54,11 @@ pub(super) fn push(out: &mut Vec<u8>, packet: &Packet<'_>) {
     match payload.len() {
         len @ 0..=125 => out.push(MASKED | len as u8),
         len @ 126..=0xffff => {
-            out.push(MASKED | 126);
+            out.push(MASKED | 0x7e);
             out.extend_from_slice(&(len as u16).to_be_bytes());
         }
         len => {
-            out.push(MASKED | 127);
+            out.push(MASKED | 0x7f);
             out.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }

@@ -1,10 +1,10 @@
-//! Engine.IO (protocol revision 4), which Socket.IO goes over: sessions by polling and over WebSocket, and the way from the one to
-//! the other.
+//! Engine.IO (protocol revision 4), which Socket.IO goes over: sessions by polling and over WebSocket, and the way from
+//! the one to the other.
 //!
-//! To a shard every session is a client with a socket. Over WebSocket that is the client's own. A session by polling has a pair
-//! of sockets of the daemon's own: the shard has one end, and the requests of the session read and write the other. So what
-//! holds for a WebSocket (its heartbeat, what a slow client costs, what its limits are) holds here by the same code, and the front
-//! keeps no messages.
+//! To a shard every session is a client with a socket. Over WebSocket that is the client's own. A session by polling
+//! has a pair of sockets of the daemon's own: the shard has one end, and the requests of the session read and write the
+//! other. So what holds for a WebSocket (its heartbeat, what a slow client costs, what its limits are) holds here by
+//! the same code, and the front keeps no messages.
 
 mod answer;
 mod frames;

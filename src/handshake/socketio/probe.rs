@@ -1,6 +1,6 @@
-//! A session's client tries a WebSocket, and goes over to it (the upgrade of Engine.IO): `2probe` from it, `3probe` to it, requests
-//! that poll are ended, `5` from it. Until then the front itself speaks on the socket, and a probe that fails leaves the session as
-//! it was.
+//! A session's client tries a WebSocket, and goes over to it (the upgrade of Engine.IO): `2probe` from it, `3probe` to
+//! it, requests that poll are ended, `5` from it. Until then the front itself speaks on the socket, and a probe that
+//! fails leaves the session as it was.
 
 use super::super::front::Arrival;
 use super::session::Turn;
@@ -40,8 +40,18 @@ enum Step {
     End(u16, &'static str),
 }
 
-/// Speaks with a client that may go over to this socket, as long as there is patience. What comes of it is the upgrade, if the client
-/// asked for it.
+/// What comes of a probe.
+enum Outcome {
+    /// The client asks for the upgrade; what it said after that was not looked at.
+    Upgrade,
+    /// The socket is closed with a code and a reason.
+    Close(u16, &'static str),
+    /// The client has gone.
+    Gone,
+}
+
+/// Speaks with a client that may go over to this socket, as long as there is patience. What comes of it is the upgrade,
+/// if the client asked for it.
 pub(in crate::handshake) async fn probe<S>(
     turn: Result<Turn, &'static str>,
     (stream, early): (S, Bytes),
@@ -54,40 +64,37 @@ where
     patience.renew();
     let mut probe = Probe { stream, arrived: early.to_vec(), reader: FrameReader::new(), partial: None };
     drop(early);
-    let turn = match turn {
-        Ok(turn) => turn,
-        Err(reason) => {
-            probe.close(1008, reason).await.ok()?;
-            return None;
-        }
+    let outcome = match &turn {
+        Ok(turn) => tokio::select! {
+            outcome = probe.speak(turn) => outcome.ok()?,
+            () = turn.ended() => Outcome::Close(1000, "the session is over"),
+        },
+        Err(reason) => Outcome::Close(1008, reason),
     };
-    let is_upgrade = tokio::select! {
-        outcome = probe.speak(&turn) => outcome.ok()?,
-        () = turn.ended() => {
-            // The probe is over with the session, whether the client hears of it or not.
+    let turn = match (turn, outcome) {
+        (Ok(turn), Outcome::Upgrade) => turn,
+        (turn, Outcome::Close(code, reason)) => {
+            // The session need not wait until the client has heard of it.
             drop(turn);
-            probe.close(1000, "the session is over").await.ok()?;
+            probe.close(code, reason).await.ok()?;
             return None;
         }
+        (_, Outcome::Gone | Outcome::Upgrade) => return None,
     };
-    if !is_upgrade {
-        return None;
-    }
     let Probe { stream, arrived, .. } = probe;
     let (shard, upgraded) = turn.upgrade(|| take(stream), arrived).await?;
     Some(Arrival::Upgraded(shard, upgraded))
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
-    /// Returns whether the client asks for the upgrade; what came after that is left in `arrived`.
-    async fn speak(&mut self, turn: &Turn) -> io::Result<bool> {
+    async fn speak(&mut self, turn: &Turn) -> io::Result<Outcome> {
         loop {
             let mut out = Vec::new();
             match self.step(&mut out) {
                 None => {
                     // Cancelled with the whole probe only.
                     if self.stream.read_buf(&mut self.arrived).await? == 0 {
-                        return Ok(false);
+                        return Ok(Outcome::Gone);
                     }
                 }
                 Some(Step::Next) => self.stream.write_all(&out).await?,
@@ -96,11 +103,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
                     self.stream.write_all(&out).await?;
                     turn.set_probed();
                 }
-                Some(Step::Upgrade) => return Ok(true),
-                Some(Step::End(code, reason)) => {
-                    self.close(code, reason).await?;
-                    return Ok(false);
-                }
+                Some(Step::Upgrade) => return Ok(Outcome::Upgrade),
+                Some(Step::End(code, reason)) => return Ok(Outcome::Close(code, reason)),
             }
         }
     }
@@ -126,8 +130,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
         }
     }
 
-    /// Says why, and reads until the client has ended its side: closing a socket with unread bytes would reset the connection, and the
-    /// reason might not arrive.
+    /// Says why, and reads until the client has ended its side: closing a socket with unread bytes would reset the
+    /// connection, and the reason might not arrive.
     async fn close(&mut self, code: u16, reason: &str) -> io::Result<()> {
         let mut out = Vec::new();
         push_close(&mut out, code, reason);

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
-/// Most of a payload, which may have one packet more than fits; about what a browser takes in one go without a stutter.
+/// Most of a payload, which may have one packet more than fits: what one answer holds in memory.
 const PAYLOAD_BYTES: usize = 256 * 1024;
 /// Read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -80,8 +80,8 @@ pub(super) enum Taken {
     Repeated,
 }
 
-/// A request's hold of a session. Dropped before [`done`](Self::done), which a request that is cut off does, a poll or a post
-/// ends the session, since nobody knows what of it has arrived.
+/// A request's hold of a session. Dropped before [`done`](Self::done), which a request that is cut off does, a poll or
+/// a post ends the session, since nobody knows what of it has arrived.
 pub(in crate::handshake) struct Turn {
     session: Arc<Session>,
     kind: Kind,
@@ -260,8 +260,9 @@ impl Turn {
         }
     }
 
-    /// A probe that has led to its end: the session polls no more, and what is on its way to the client goes over with it. Waits for a
-    /// post to be written, as what that brings comes before what comes on the socket. None when the session is over.
+    /// A probe that has led to its end: the session polls no more, and what is on its way to the client goes over with
+    /// it. Waits for a post to be written, as what that brings comes before what comes on the socket. None when the
+    /// session is over.
     pub(super) async fn upgrade(
         self,
         socket: impl FnOnce() -> io::Result<ClientSocket>,

@@ -27,7 +27,28 @@ async fn a_thousand_sessions_that_poll_are_no_handshakes() {
     for (index, (client, _)) in sessions.iter_mut().enumerate() {
         read_answer(client).await.is(200, &format!("42[{index}]"));
     }
+    // Each goes on with its connection.
+    for (client, shard) in &mut sessions {
+        ask(client, &post(shard.sid(), "3")).await.is(200, "ok");
+        assert_eq!(shard.read(1).await, ["3"]);
+    }
     assert_eq!(bench.state.under_way(), 0);
+}
+
+#[tokio::test]
+async fn the_oldest_idle_connection_gives_way() {
+    let mut bench = Bench::new(|config| config.server.handshakes = 1);
+    let preflight = get("").replace("GET", "OPTIONS");
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = bench.connect().await;
+        ask(&mut client, &preflight).await.is(204, "");
+        clients.push(client);
+    }
+    for client in &mut clients[..2] {
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    }
+    ask(&mut clients[2], &preflight).await.is(204, "");
 }
 
 #[tokio::test(start_paused = true)]

@@ -117,8 +117,8 @@ async fn a_probe_that_fails_leaves_the_session_as_it_was() {
             socket.write_all(&packet).await.unwrap();
         }
         assert_eq!(closed(&mut socket).await.0, code);
-        drop(socket);
         until(|| !bench.state.sessions.get(&sid).unwrap().is_taken(Kind::Probe)).await;
+        drop(socket);
     }
     let mut socket = connect(&mut bench, &sid).await;
     socket.write_all(&pong).await.unwrap();

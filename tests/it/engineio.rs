@@ -1,0 +1,111 @@
+//! Engine.IO at the daemon's own listeners: what is refused there, how a session is opened, what a reload changes.
+
+use crate::harness::{ROOMS, Server, http};
+use crate::raw::Raw;
+use serde_json::Value;
+
+fn request(method: &str, query: &str, headers: &str) -> String {
+    format!(
+        "{method} /socket.io/?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n"
+    )
+}
+
+/// Status and body.
+fn ask(server: &Server, method: &str, query: &str, headers: &str) -> (u16, String) {
+    http(&server.clients[0], request(method, query, headers).as_bytes())
+}
+
+#[track_caller]
+fn check_refused(answer: &(u16, String), status: u16, code: u8) {
+    assert_eq!(answer.0, status, "{answer:?}");
+    let error: Value = serde_json::from_str(&answer.1).unwrap();
+    assert_eq!(error["code"], code, "{answer:?}");
+}
+
+/// The handshake that a session was opened with.
+fn opened(packet: &str) -> Value {
+    serde_json::from_str(packet.strip_prefix('0').expect("a packet of type open")).unwrap()
+}
+
+#[test]
+fn a_session_is_opened_and_mistakes_have_their_codes() {
+    let server = Server::start(ROOMS);
+    let (status, body) = ask(&server, "GET", "EIO=4&transport=polling", "");
+    assert_eq!(status, 200, "{body}");
+    let handshake = opened(&body);
+    assert_eq!(handshake.as_object().unwrap().len(), 5, "{handshake}");
+    assert_eq!(handshake["sid"].as_str().unwrap().len(), 20);
+    assert_eq!(handshake["upgrades"], serde_json::json!(["websocket"]));
+    assert_eq!((&handshake["pingInterval"], &handshake["pingTimeout"]), (&25_000.into(), &20_000.into()));
+    assert_eq!(handshake["maxPayload"], 65_536);
+
+    check_refused(&ask(&server, "GET", "EIO=4", ""), 400, 0);
+    check_refused(&ask(&server, "GET", "EIO=4&transport=polling&sid=nobody", ""), 400, 1);
+    check_refused(&ask(&server, "PUT", "EIO=4&transport=polling", ""), 400, 2);
+    check_refused(&ask(&server, "GET", "EIO=4&transport=polling&j=1", ""), 400, 3);
+    let evil = "Origin: https://evil.example\r\n";
+    check_refused(&ask(&server, "GET", "EIO=4&transport=polling", evil), 403, 4);
+    check_refused(&ask(&server, "GET", "EIO=3&transport=polling", ""), 400, 5);
+    let counted = |reason| {
+        let name = format!("broadcastd_handshakes_refused_total{{reason=\"{reason}\"}}");
+        server.metric(&name) as u64
+    };
+    assert_eq!((counted("bad_request"), counted("origin")), (4, 1));
+    let log = server.logged("page refused");
+    assert!(log.contains("allowed_origins") && log.contains("https://evil.example"), "{log}");
+}
+
+#[test]
+fn a_session_over_websocket_begins_with_its_handshake() {
+    let server = Server::start(ROOMS);
+    let mut client = Raw::connect(&server.clients[0]);
+    client.send(
+        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let answer = client.answer();
+    assert_eq!(answer.status, 101, "{}", answer.body);
+    let (first, payload) = client.frame().unwrap();
+    let handshake = opened(std::str::from_utf8(&payload).unwrap());
+    assert_eq!((first, &handshake["upgrades"]), (0x81, &serde_json::json!([])));
+    assert_eq!(handshake["sid"].as_str().unwrap().len(), 20);
+}
+
+/// The body of an answer after which the connection goes on.
+fn next_answer(client: &mut Raw) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(client.read(1).expect("the connection goes on"));
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 200 ") && !head.contains("connection: close"), "{head}");
+    let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    String::from_utf8(client.read(len.parse().unwrap()).unwrap()).unwrap()
+}
+
+#[test]
+fn requests_share_a_connection() {
+    let server = Server::start(ROOMS);
+    let mut client = Raw::connect(&server.clients[0]);
+    let mut sids = Vec::new();
+    for _ in 0..3 {
+        client.send(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        sids.push(opened(&next_answer(&mut client))["sid"].clone());
+    }
+    sids.dedup();
+    assert_eq!(sids.len(), 3);
+}
+
+#[test]
+fn a_reload_moves_it_and_switches_it_off() {
+    let server = Server::start(ROOMS);
+    let at = |path: &str| {
+        let request = request("GET", "EIO=4&transport=polling", "").replace("/socket.io/", path);
+        http(&server.clients[0], request.as_bytes()).0
+    };
+    assert_eq!((at("/socket.io/"), at("/socket.io"), at("/live/")), (200, 200, 404));
+    server.reconfigure(&format!("[socketio]\npath = \"/live\"\n{ROOMS}"));
+    assert_eq!((at("/socket.io/"), at("/live/"), at("/live")), (404, 200, 200));
+    server.reconfigure(&format!("[socketio]\nenabled = false\n{ROOMS}"));
+    assert_eq!((at("/socket.io/"), at("/live/")), (404, 404));
+}
