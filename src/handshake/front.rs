@@ -102,10 +102,10 @@ where
         }
         drop(listener);
         tokio::select! {
-            () = shutdown.begun() => {}
+            biased;
+            () = shutdown.begun() => self.stop(handshakes).await,
             () = async { while handshakes.join_next().await.is_some() {} } => {}
         }
-        self.stop(handshakes).await;
     }
 
     /// Ends handshakes that are under way. Sessions that are served by polling go on until their shards have closed

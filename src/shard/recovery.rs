@@ -62,10 +62,14 @@ impl Recovery {
         self.lock().clients.insert(pid.into(), Entry { owner, remembered });
     }
 
-    /// Notes a room that a client is in from now on, or is in otherwise than before.
-    pub(super) fn joined(&self, pid: &str, owner: u64, room: RememberedRoom) {
+    /// Notes a room that a client is in from now on, or is in otherwise than before. One that `goes_on` where it was has begun
+    /// where it did: of what it was sent since it may not have had all.
+    pub(super) fn joined(&self, pid: &str, owner: u64, mut room: RememberedRoom, goes_on: bool) {
         self.change(pid, owner, |rooms| {
-            rooms.retain(|other| other.room != room.room);
+            let before = rooms.iter().position(|other| other.room == room.room);
+            if let Some(before) = before.map(|index| rooms.remove(index)).filter(|_| goes_on) {
+                (room.began, room.with_snapshot) = (before.began, before.with_snapshot);
+            }
             rooms.push(room);
         });
     }
@@ -209,9 +213,9 @@ mod tests {
         let (soon, later) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
         recovery.begin("p", 1, remembered());
         for name in ["a", "b", "a"] {
-            recovery.joined("p", 1, room(name));
+            recovery.joined("p", 1, room(name), false);
         }
-        recovery.joined("p", 2, room("foreign"));
+        recovery.joined("p", 2, room("foreign"), false);
         recovery.left("p", 1, "b");
         recovery.gone("p", 1, later, now);
         assert!(recovery.take_over("q", Namespace::main(), 2, soon).is_none());
@@ -232,7 +236,7 @@ mod tests {
     fn who_comes_back_before_it_was_missed_has_its_rooms() {
         let (recovery, now) = (Recovery::default(), Instant::now());
         recovery.begin("p", 1, remembered());
-        recovery.joined("p", 1, room("a"));
+        recovery.joined("p", 1, room("a"), false);
         assert_eq!(rooms(&recovery.take_over("p", Namespace::main(), 2, now).unwrap()), ["a"]);
         recovery.gone("p", 1, now, now);
         assert!(recovery.lock().clients.contains_key("p"));
@@ -248,8 +252,13 @@ mod tests {
         let condition = Some(Condition::parse("value > 1").unwrap());
         let every = Some(Duration::from_millis(2500));
         let (snapshot, with_snapshot) = (Some(true), true);
-        before.joined("p", 7, RememberedRoom { condition, every, snapshot, with_snapshot, ..room("a") });
-        before.joined("p", 7, room("b"));
+        before.joined(
+            "p",
+            7,
+            RememberedRoom { condition, every, snapshot, with_snapshot, ..room("a") },
+            false,
+        );
+        before.joined("p", 7, room("b"), false);
         let mut texts = before.to_texts();
         texts.push("{}".to_owned());
         after.add_texts(&texts, later);
@@ -257,6 +266,28 @@ mod tests {
         assert_eq!(rooms(&after.take_over("p", Namespace::main(), 1, now).unwrap()), ["a", "b"]);
         after.add_texts(&texts, later);
         assert!(after.take_over("p", Namespace::main(), 1, later).is_none());
+    }
+
+    #[test]
+    fn a_room_that_goes_on_has_begun_where_it_did() {
+        let (recovery, now) = (Recovery::default(), Instant::now());
+        recovery.begin("p", 1, remembered());
+        let at = |offset| RememberedRoom {
+            began: Position { offset, ..room("a").began },
+            with_snapshot: offset == 3,
+            ..room("a")
+        };
+        let began = || {
+            let rooms = recovery.take_over("p", Namespace::main(), 1, now).unwrap().rooms;
+            (rooms[0].began.offset, rooms[0].with_snapshot)
+        };
+        // There is nothing yet that it could go on from.
+        for (offset, goes_on, expected) in
+            [(2, true, (2, false)), (3, false, (3, true)), (9, true, (3, true)), (9, false, (9, false))]
+        {
+            recovery.joined("p", 1, at(offset), goes_on);
+            assert_eq!(began(), expected);
+        }
     }
 
     #[test]

@@ -143,6 +143,7 @@ impl Shard {
         gaps: &mut Vec<u8>,
     ) -> Result<String, MessageError> {
         let way = Wire::SocketIo(wire);
+        let mut goes_on = false;
         if let Some(index) = self.find_subscription(client, &request.room, way)
             && request.from == From::Now
         {
@@ -159,6 +160,7 @@ impl Shard {
                     if subscription.live { self.live_position(subscription) } else { subscription.position };
                 let epoch = self.seats[view.seat as usize].room.epoch();
                 request.from = From::After(Position { epoch, offset });
+                goes_on = true;
             }
         }
         let (condition, every, snapshot) = (request.condition.clone(), request.every, request.snapshot);
@@ -173,7 +175,7 @@ impl Shard {
             let number = self.clients[client as usize].number;
             let room = name.as_str().into();
             let room = RememberedRoom { room, condition, every, snapshot, began, with_snapshot };
-            self.parts.recovery.joined(&pid, number, room);
+            self.parts.recovery.joined(&pid, number, room, goes_on);
         }
         Ok(name)
     }

@@ -335,13 +335,14 @@ impl Shard {
 }
 
 /// Where a room begins of one that comes back: after the last event that it had, if it says so; where it began, if it has
-/// had none; and if the log has begun anew since, after what it was, which is told as a gap.
+/// had none since; and if the log has begun anew since, after what it was, which is told as a gap.
 fn start_of(positions: &[Position], began: Position, with_snapshot: bool, epoch: Option<Epoch>) -> From {
     let own = positions.iter().find(|position| Some(position.epoch) == epoch);
     match own {
-        Some(own) => From::After(*own),
-        None if with_snapshot && Some(began.epoch) == epoch => From::Now,
-        None => From::After(began),
+        // It may have had events before it began: it was in the room, and left it in between.
+        Some(own) if own.epoch != began.epoch || own.offset >= began.offset => From::After(*own),
+        _ if with_snapshot && Some(began.epoch) == epoch => From::Now,
+        _ => From::After(began),
     }
 }
 

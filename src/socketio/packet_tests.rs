@@ -12,9 +12,9 @@ fn check(text: &str, expected: Packet<'_>) {
 }
 
 #[track_caller]
-fn check_refused(text: &str, expected: Fault, words: &str) {
+fn check_refused(text: &str, expected: &Fault, words: &str) {
     let fault = parse(text).expect_err(text);
-    assert_eq!(fault, expected, "{text}");
+    assert_eq!(&fault, expected, "{text}");
     assert!(fault.to_string().contains(words), "{text}: {fault}");
     assert!(fault.to_string().len() < 300, "faults are short");
 }
@@ -116,31 +116,31 @@ fn what_clients_write_besides_is_read() {
 
 #[test]
 fn what_is_no_packet_is_refused() {
-    check_refused("", Fault::Empty, "without a type");
-    check_refused("abc", Fault::UnknownType('a'), "`a`");
-    check_refused("7", Fault::UnknownType('7'), "`7`");
-    check_refused("é", Fault::UnknownType('é'), "`é`");
-    check_refused("€", Fault::UnknownType('€'), "`€`");
-    check_refused(r#"4{"message":"x"}"#, Fault::ConnectError, "CONNECT_ERROR");
+    check_refused("", &Fault::Empty, "without a type");
+    check_refused("abc", &Fault::UnknownType('a'), "`a`");
+    check_refused("7", &Fault::UnknownType('7'), "`7`");
+    check_refused("é", &Fault::UnknownType('é'), "`é`");
+    check_refused("€", &Fault::UnknownType('€'), "`€`");
+    check_refused(r#"4{"message":"x"}"#, &Fault::ConnectError, "CONNECT_ERROR");
     for text in [r#"5["a"]"#, r#"5-["a"]"#, r#"50-["a"]"#, r#"5x-["a"]"#, "51", r#"5+1-["a"]"#, "6", "5"] {
-        check_refused(text, Fault::Attachments, "number of its attachments");
+        check_refused(text, &Fault::Attachments, "number of its attachments");
     }
     for text in [r#"511-["a"]"#, r#"699999999999-1["a"]"#] {
-        check_refused(text, Fault::TooManyAttachments, "10 attachments");
+        check_refused(text, &Fault::TooManyAttachments, "10 attachments");
     }
     assert!(parse(r#"510-["a"]"#).is_ok());
     for text in [r#"3["a"]"#, "3[]", "3", "3/admin,", r#"61-["a"]"#] {
-        check_refused(text, Fault::AckMissing, "number of its event");
+        check_refused(text, &Fault::AckMissing, "number of its event");
     }
-    check_refused("218446744073709551616[\"a\"]", Fault::AckTooLarge, "64 bits");
+    check_refused("218446744073709551616[\"a\"]", &Fault::AckTooLarge, "64 bits");
 
     let refused = |packet, expected, found: &str| Fault::Payload { packet, expected, found: found.into() };
     for (text, found) in [("0[]", "[]"), ("0null", "null"), ("0 {}", " {}"), ("0/a,5{}", "5{}"), ("0,", ",")]
     {
-        check_refused(text, refused("CONNECT", "a JSON object", found), "CONNECT is a JSON object");
+        check_refused(text, &refused("CONNECT", "a JSON object", found), "CONNECT is a JSON object");
     }
     for (text, found) in [("1{}", "{}"), ("1,", ","), ("1/a,b", "b"), ("15", "5")] {
-        check_refused(text, refused("DISCONNECT", "nothing", found), "nothing");
+        check_refused(text, &refused("DISCONNECT", "nothing", found), "nothing");
     }
     let array = "a JSON array that begins with the event's name";
     for (text, found) in [
@@ -158,12 +158,12 @@ fn what_is_no_packet_is_refused() {
         ("2/admin,", ""),
         ("2\"a\"", "\"a\""),
     ] {
-        check_refused(text, refused("EVENT", array, found), "begins with the event's name");
+        check_refused(text, &refused("EVENT", array, found), "begins with the event's name");
     }
-    check_refused("31{}", refused("ACK", "a JSON array", "{}"), "ACK");
+    check_refused("31{}", &refused("ACK", "a JSON array", "{}"), "ACK");
     let long = format!("2{}", "é".repeat(5000));
     let found = format!("{}…", "é".repeat(40));
-    check_refused(&long, refused("EVENT", array, &found), "…");
+    check_refused(&long, &refused("EVENT", array, &found), "…");
 }
 
 #[test]

@@ -27,9 +27,9 @@ fn texts(args: &[Box<RawValue>]) -> Vec<&str> {
 }
 
 #[track_caller]
-fn check_fault(happened: Result<Happened, Fault>, expected: Fault, words: &str) {
+fn check_fault(happened: Result<Happened, Fault>, expected: &Fault, words: &str) {
     let fault = happened.expect_err("a fault");
-    assert_eq!(fault, expected);
+    assert_eq!(&fault, expected);
     assert!(fault.to_string().contains(words), "{fault}");
 }
 
@@ -89,32 +89,32 @@ fn a_binary_packet_comes_in_pieces() {
 fn what_comes_at_the_wrong_time_is_a_fault() {
     let mut sockets = in_namespaces(&["/a"]);
     for text in [r#"2["e"]"#, "1", "31[]", r#"51-["e",{}]"#] {
-        check_fault(sockets.text(text), Fault::NotConnected("/".into()), "`/`");
+        check_fault(sockets.text(text), &Fault::NotConnected("/".into()), "`/`");
     }
-    check_fault(sockets.text("0/a,"), Fault::AlreadyConnected("/a".into()), "already");
-    check_fault(sockets.binary(b"x"), Fault::NoPacket, "no packet announced");
+    check_fault(sockets.text("0/a,"), &Fault::AlreadyConnected("/a".into()), "already");
+    check_fault(sockets.binary(b"x"), &Fault::NoPacket, "no packet announced");
     assert!(matches!(sockets.text(TWO), Ok(Happened::Incomplete)));
-    check_fault(sockets.text(r#"2/a,["e"]"#), Fault::AttachmentsDue(2), "2 more attachments");
+    check_fault(sockets.text(r#"2/a,["e"]"#), &Fault::AttachmentsDue(2), "2 more attachments");
     assert!(matches!(sockets.binary(b"x"), Ok(Happened::Incomplete)));
-    check_fault(sockets.text(TWO), Fault::AttachmentsDue(1), "1 more");
+    check_fault(sockets.text(TWO), &Fault::AttachmentsDue(1), "1 more");
 
     // Thrown out of the namespace between two pieces.
     sockets.disconnected("/a");
-    check_fault(sockets.binary(b"y"), Fault::NotConnected("/a".into()), "`/a`");
+    check_fault(sockets.binary(b"y"), &Fault::NotConnected("/a".into()), "`/a`");
 }
 
 #[test]
 fn what_is_held_is_bounded() {
     let mut sockets = in_namespaces(&["/a"]);
     let text = format!("2/a,[\"{}\"]", "x".repeat(MAX));
-    check_fault(sockets.text(&text), Fault::TooLarge(MAX), "1000 bytes");
+    check_fault(sockets.text(&text), &Fault::TooLarge(MAX), "1000 bytes");
     assert!(matches!(sockets.text(TWO), Ok(Happened::Incomplete)));
     let half = vec![0; (MAX - TWO.len()) / 2];
     assert!(matches!(sockets.binary(&half), Ok(Happened::Incomplete)));
     emitted(sockets.binary(&half));
     assert!(matches!(sockets.text(TWO), Ok(Happened::Incomplete)));
     assert!(matches!(sockets.binary(&half), Ok(Happened::Incomplete)));
-    check_fault(sockets.binary(&vec![0; half.len() + 2]), Fault::TooLarge(MAX), "1000 bytes");
+    check_fault(sockets.binary(&vec![0; half.len() + 2]), &Fault::TooLarge(MAX), "1000 bytes");
 
     let mut sockets = Sockets::new(MAX);
     for n in 0..MOST_NAMESPACES {
@@ -122,7 +122,7 @@ fn what_is_held_is_bounded() {
         assert!(matches!(sockets.text(&format!("0{name},")), Ok(Happened::Connect { .. })));
         sockets.connected(&name);
     }
-    check_fault(sockets.text("0"), Fault::TooManyNamespaces, "64 namespaces");
+    check_fault(sockets.text("0"), &Fault::TooManyNamespaces, "64 namespaces");
 }
 
 #[test]

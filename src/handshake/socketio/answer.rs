@@ -7,6 +7,7 @@ use super::super::state::{
 };
 use super::super::stream::{cors, cors_of_refusal};
 use super::frames;
+use super::repeat::Mark;
 use super::request::{Asked, check};
 use super::session::{Kind, NOOP, Session, Taken, Turn};
 use crate::config::{Namespace, SocketIoConfig};
@@ -112,6 +113,7 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
         if is_new && self.state.under_way.is_stopping() {
             return Err(Refusal::stopping());
         }
+        let mark = Mark::of(parts.uri.query());
         match asked {
             Asked::OpenWebSocket => self.open_websocket(&config, parts, body),
             Asked::Probe(sid) => self.probe(&sid, parts, body),
@@ -120,12 +122,12 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
             // What waits must not hold a configuration that a reload replaces.
             Asked::Poll(sid) => {
                 drop(config);
-                self.poll(&sid).await
+                self.poll(&sid, mark).await
             }
             Asked::Post(sid) => {
                 let most = config.limits.client.message_size;
                 drop(config);
-                self.post(&sid, body, most).await.map(Outcome::Answer)
+                self.post((&sid, mark), body, most).await.map(Outcome::Answer)
             }
         }
     }
@@ -176,10 +178,10 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
     /// Lets a session's client try a WebSocket. What is wrong with that is said in a close frame, where a browser shows
     /// it; the status of a handshake that fails it hides.
     fn probe(&self, sid: &str, parts: Parts, body: Incoming) -> Answered {
-        let turn = match self.state.sessions.get(sid).map(|session| session.begin(Kind::Probe)) {
+        let turn = match self.state.sessions.get(sid).map(|session| session.begin(Kind::Probe, None)) {
             Some(Ok(turn)) => Ok(turn),
             None | Some(Err(Taken::Over)) => Err("no such session polls: it is over, or has its socket"),
-            Some(Err(Taken::Overlap)) => {
+            Some(Err(Taken::Overlap | Taken::Repeated)) => {
                 self.state.metrics.refused(HandshakeRefusal::BadRequest);
                 Err("the session tries another socket already")
             }
@@ -188,8 +190,8 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
     }
 
     /// Waits for what a session has for its client.
-    async fn poll(&self, sid: &str) -> Answered {
-        let turn = self.begin(sid, Kind::Poll, "a session is polled by one request at a time")?;
+    async fn poll(&self, sid: &str, mark: Option<Mark>) -> Answered {
+        let turn = self.begin((sid, mark), Kind::Poll, "a session is polled by one request at a time")?;
         self.wait();
         let payload = turn.take().await;
         let is_last = turn.is_over();
@@ -206,8 +208,13 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
     }
 
     /// Brings a session what its client has sent. What is malformed ends it.
-    async fn post(&self, sid: &str, body: Incoming, most: usize) -> Result<Answer, Refusal> {
-        let turn = self.begin(sid, Kind::Post, "a session takes from one request at a time")?;
+    async fn post(
+        &self,
+        session: (&str, Option<Mark>),
+        body: Incoming,
+        most: usize,
+    ) -> Result<Answer, Refusal> {
+        let turn = self.begin(session, Kind::Post, "a session takes from one request at a time")?;
         let Some(payload) = read(body, most).await? else {
             // Nothing of it has gone any further: the session is as it was.
             turn.done();
@@ -217,6 +224,10 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
             let refusal = Refusal::bad_request(StatusCode::PAYLOAD_TOO_LARGE, hint);
             return Err(refusal.with_code(Code::Request));
         };
+        if turn.is_repeated(&payload) {
+            turn.done();
+            return Ok(text(Full::from("ok").into()));
+        }
         let (frames, is_end) = into_frames(&payload)?;
         self.wait();
         match tokio::time::timeout(WRITE_TIMEOUT, turn.write(&frames)).await {
@@ -227,6 +238,7 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
                 return Err(Refusal::engine(Code::Request, hint));
             }
         }
+        turn.brought(&payload);
         if is_end {
             turn.end_session(NOOP);
         }
@@ -235,10 +247,10 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
     }
 
     /// Begins a request of a session.
-    fn begin(&self, sid: &str, kind: Kind, hint: &str) -> Result<Turn, Refusal> {
+    fn begin(&self, (sid, mark): (&str, Option<Mark>), kind: Kind, hint: &str) -> Result<Turn, Refusal> {
         let session = self.state.sessions.get(sid).ok_or_else(unknown)?;
-        session.begin(kind).map_err(|taken| match taken {
-            Taken::Over => unknown(),
+        session.begin(kind, mark).map_err(|taken| match taken {
+            Taken::Over | Taken::Repeated => unknown(),
             Taken::Overlap => Refusal::engine(Code::Request, hint),
         })
     }

@@ -9,6 +9,7 @@
 mod answer;
 mod frames;
 mod probe;
+mod repeat;
 mod request;
 mod session;
 mod sessions;

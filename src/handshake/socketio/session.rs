@@ -4,6 +4,7 @@
 //! client that polls too seldom is a blocked client like any other, and nothing is queued here but a frame's beginning.
 
 use super::frames::{self, Frame};
+use super::repeat::Mark;
 use super::sessions::Sessions;
 use crate::shard::{ClientSocket, Upgraded};
 use crate::socketio::Payload;
@@ -52,6 +53,9 @@ struct State {
     is_probed: bool,
     /// What was read of the shard's bytes and not given away: less than a frame, but for a moment.
     read: Vec<u8>,
+    /// The last request that was answered with something, and the last that brought something, where they are marked.
+    answered: Option<Mark>,
+    brought: Option<Mark>,
 }
 
 /// What a request does with a session. There is one of each kind at a time.
@@ -72,6 +76,8 @@ pub(super) enum Taken {
     Over,
     /// A request of this kind has it.
     Overlap,
+    /// The request was answered before, and comes again: the answer is lost, and the session with it.
+    Repeated,
 }
 
 /// A request's hold of a session. Dropped before [`done`](Self::done), which a request that is cut off does, a poll or
@@ -79,6 +85,7 @@ pub(super) enum Taken {
 pub(in crate::handshake) struct Turn {
     session: Arc<Session>,
     kind: Kind,
+    mark: Option<Mark>,
     is_done: bool,
 }
 
@@ -99,7 +106,7 @@ impl Session {
     }
 
     /// Begins a request. With two that poll or post at once the session is over: nobody could say in which order they are.
-    pub(super) fn begin(self: &Arc<Self>, kind: Kind) -> Result<Turn, Taken> {
+    pub(super) fn begin(self: &Arc<Self>, kind: Kind, mark: Option<Mark>) -> Result<Turn, Taken> {
         let mut state = self.state();
         if state.ended.is_some() || state.is_forgotten {
             return Err(Taken::Over);
@@ -111,7 +118,11 @@ impl Session {
             }
             return Err(Taken::Overlap);
         }
-        Ok(Turn { session: Arc::clone(self), kind, is_done: false })
+        let turn = Turn { session: Arc::clone(self), kind, mark, is_done: false };
+        let is_repeated = kind == Kind::Poll && mark.is_some() && state.answered == mark;
+        drop(state);
+        // A turn that is dropped ends the session.
+        if is_repeated { Err(Taken::Repeated) } else { Ok(turn) }
     }
 
     #[cfg(test)]
@@ -169,6 +180,20 @@ impl Turn {
     /// The request is answered.
     pub(super) fn done(mut self) {
         self.is_done = true;
+        if self.kind == Kind::Poll {
+            self.session.state().answered = self.mark;
+        }
+    }
+
+    /// Whether a post of this body is the one that came last, once more.
+    pub(super) fn is_repeated(&self, body: &str) -> bool {
+        let mark = self.mark.map(|mark| mark.with(body));
+        mark.is_some() && self.session.state().brought == mark
+    }
+
+    /// A post of this body was written.
+    pub(super) fn brought(&self, body: &str) {
+        self.session.state().brought = self.mark.map(|mark| mark.with(body));
     }
 
     /// Whether no request finds the session any more.

@@ -219,3 +219,35 @@ async fn limits_hold_for_sessions() {
     assert!(answered.head.starts_with("http/1.1 429 "), "{answered:?}");
     assert!(bench.counted("clients_per_ip"));
 }
+
+#[tokio::test]
+async fn a_poll_that_comes_again_has_lost_its_answer_and_a_post_that_does_was_taken() {
+    let mut bench = bench();
+    let (mut client, mut shard) = open(&mut bench).await;
+    let sid = shard.sid().to_owned();
+    let marked = |mut request: String, t: &str| {
+        request.insert_str(request.find(" HTTP").unwrap(), &format!("&t={t}"));
+        request
+    };
+    for _ in 0..2 {
+        ask(&mut client, &marked(post(&sid, "42[\"a\"]"), "1")).await.is(200, "ok");
+    }
+    ask(&mut client, &marked(post(&sid, "42[\"b\"]"), "1")).await.is(200, "ok");
+    ask(&mut client, &marked(post(&sid, "42[\"b\"]"), "2")).await.is(200, "ok");
+    assert_eq!(shard.read(3).await, ["42[\"a\"]", "42[\"b\"]", "42[\"b\"]"]);
+    for t in ["1", "2"] {
+        shard.send(&["42[\"c\"]"]).await;
+        ask(&mut client, &marked(poll(&sid), t)).await.is(200, "42[\"c\"]");
+    }
+    // Without a mark a request is always another one.
+    for _ in 0..2 {
+        shard.send(&["42[\"d\"]"]).await;
+        ask(&mut client, &poll(&sid)).await.is(200, "42[\"d\"]");
+    }
+    shard.send(&["42[\"e\"]"]).await;
+    ask(&mut client, &marked(poll(&sid), "3")).await.is(200, "42[\"e\"]");
+    let mut other = bench.connect().await;
+    ask(&mut other, &marked(poll(&sid), "3")).await.is_error(400, 1);
+    assert!(shard.is_ended().await);
+    assert_eq!(bench.state.polling_sessions(), 0);
+}

@@ -1,0 +1,219 @@
+// Connection state recovery (Socket.IO 4.6): a client whose connection is cut has exactly what it missed, once.
+import assert from "node:assert/strict";
+import { afterEach, test } from "node:test";
+import { CONFIG, Client, EVENTS, OLDEST, Proxy, Pump, WAYS, assertWhole, daemon, endAll, ending, metric, until } from "./harness.mjs";
+
+afterEach(endAll);
+
+async function proxied(server) {
+  const proxy = await Proxy.to(server.clients);
+  ending(() => proxy.end());
+  return proxy;
+}
+
+const connects = (client) => client.life.filter((what) => what === "connect").length;
+
+/** Cuts a client's connection, publishes while it is away, and waits until it is back. */
+async function away(client, proxy, meanwhile) {
+  const before = connects(client);
+  proxy.cut();
+  await meanwhile();
+  proxy.reset();
+  proxy.heal();
+  await until(`the client to be back; it went through ${client.life}`, () => connects(client) > before);
+}
+
+for (const [name, { options, ends }] of Object.entries(WAYS)) {
+  test(`${name}: what was missed comes once, in the same rooms, under the same id`, async () => {
+    const server = await daemon();
+    const proxy = await proxied(server);
+    const client = await Client.to(proxy.addr, options);
+    await until(`the client to use ${ends}`, () => client.way === ends);
+    const id = client.socket.id;
+    assert.equal(client.socket.recovered, false);
+    await client.subscribe({ rooms: ["all", "agent_states", "agent:7"] });
+    await server.publish({ type: "tick", n: 1 }, { type: "tick", n: 2, agentId: "7" });
+    await until("three events", () => client.numbers.length === 3);
+
+    await away(client, proxy, () => server.publish({ type: "tick", n: 3, agentId: "7" }, { type: "tick", n: 4 }));
+    assert.equal(client.socket.recovered, true);
+    assert.equal(client.socket.id, id);
+    await server.publish({ type: "tick", n: 5 });
+    await until("the last", () => client.numbers.includes(5));
+    assert.deepEqual(client.numbers.toSorted(), [1, 2, 2, 3, 3, 4, 5]);
+    assert.equal((await client.had("connection_established")).recovered, true);
+    assert.equal(client.all("gap").length, 0);
+  });
+
+  test(`${name}: a client that is cut again and again while events come has each of them once`, async () => {
+    const server = await daemon();
+    const proxy = await proxied(server);
+    const client = await Client.to(proxy.addr, options);
+    await client.subscribe({ rooms: ["all"] });
+    // Polling takes a connection for each answer, which has a few events and a head.
+    const [least, most] = ends === "polling" ? [200, 800] : [1000, 20_000];
+    const cuts = 5;
+    proxy.budget = () => (proxy.resets <= cuts ? least + Math.floor(Math.random() * (most - least)) : undefined);
+    const pump = new Pump(server);
+    proxy.reset();
+    await until(`${cuts} cuts; there were ${proxy.resets}`, () => proxy.resets > cuts && client.socket.connected);
+    await pump.stop();
+    await until(`all ${pump.last} of ${client.numbers.length}`, () => client.numbers.at(-1) === pump.last);
+    assertWhole(client.numbers, pump.last, client.life.join(", "));
+    assert.equal(client.all("gap").length, 0);
+  });
+}
+
+test("arrays and filters are as they were, and a room that was left is not entered again", async () => {
+  const server = await daemon();
+  const proxy = await proxied(server);
+  const client = await Client.to(proxy.addr);
+  await client.subscribe({ rooms: ["performance_metrics"], metricFilters: ["memory"] });
+  await client.subscribe({ rooms: ["all"] });
+  assert.deepEqual((await client.ask("unsubscribe", ["all"])).unsubscribed, ["all"]);
+  const memory = (n) => metric(n, { metricName: "memory" });
+  await server.publish(memory(1), memory(2), memory(3));
+  assert.equal((await client.had("performance_metrics_batch")).length, 3);
+  await away(client, proxy, () => server.publish(memory(4), metric(5), memory(6), { type: "tick", n: 1 }));
+  assert.equal(client.socket.recovered, true);
+  assert.deepEqual((await client.had("performance_metrics_batch")).map(({ value }) => value), [4, 6]);
+  assert.equal(client.numbers.length, 0);
+});
+
+test("a subscription that is changed goes on where it was, and so it does after a cut", async () => {
+  const server = await daemon();
+  const proxy = await proxied(server);
+  const client = await Client.to(proxy.addr);
+  await client.subscribe({ rooms: ["all"] });
+  await server.publish({ type: "tick", n: 1, agentId: "a" });
+  await until("the first", () => client.numbers.length === 1);
+  await away(client, proxy, () => server.publish({ type: "tick", n: 2, agentId: "b" }));
+  await until("the second", () => client.numbers.length === 2);
+  await client.ask("subscribe", { rooms: ["all"], agentFilters: ["b"] });
+  await away(client, proxy, () => server.publish({ type: "tick", n: 3, agentId: "a" }, { type: "tick", n: 4, agentId: "b" }));
+  assert.equal(client.socket.recovered, true);
+  await until("the fourth", () => client.numbers.includes(4));
+  assert.deepEqual(client.numbers, [1, 2, 4]);
+});
+
+test("a room that was left and entered again begins where it was entered", async () => {
+  const server = await daemon();
+  const proxy = await proxied(server);
+  const client = await Client.to(proxy.addr);
+  await client.subscribe({ rooms: ["all"] });
+  await server.publish({ type: "tick", n: 1 });
+  await until("the first", () => client.numbers.length === 1);
+  await client.ask("unsubscribe", ["all"]);
+  await server.publish({ type: "tick", n: 2 });
+  await client.ask("subscribe", ["all"]);
+  await away(client, proxy, () => server.publish({ type: "tick", n: 3 }));
+  assert.equal(client.socket.recovered, true);
+  await until("the third", () => client.numbers.includes(3));
+  assert.deepEqual(client.numbers, [1, 3]);
+});
+
+test("a client that had a snapshot gets no second one", async () => {
+  const server = await daemon(CONFIG.replace("[rooms.agent_states]", '[rooms.agent_states]\nkey = "agentId"\nsnapshot = true'));
+  const proxy = await proxied(server);
+  const states = [1, 2, 3].map((agent) => ({ ...EVENTS.agent_state, agentId: String(agent) }));
+  await server.publish(...states);
+  const client = await Client.to(proxy.addr);
+  await client.subscribe({ rooms: ["agent_states"] });
+  await until("the snapshot", () => client.all("agent_state").length === 3);
+  await until("where it leads to", () => client.all("position").length === 1);
+  const next = { ...EVENTS.agent_state, agentId: "4" };
+  await away(client, proxy, () => server.publish(next));
+  assert.equal(client.socket.recovered, true);
+  await until("the next", () => client.all("agent_state").length === 4);
+  await client.ask("ping");
+  assert.deepEqual(client.all("agent_state").map(([{ agentId }]) => agentId), ["1", "2", "3", "4"]);
+});
+
+test("what history no longer has is told as a gap", async () => {
+  const server = await daemon();
+  const proxy = await proxied(server);
+  const client = await Client.to(proxy.addr);
+  await client.subscribe({ rooms: ["short"] });
+  await server.publish({ type: "short", n: 1 });
+  await client.had("short");
+  await away(client, proxy, () => server.publish(...[2, 3, 4, 5, 6, 7, 8].map((n) => ({ type: "short", n }))));
+  const gap = await client.had("gap");
+  assert.equal(gap.room, "short");
+  assert.equal(gap.missed, 4);
+  assert.equal(gap.reason, "history_expired");
+  await until("the rest", () => client.all("short").length === 4);
+  assert.deepEqual(client.all("short").map(([{ n }]) => n), [1, 6, 7, 8]);
+  assert.ok(client.log.findIndex(([name]) => name === "gap") < client.log.findIndex(([, event]) => event?.n === 6));
+});
+
+test("a client that says that it leaves is not recovered, nor one whose time is over, nor where it is switched off", async () => {
+  for (const [setting, doing] of [
+    ['recovery = "2m"', async (client) => {
+      client.socket.disconnect();
+      client.socket.connect();
+    }],
+    ['recovery = "1s"', async (client, proxy) => {
+      proxy.cut();
+      proxy.reset();
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      proxy.heal();
+    }],
+    ['recovery = "off"', async (client, proxy) => proxy.reset()],
+  ]) {
+    const server = await daemon(CONFIG.replace("watch = false", `watch = false\n[socketio]\n${setting}`));
+    const proxy = await proxied(server);
+    const client = await Client.to(proxy.addr);
+    const id = client.socket.id;
+    await client.subscribe({ rooms: ["all"] });
+    await server.publish({ type: "tick", n: 1 });
+    await client.had("tick");
+    const args = client.all("tick")[0];
+    assert.equal(args.length, setting.includes("off") ? 1 : 2, "positions are told where they are of use");
+    await doing(client, proxy);
+    await until(`the client to be back, with ${setting}`, () => connects(client) === 2);
+    assert.ok(!client.socket.recovered, setting);
+    assert.notEqual(client.socket.id, id);
+    await client.had("connection_established");
+    await server.publish({ type: "tick", n: 2 });
+    assert.equal(typeof (await client.ask("ping")).timestamp, "number");
+    assert.deepEqual(client.numbers, [1], "it is in no room");
+    await endAll();
+  }
+});
+
+test("an orderly restart of the daemon is a connection that was cut; after a crash clients begin anew", async () => {
+  for (const [signal, recovered] of [["SIGTERM", true], ["SIGKILL", false]]) {
+    const server = await daemon();
+    const client = await Client.to(server.clients);
+    await client.subscribe({ rooms: ["all"] });
+    await server.publish({ type: "tick", n: 1 });
+    await client.had("tick");
+    await server.kill(signal);
+    await until("the end", () => client.life.length >= 2);
+    assert.equal(client.all("closing").length, recovered ? 1 : 0);
+    await server.run();
+    await server.publish({ type: "tick", n: 2 });
+    await until("the client to be back", () => connects(client) === 2);
+    assert.equal(client.socket.recovered, recovered, signal);
+    await client.had("connection_established");
+    await client.ask("subscribe", ["all"]);
+    await server.publish({ type: "tick", n: 3 });
+    await until("the last", () => client.numbers.includes(3));
+    assert.deepEqual(client.numbers, recovered ? [1, 2, 3] : [1, 3]);
+    await endAll();
+  }
+});
+
+test("a client that knows no recovery comes back as a new one", async () => {
+  const server = await daemon();
+  const proxy = await proxied(server);
+  const client = await Client.to(proxy.addr, { library: OLDEST });
+  await client.subscribe({ rooms: ["all"] });
+  const id = client.socket.id;
+  await away(client, proxy, () => server.publish({ type: "tick", n: 1 }));
+  assert.notEqual(client.socket.id, id);
+  await client.had("connection_established");
+  await client.subscribe({ rooms: ["all"] });
+  await server.publish({ type: "tick", n: 2 });
+  assert.equal((await client.had("tick")).n, 2);
+});
