@@ -296,6 +296,7 @@ impl Routes {
 }
 
 /// What a line that is not refused becomes.
+#[derive(Debug, PartialEq, Eq)]
 enum Taken {
     Event {
         add_timestamp: bool,

@@ -14,6 +14,8 @@ pub(super) const SHORTEST_LINE: usize = 2048;
 const SHORTEST_RUN: usize = 32;
 /// What a run gives its place to: text, and neither the end of a string nor part of an escape's digits.
 const PLACEHOLDER: u8 = b'x';
+/// The first character that may stand in a JSON string as it is (RFC 8259, section 7).
+const FIRST_PRINTABLE: u8 = 0x20;
 /// Bytes that are looked at together.
 const CHUNK: usize = 256;
 
@@ -133,10 +135,17 @@ impl Skeleton {
 
 /// Whether a run without quotes and backslashes is what JSON allows in a string, and UTF-8.
 fn is_text(run: &[u8]) -> bool {
-    // As signed numbers control characters and all that is not ASCII are below the space: one comparison for both, and
-    // without an end within a chunk, so that the compiler compares many bytes at once.
-    let is_printable =
-        |chunk: &[u8]| !chunk.iter().fold(false, |other, byte| other | (byte.cast_signed() < 0x20));
-    let mut chunks = run.chunks(CHUNK);
-    chunks.all(is_printable) || (!run.iter().any(|byte| *byte < 0x20) && std::str::from_utf8(run).is_ok())
+    let (chunks, rest) = run.as_chunks::<CHUNK>();
+    let is_plain = chunks.iter().all(|chunk| is_printable(chunk)) && is_printable(rest);
+    is_plain || (!run.iter().any(|byte| *byte < FIRST_PRINTABLE) && std::str::from_utf8(run).is_ok())
 }
+
+/// Whether bytes are ASCII, and none is a control character that JSON forbids. Less the first that it allows, those that
+/// are neither are the greatest; so one maximum tells, and the compiler finds it for many bytes at once.
+fn is_printable(bytes: &[u8]) -> bool {
+    let greatest = bytes.iter().fold(0, |greatest, byte| byte.wrapping_sub(FIRST_PRINTABLE).max(greatest));
+    greatest < 0x80 - FIRST_PRINTABLE
+}
+
+#[cfg(test)]
+mod tests;
