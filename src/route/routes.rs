@@ -94,7 +94,8 @@ impl Routes {
         now_ms: u64,
         number: impl FnOnce() -> u64,
     ) -> Result<Outcome, Box<Rejection>> {
-        let taken = match self.read_skeleton(scratch, line, beside) {
+        let is_long = line.len() >= skeleton::SHORTEST_LINE;
+        let taken = match is_long.then(|| self.read_skeleton(scratch, line, beside)).flatten() {
             Some(taken) => taken,
             None => self.read_whole(scratch, line, beside)?,
         };
@@ -118,6 +119,7 @@ impl Routes {
         })
     }
 
+    #[inline]
     fn read_whole(
         &self,
         scratch: &mut Scratch,
@@ -140,10 +142,11 @@ impl Routes {
         taken
     }
 
-    /// Reads a long line by its skeleton. None for any other line, and where anything is to be said of it: that is for
-    /// [`read_whole`](Self::read_whole), which knows the columns.
+    /// Reads a line by its skeleton. None if it has none, and where anything is to be said of it: that is for
+    /// [`read_whole`](Self::read_whole), which knows the columns. Apart from short lines' way, which it would make longer.
+    #[inline(never)]
     fn read_skeleton(&self, scratch: &mut Scratch, line: &[u8], beside: &Beside) -> Option<Taken> {
-        if line.len() < skeleton::SHORTEST_LINE || !line.trim_ascii().starts_with(b"{") {
+        if !line.trim_ascii().starts_with(b"{") {
             return None;
         }
         scratch.clear();
@@ -170,12 +173,14 @@ impl Routes {
     }
 
     /// Values of a line, all absent, in the memory that the scratch has for them.
+    #[inline]
     fn values<'a>(&self, scratch: &mut Scratch) -> Vec<Value<'a>> {
         let mut values = recycled(std::mem::take(&mut scratch.values));
         values.resize_with(self.tree.len(), Value::default);
         values
     }
 
+    #[inline]
     fn parse<'a>(&self, text: &'a str, values: &mut [Value<'a>]) -> Result<(), Box<Rejection>> {
         match self.tree.read(Deserializer::from_str(text), values) {
             Ok(None) => Ok(()),
@@ -185,6 +190,7 @@ impl Routes {
     }
 
     /// Checks a line's values, and puts its rooms into the scratch. `text` is what was parsed: the line, or its skeleton.
+    #[inline]
     fn route<'a>(
         &self,
         scratch: &mut Scratch,
