@@ -205,7 +205,7 @@ impl Routes {
                 return Err(fault::bad_type(text, &self.tree.names_of(self.type_slot), is_absent).into());
             }
         };
-        let of_type = self.type_in((text, line), event_type);
+        let of_type = self.type_in((text, line), &values[self.type_slot]);
         let known = self.types.get(&**event_type);
         let failed = known.and_then(|known| check::failed(&known.checks, values));
         // Own fields only: what is beside an event is not in it.
@@ -239,15 +239,15 @@ impl Routes {
     }
 
     /// Where the type is in the line, with its quotes.
-    fn type_in(&self, (text, line): (&str, &[u8]), event_type: &Cow<'_, str>) -> Range<usize> {
+    fn type_in(&self, (text, line): (&str, &[u8]), event_type: &Value<'_>) -> Range<usize> {
         match event_type {
             // What is borrowed is a piece of the line between two quotes.
-            Cow::Borrowed(text) => {
+            Value::String(Cow::Borrowed(text)) => {
                 let start = text.as_ptr().addr() - line.as_ptr().addr();
                 start - 1..start + text.len() + 1
             }
             // It was written with escapes, and the line was parsed itself.
-            Cow::Owned(_) => {
+            _ => {
                 let column = json::column_of(text, &self.tree.names_of(self.type_slot));
                 column - 1..column - 1 + json::value_at(text, column).len()
             }

@@ -92,7 +92,7 @@ mod tests {
         for least in [0, len / 2, len.saturating_sub(1), len, len + 1, 70_000] {
             let mut ours = b"before".to_vec();
             push_text(&mut ours, least, |out| out.extend_from_slice(&payload));
-            assert!(ours.strip_prefix(b"before") == Some(&*theirs), "{len} bytes, {least} expected");
+            assert!(ours.strip_prefix(b"before") == Some(theirs), "{len} bytes, {least} expected");
         }
         assert_eq!(frame_len(theirs), Some(theirs.len()));
     }

@@ -144,20 +144,16 @@ proptest! {
     fn a_skeleton_is_json_exactly_where_its_line_is(pieces in pieces()) {
         // Text on both sides, so that much can be taken out of nearly all of them.
         let long = "long text ".repeat(100);
-        for line in [
-            [long.as_bytes(), &pieces, long.as_bytes()].concat(),
-            [b"{\"a\":\"".to_vec(), long.clone().into_bytes(), pieces, long.into_bytes(), b"\"}".to_vec()].concat(),
-        ] {
-            let mut skeleton = Skeleton::default();
-            if skeleton.make(&line) {
-                let of_skeleton = skeleton.text().is_some_and(|text| is_json(text.as_bytes()));
-                prop_assert_eq!(of_skeleton, is_json(&line), "{}", String::from_utf8_lossy(&line));
-                for at in 0..skeleton.text.len() {
-                    let is_placeholder = skeleton.cuts.iter().any(|cut| cut.at == at);
-                    prop_assert!(is_placeholder || line[skeleton.in_line(at)] == skeleton.text[at]);
-                }
-                prop_assert_eq!(skeleton.in_line(skeleton.text.len()), line.len());
+        let line = [br#"{"a":""#, long.as_bytes(), &pieces, long.as_bytes(), br#""}"#].concat();
+        let mut skeleton = Skeleton::default();
+        if skeleton.make(&line) {
+            let of_skeleton = skeleton.text().is_some_and(|text| is_json(text.as_bytes()));
+            prop_assert_eq!(of_skeleton, is_json(&line), "{}", String::from_utf8_lossy(&line));
+            for at in 0..skeleton.text.len() {
+                let is_placeholder = skeleton.cuts.iter().any(|cut| cut.at == at);
+                prop_assert!(is_placeholder || line[skeleton.in_line(at)] == skeleton.text[at]);
             }
+            prop_assert_eq!(skeleton.in_line(skeleton.text.len()), line.len());
         }
     }
 }
