@@ -24,6 +24,7 @@ mod limits;
 mod listeners;
 mod live;
 mod logs;
+mod memory;
 mod paced;
 mod prometheus;
 mod protocol;
