@@ -187,7 +187,7 @@ impl Shard {
         let elapsed_ms = self.elapsed_ms();
         let state = &mut self.clients[client as usize];
         if sent > 0 {
-            state.progress_ms = elapsed_ms;
+            state.progressed(elapsed_ms);
         }
         let taken = gathered.taken(sent);
         let mut events = 0;
@@ -243,7 +243,7 @@ impl Shard {
                 std::cmp::Ordering::Less => behind = true,
                 std::cmp::Ordering::Greater => {
                     subscription.waiting = true;
-                    view.waiting += 1;
+                    view.awaited = true;
                 }
             }
         }

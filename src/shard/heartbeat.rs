@@ -38,7 +38,7 @@ impl Shard {
                 );
             }
             // A blocked client is not asked; that its socket drains is an answer as good.
-            if state.blocked && elapsed_ms.saturating_sub(state.progress_ms) < heartbeat_ms {
+            if state.blocked && state.stalled_ms(elapsed_ms) < heartbeat_ms {
                 state.silent_beats = 0;
                 continue;
             }

@@ -40,10 +40,9 @@ impl Shard {
             self.leave_live(client, subscription, cursor);
         }
         let state = &self.clients[client as usize].subscriptions[subscription as usize];
-        let (view, member, waiting) = (state.view, state.member, state.waiting);
+        let (view, member) = (state.view, state.member);
         self.stats.levels.behind -= 1;
         let state = &mut self.views[view as usize];
-        state.waiting -= u32::from(waiting);
         state.members.swap_remove(member as usize);
         self.renumber(view, member);
         let subscriptions = &mut self.clients[client as usize].subscriptions;

@@ -258,7 +258,7 @@ impl Shard {
             cursor: tail.head,
             shape: is_shaped.then(|| Box::new(Shape { filter, every, skipped: 0, told: 0 })),
             active: None,
-            waiting: 0,
+            awaited: false,
             ready: false,
             grown: false,
         }) as u32;

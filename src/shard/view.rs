@@ -29,8 +29,8 @@ pub(super) struct View {
     pub(super) shape: Option<Box<Shape>>,
     /// While something is sent, and while somebody is behind.
     pub(super) active: Option<Box<Active>>,
-    /// Members whose position is beyond the cursor.
-    pub(super) waiting: u32,
+    /// Whether there may be members whose position is beyond the cursor.
+    pub(super) awaited: bool,
     /// Whether the view is in the shard's queue.
     pub(super) ready: bool,
     /// Whether the room has more than the cursor's last look took.

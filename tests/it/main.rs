@@ -25,6 +25,7 @@ mod limits;
 mod listeners;
 mod live;
 mod logs;
+mod memory;
 mod paced;
 mod prometheus;
 mod protocol;

@@ -438,12 +438,13 @@ fn clients_get_everything_in_order_or_are_told() {
 fn parts_are_small() {
     // Ten thousand idle clients are kept as records of these sizes (docs/performance.md).
     let sizes = [
-        size_of::<super::client::Client>(),
+        // Without its socket, of 8 bytes: where debug assertions are on, mio's remember more.
+        size_of::<super::client::Client>() - size_of::<super::socket::Socket>(),
         size_of::<super::client::Subscription>(),
         size_of::<super::view::View>(),
         size_of::<super::view::Seat>(),
         // Two counters beside it make it 128 bytes, a size that the allocator has.
         size_of::<crate::room::Room>(),
     ];
-    assert!(sizes.iter().sum::<usize>() <= 376, "{sizes:?}");
+    assert!(sizes.iter().sum::<usize>() <= 352, "{sizes:?}");
 }
