@@ -166,6 +166,7 @@ impl Shard {
             // It needs nothing of what passes are held for.
             subscription.laggard = true;
         }
+        self.await_head(client, index, tail.head);
         if let Some(existing) = existing {
             self.remove_member(client, existing);
         }
@@ -234,7 +235,7 @@ impl Shard {
             live: 0,
             members: SmallVec::new(),
             cursor: tail.head,
-            shape: is_shaped.then(|| Box::new(Shape { filter, every, skipped: 0, told: 0 })),
+            shape: is_shaped.then(|| Box::new(Shape { filter, every, skipped: 0, told: 0, awaited: 0 })),
             active: None,
             waiting: 0,
             ready: false,
