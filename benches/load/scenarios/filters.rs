@@ -52,11 +52,13 @@ fn one(options: &Options, plan: &Plan, filters: u64, row: &mut Row) -> Outcome<(
     let encodings = server.scrape().grown(&before, "broadcastd_shard_pass_events_total");
     let events = fleet.ledger.published as f64;
     let deliveries = fleet.ledger.tally.deliveries as f64 / events;
+    let each = |of: &str, row: &Row| row.get(of).map(|each| each * deliveries);
+    let (cpu, instructions) = (each("cpu_us_per_delivery", row), each("instructions_per_delivery", row));
     row.put("events", events)
         .put("deliveries_per_event", deliveries)
         .put("encodings_per_event", encodings.map(|encodings| encodings / events))
-        .put("cpu_us_per_event", row.get("cpu_us_per_delivery").map(|each| each * deliveries))
-        .put("instructions_per_event", row.get("instructions_per_delivery").map(|each| each * deliveries))
+        .put("cpu_us_per_event", cpu)
+        .put("instructions_per_event", instructions)
         .faults(&fleet.ledger.faults);
     drop(fleet);
     server.stop()
