@@ -56,7 +56,7 @@ pub(super) enum View {
 }
 
 /// A column: its name, and how wide it is. The first takes what the others leave.
-pub(super) type Column = (&'static str, usize);
+pub(super) type Column = (&'static str, u16);
 
 const ROOMS: [Column; 8] = [
     ("ROOM", 16),
