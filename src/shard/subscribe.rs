@@ -290,6 +290,13 @@ impl Shard {
         } else {
             // The one that is gone may have been the last to pass.
             self.note_seat_passed(state.seat);
+            if state.grown {
+                // It was told for all that the room has grown, and has not looked: the room waits for somebody who does.
+                for view in self.seats[state.seat as usize].views.clone() {
+                    self.views[view as usize].grown = true;
+                    self.make_ready(view);
+                }
+            }
         }
     }
 

@@ -17,8 +17,8 @@ pub(super) fn draw(model: &mut Model, frame: &mut Frame<'_>) {
     let lines = [Constraint::Length(1), Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)];
     let [headline_at, figures_at, table_at, footer_at] = Layout::vertical(lines).areas(frame.area());
     frame.render_widget(Line::from(headline(model)).bold(), headline_at);
-    frame.render_widget(figures(model), figures_at);
-    frame.render_widget(footer(model), footer_at);
+    frame.render_widget(Line::from(figures(model)), figures_at);
+    frame.render_widget(Line::from(footer(model)), footer_at);
     let rows = model.rows();
     // Beneath the names of the columns.
     let space = usize::from(table_at.height.saturating_sub(1));

@@ -6,9 +6,15 @@ use super::*;
 const LONG: usize = 0;
 
 impl Simulation {
+    /// A new client that subscribes with the filter. Returns its place.
     fn filtered(&mut self, from: From, every: Option<Duration>) -> usize {
         self.connect();
         let index = self.clients.len() - 1;
+        self.filter(index, from, every);
+        index
+    }
+
+    fn filter(&mut self, index: usize, from: From, every: Option<Duration>) {
         let number = self.clients[index].number;
         let (key, _) = self.shard.clients.iter().find(|(_, client)| client.number == number).unwrap();
         let room = SubscribeRoom {
@@ -21,7 +27,6 @@ impl Simulation {
         let mut out = Vec::new();
         self.shard.subscribe(key as u32, Some(id), vec![Ok(room)], &mut out);
         self.shard.answer(key as u32, &out);
-        index
     }
 
     fn publish_many(&mut self, count: usize, kind: &str) {
@@ -85,5 +90,20 @@ fn whoever_falls_behind_where_nothing_passes_is_told_on_the_way_back() {
     simulation.shard.drained(key);
     simulation.turns(3);
     assert_eq!(simulation.position(client), 9);
+    simulation.finish();
+}
+
+#[test]
+fn a_view_that_was_told_and_goes_before_it_has_looked_leaves_that_to_another() {
+    let mut simulation = Simulation::new(1);
+    let pace = Some(Duration::from_millis(400));
+    let client = simulation.filtered(From::Now, None);
+    simulation.publish_many(1, "a");
+    // The shard knows, and the view has not had its turn when the client takes another in its place.
+    simulation.shard.take_grown();
+    simulation.filter(client, From::Now, pace);
+    simulation.publish_many(1, "a");
+    simulation.turns(3);
+    assert_eq!(simulation.position(client), 2);
     simulation.finish();
 }
