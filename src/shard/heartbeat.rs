@@ -3,7 +3,7 @@
 use super::client::Subscription;
 use super::shard::{BEATS, Shard};
 use crate::config::Rate;
-use crate::wire::{Position, Wire, frame, push_position};
+use crate::wire::{Wire, frame};
 
 /// Heartbeats without a word before a client counts as gone: one may pass before it is asked, one is its answer's.
 const SILENT_BEATS: u8 = 2;
@@ -57,17 +57,13 @@ impl Shard {
     fn beat(&mut self, client: u32) {
         let mut out = Vec::new();
         let wire = self.clients[client as usize].wire;
-        for subscription in &mut self.clients[client as usize].subscriptions {
+        for index in 0..self.clients[client as usize].subscriptions.len() as u32 {
+            let subscription = &self.clients[client as usize].subscriptions[index as usize];
             let view = &self.views[subscription.view as usize];
             let Some(shape) = &view.shape else { continue };
-            let moved = subscription.position < view.cursor || subscription.untold;
+            let moved = subscription.position < view.cursor;
             if subscription.live && view.pass().is_none() && shape.told < view.cursor && moved {
-                let room = &self.seats[view.seat as usize].room;
-                super::pass::write_room_json(&mut self.room_json, room.name());
-                let position = Position { epoch: room.epoch(), offset: view.cursor };
-                push_position(wire, &mut out, &self.room_json, position);
-                subscription.position = view.cursor;
-                subscription.untold = false;
+                self.push_where(client, index, &mut out);
             }
         }
         if wire.tells_all_positions() && !out.is_empty() {

@@ -35,6 +35,7 @@ mod snapshot;
 mod socket;
 mod stats;
 mod subscribe;
+mod told;
 mod view;
 
 pub use inspect::ClientFigures;
