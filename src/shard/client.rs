@@ -83,8 +83,10 @@ pub(super) struct Subscription {
     pub(super) snapshot_to: u64,
     /// What its room's log no longer has for it is made good by a snapshot.
     pub(super) heals: bool,
-    /// Its position is beyond what the client was told, since a filter let nothing pass on the way there.
+    /// Its position is beyond what the client was told, since a filter let nothing pass on the way there. Never while live.
     pub(super) untold: bool,
+    /// The client was told a head of the room that the view had not come to: it is told when the view has.
+    pub(super) awaits: bool,
     /// At the view's cursor.
     pub(super) live: bool,
     /// Served out of turn in the view's pass: the pass leaves it out once.

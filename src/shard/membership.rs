@@ -20,6 +20,7 @@ impl Shard {
             snapshot_to: 0,
             heals: false,
             untold: false,
+            awaits: false,
             live: false,
             served: false,
             waiting: false,
@@ -62,6 +63,7 @@ impl Shard {
         let view_index = state.view;
         let view = &mut self.views[view_index as usize];
         debug_assert_eq!(state.position, view.cursor, "only at the cursor is a subscription live");
+        debug_assert!(!state.untold, "who is live was told so");
         state.live = true;
         state.slow = false;
         state.laggard = false;
@@ -78,9 +80,12 @@ impl Shard {
         let state = &mut self.clients[client as usize].subscriptions[subscription as usize];
         state.live = false;
         state.served = false;
+        let view = state.view;
+        // Events told where it was before; what came of them since then without one, nobody did.
+        let told = self.views[view as usize].shape.as_ref().map(|shape| shape.told.max(state.position));
+        state.untold = told.is_some_and(|told| told < position);
         state.position = position;
         self.stats.levels.behind += 1;
-        let view = state.view;
         let mut member = state.member;
         // Served members stay in front of the pass: the last of them takes the leaver's place, and the leaver the
         // boundary's, which moves down over it.

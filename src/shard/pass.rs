@@ -316,7 +316,9 @@ impl Shard {
         if state.awaited {
             self.wake_waiting(view);
         }
-        let state = &self.views[view as usize];
+        self.tell_awaited(view);
+        // Whoever could not be told may have been the last member.
+        let Some(state) = self.views.get(view as usize) else { return };
         let more = state.grown || state.keeps_back();
         self.settle(view);
         if more {

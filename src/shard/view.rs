@@ -45,6 +45,8 @@ pub(super) struct Shape {
     pub(super) skipped: u64,
     /// Offset that the last frame told while the view was live; 0 before there was one.
     pub(super) told: u64,
+    /// The furthest offset that members await to be told of; 0: none does.
+    pub(super) awaited: u64,
 }
 
 /// A client's subscription.

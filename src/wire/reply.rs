@@ -348,7 +348,7 @@ pub fn push_position(wire: Wire, out: &mut Vec<u8>, room_json: &[u8], position: 
     if let Wire::Sse(_) = wire {
         return wire.push_id(out, position);
     }
-    let label = Label { kind: "position", room_json: Some(room_json), position: Some(position) };
+    let label = Label { kind: "position", room_json: Some(room_json), position: Some(position), least: 0 };
     wire.push(out, label, |out| {
         push(out, r#"{"type":"position","room":"#);
         out.extend_from_slice(room_json);

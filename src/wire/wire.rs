@@ -132,6 +132,11 @@ impl Wire {
         }
     }
 
+    /// Whether positions are an `id`, of all rooms of its stream together.
+    pub fn has_ids(self) -> bool {
+        matches!(self, Wire::Sse(_))
+    }
+
     /// The same for what is said beside events, where those have positions that are all a client remembers.
     #[must_use]
     pub fn without_positions(self) -> Wire {
@@ -156,7 +161,7 @@ impl Wire {
             Wire::WebSocket => push_text(out, label.least, write),
             Wire::SocketIo(socketio) => {
                 let name = [b"\"", label.kind.as_bytes(), b"\""].concat();
-                socketio.push(out, &name, label.position, write);
+                socketio.push(out, &name, label.position, label.least, write);
             }
             Wire::Sse(sse) => sse.push(out, label, write),
             Wire::Lines { bare: false } => push_line(out, write),

@@ -8,6 +8,7 @@ mod admission;
 mod alerts;
 mod api;
 mod bench;
+mod caught_up;
 mod cli;
 mod client;
 mod config;
