@@ -20,5 +20,5 @@ pub use packet::{
     Fault, MOST_ATTACHMENTS, MOST_DEPTH, Packet, parse, push_ack, push_connect, push_connect_error,
     push_disconnect, push_event,
 };
-pub use payload::{Packet as PayloadPacket, Payload, packets};
+pub use payload::{EnginePacket, Payload, packets};
 pub use sockets::{Emitted, Happened, MOST_NAMESPACES, Sockets};

@@ -17,7 +17,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A packet of a payload from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Packet<'a> {
+pub enum EnginePacket<'a> {
     /// Its text with what it is, for whoever carries it on.
     Text(&'a str, Received<'a>),
     /// A binary message.
@@ -25,10 +25,10 @@ pub enum Packet<'a> {
 }
 
 /// The packets of a payload from a client, in order. What follows a fault means nothing.
-pub fn packets(payload: &str) -> impl Iterator<Item = Result<Packet<'_>, Fault>> {
+pub fn packets(payload: &str) -> impl Iterator<Item = Result<EnginePacket<'_>, Fault>> {
     payload.split(SEPARATOR).map(|packet| match packet.strip_prefix('b') {
-        Some(base64) => BASE64.decode(base64).map(Packet::Binary).map_err(|_| Fault::Base64),
-        None => parse_text(packet).map(|received| Packet::Text(packet, received)),
+        Some(base64) => BASE64.decode(base64).map(EnginePacket::Binary).map_err(|_| Fault::Base64),
+        None => parse_text(packet).map(|received| EnginePacket::Text(packet, received)),
     })
 }
 
@@ -78,24 +78,27 @@ mod tests {
     use proptest::prelude::*;
 
     #[track_caller]
-    fn check(payload: &str, expected: &[Result<Packet<'_>, Fault>]) {
+    fn check(payload: &str, expected: &[Result<EnginePacket<'_>, Fault>]) {
         assert_eq!(packets(payload).collect::<Vec<_>>(), expected, "{payload:?}");
     }
 
     #[test]
     fn a_payload_is_cut_into_packets() {
-        let message = |text| Ok(Packet::Text(text, Received::Message(&text[1..])));
+        let message = |text| Ok(EnginePacket::Text(text, Received::Message(&text[1..])));
         check("4hello", &[message("4hello")]);
-        check("4a\u{1e}3\u{1e}4", &[message("4a"), Ok(Packet::Text("3", Received::Pong)), message("4")]);
-        check("4hello\u{1e}bAQIDBA==", &[message("4hello"), Ok(Packet::Binary(vec![1, 2, 3, 4]))]);
-        check("bAQIDBA", &[Ok(Packet::Binary(vec![1, 2, 3, 4]))]);
-        check("b", &[Ok(Packet::Binary(vec![]))]);
+        check(
+            "4a\u{1e}3\u{1e}4",
+            &[message("4a"), Ok(EnginePacket::Text("3", Received::Pong)), message("4")],
+        );
+        check("4hello\u{1e}bAQIDBA==", &[message("4hello"), Ok(EnginePacket::Binary(vec![1, 2, 3, 4]))]);
+        check("bAQIDBA", &[Ok(EnginePacket::Binary(vec![1, 2, 3, 4]))]);
+        check("b", &[Ok(EnginePacket::Binary(vec![]))]);
     }
 
     #[test]
     fn what_is_no_packet_is_a_fault() {
         check("", &[Err(Fault::Empty)]);
-        check("4\u{1e}", &[Ok(Packet::Text("4", Received::Message(""))), Err(Fault::Empty)]);
+        check("4\u{1e}", &[Ok(EnginePacket::Text("4", Received::Message(""))), Err(Fault::Empty)]);
         check("abc", &[Err(Fault::Type('a'))]);
         check("b*", &[Err(Fault::Base64)]);
         check("bAQIDB", &[Err(Fault::Base64)]);
@@ -110,13 +113,13 @@ mod tests {
                 payload.push_text(&format!("4{index}"));
             }
             let text = String::from_utf8(payload.into_bytes()).unwrap();
-            let read: Vec<Packet<'_>> = packets(&text).collect::<Result<_, _>>().unwrap();
+            let read: Vec<EnginePacket<'_>> = packets(&text).collect::<Result<_, _>>().unwrap();
             prop_assert_eq!(read.len(), messages.len() * 2);
             for (index, message) in messages.into_iter().enumerate() {
-                prop_assert_eq!(&read[index * 2], &Packet::Binary(message));
+                prop_assert_eq!(&read[index * 2], &EnginePacket::Binary(message));
                 let content = index.to_string();
                 let text = format!("4{content}");
-                prop_assert_eq!(&read[index * 2 + 1], &Packet::Text(&text, Received::Message(&content)));
+                prop_assert_eq!(&read[index * 2 + 1], &EnginePacket::Text(&text, Received::Message(&content)));
             }
         }
     }

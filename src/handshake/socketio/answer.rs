@@ -14,7 +14,7 @@ use crate::config::{Namespace, SocketIoConfig};
 use crate::http::{Answer, Body};
 use crate::metrics::HandshakeRefusal;
 use crate::shard::{ClientSocket, NewSocketIo};
-use crate::socketio::{EngineOptions, PayloadPacket as Packet, Received, packets, push_open, random_id};
+use crate::socketio::{EngineOptions, EnginePacket, Received, packets, push_open, random_id};
 use crate::wire::{SocketIo, Wire, frame};
 use bytes::BytesMut;
 use http_body_util::{BodyExt, Full};
@@ -288,7 +288,7 @@ fn into_frames(payload: &str) -> Result<(Vec<u8>, bool), Refusal> {
     for packet in packets(payload) {
         let packet = packet.map_err(|fault| Refusal::engine(Code::Request, fault.to_string()))?;
         frames::push(&mut frames, &packet);
-        if matches!(packet, Packet::Text(_, Received::Close)) {
+        if matches!(packet, EnginePacket::Text(_, Received::Close)) {
             return Ok((frames, true));
         }
     }

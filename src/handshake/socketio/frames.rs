@@ -1,7 +1,7 @@
 //! Frames on the socket between a session and its shard: here the front is the client of a WebSocket whose other end is the
 //! shard.
 
-use crate::socketio::PayloadPacket as Packet;
+use crate::socketio::EnginePacket;
 use crate::wire::frame::{CLOSE, TEXT, frame_len};
 
 const BINARY: u8 = 0x2;
@@ -45,10 +45,10 @@ pub(super) fn read(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
 }
 
 /// Appends a packet as its client would have sent it over a WebSocket.
-pub(super) fn push(out: &mut Vec<u8>, packet: &Packet<'_>) {
+pub(super) fn push(out: &mut Vec<u8>, packet: &EnginePacket<'_>) {
     let (opcode, payload) = match packet {
-        Packet::Text(text, _) => (TEXT, text.as_bytes()),
-        Packet::Binary(message) => (BINARY, &message[..]),
+        EnginePacket::Text(text, _) => (TEXT, text.as_bytes()),
+        EnginePacket::Binary(message) => (BINARY, &message[..]),
     };
     out.push(FINAL | opcode);
     match payload.len() {
@@ -78,8 +78,8 @@ mod tests {
         for len in [1, 125, 126, 127, 65_535, 65_536, 70_000] {
             let text = format!("4{}", "x".repeat(len - 1));
             let (mut out, mut read) = (Vec::new(), 0);
-            push(&mut out, &Packet::Text(&text, Received::Message(&text[1..])));
-            push(&mut out, &Packet::Binary(text.clone().into_bytes()));
+            push(&mut out, &EnginePacket::Text(&text, Received::Message(&text[1..])));
+            push(&mut out, &EnginePacket::Binary(text.clone().into_bytes()));
             let (mut reader, mut partial) = (FrameReader::new(), None);
             let fed = reader.feed(&mut partial, &out, 100_000, |incoming| {
                 read += 1;

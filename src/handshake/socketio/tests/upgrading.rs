@@ -3,13 +3,13 @@
 use super::super::session::Kind;
 use super::*;
 use crate::shard::Upgraded;
-use crate::socketio::{PayloadPacket as Packet, Received};
+use crate::socketio::{EnginePacket, Received};
 use std::io::Read;
 
 /// A client's frame with a text packet.
 pub(super) fn frame(packet: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    super::super::frames::push(&mut out, &Packet::Text(packet, Received::Noop));
+    super::super::frames::push(&mut out, &EnginePacket::Text(packet, Received::Noop));
     out
 }
 
