@@ -117,14 +117,37 @@ fn a_read_into_rooms_with_keys(bencher: Bencher<'_, '_>) {
     into_rooms(bencher, config);
 }
 
+/// Events of 64 KiB that are one long text, as tools and models answer.
+#[divan::bench(sample_count = 200, sample_size = 4)]
+fn long_events_into_rooms(bencher: Bencher<'_, '_>) {
+    read_into_rooms(bencher, config(), &long_read(), LONG_LINES);
+}
+
+/// Of the same, what serde_json alone takes.
+#[divan::bench(sample_count = 200, sample_size = 4)]
+fn long_events_by_serde_json_alone(bencher: Bencher<'_, '_>) {
+    let read = long_read();
+    bencher.counter(ItemsCount::new(LONG_LINES)).bench(|| {
+        for line in lines(black_box(&read)) {
+            let text = std::str::from_utf8(line).expect("the line is UTF-8");
+            let event: AgentState<'_> = serde_json::from_str(text).expect("the line is an agent_state");
+            black_box(event.agent_id.len());
+        }
+    });
+}
+
 fn into_rooms(bencher: Bencher<'_, '_>, config: Config) {
+    read_into_rooms(bencher, config, &read(), LINES);
+}
+
+fn read_into_rooms(bencher: Bencher<'_, '_>, config: Config, read: &[u8], count: usize) {
     let rooms = Rooms::new(&Arc::new(config), Vec::new(), Arc::new(Metrics::new()));
     let mut publisher = Publisher::new(rooms);
-    let (beside, read) = (Beside::default(), read());
+    let beside = Beside::default();
     let mut scratch = Scratch::default();
     let mut ingest = || {
         let (routes, now_ms) = (publisher.begin(0), now_ms());
-        for line in lines(black_box(&read)) {
+        for line in lines(black_box(read)) {
             let number = || publisher.number();
             let outcome = routes.read(&mut scratch, line, &beside, now_ms, number);
             let Ok(Outcome::Event(event)) = outcome else { panic!("the line is an event") };
@@ -136,7 +159,7 @@ fn into_rooms(bencher: Bencher<'_, '_>, config: Config) {
     for _ in 0..100 {
         ingest();
     }
-    bencher.counter(ItemsCount::new(LINES)).bench_local(ingest);
+    bencher.counter(ItemsCount::new(count)).bench_local(ingest);
 }
 
 /// Lines of one read: 64 KiB.
@@ -144,6 +167,15 @@ const LINES: usize = 256;
 
 fn read() -> Vec<u8> {
     [AGENT_STATE.as_bytes(), b"\n"].concat().repeat(LINES)
+}
+
+/// Long lines in a row.
+const LONG_LINES: usize = 4;
+
+fn long_read() -> Vec<u8> {
+    let text = "A sentence, and another one: forty-two. ".repeat(1638);
+    let line = AGENT_STATE.replace("summarise the open tickets", &text);
+    [line.as_bytes(), b"\n"].concat().repeat(LONG_LINES)
 }
 
 fn lines(read: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -22,7 +22,7 @@ struct Echo;
 impl Application for Echo {
     fn said(&mut self, said: Said<'_>, out: &mut Vec<u8>) -> bool {
         match said {
-            Said::Text(text) => frame::push_text(out, |out| {
+            Said::Text(text) => frame::push_text(out, 0, |out| {
                 out.push(b'4');
                 out.extend_from_slice(text.as_bytes());
             }),

@@ -64,14 +64,14 @@ impl Echo {
 
     fn connect(&mut self, namespace: &str, auth: Option<&str>, out: &mut Vec<u8>) {
         if !NAMESPACES.contains(&namespace) {
-            return frame::push_text(out, |out| push_connect_error(out, namespace, "Invalid namespace"));
+            return frame::push_text(out, 0, |out| push_connect_error(out, namespace, "Invalid namespace"));
         }
         self.sockets.connected(namespace);
         self.deadline = None;
         let sid = random_id().expect("the system gives random bytes");
-        frame::push_text(out, |out| push_connect(out, namespace, &sid, None));
+        frame::push_text(out, 0, |out| push_connect(out, namespace, &sid, None));
         let auth = auth.unwrap_or("{}");
-        frame::push_text(out, |out| {
+        frame::push_text(out, 0, |out| {
             push_event(out, namespace, None, 0, |out| {
                 out.extend_from_slice(format!("[\"auth\",{auth}]").as_bytes());
             });
@@ -83,10 +83,10 @@ fn echo(emitted: &Emitted, out: &mut Vec<u8>) {
     let Emitted { namespace, ack, name, args, attachments } = emitted;
     let count = attachments.len() as u32;
     match (name.as_str(), *ack) {
-        ("message", _) => frame::push_text(out, |out| {
+        ("message", _) => frame::push_text(out, 0, |out| {
             push_event(out, namespace, None, count, |out| push_array(out, Some("\"message-back\""), args));
         }),
-        ("message-with-ack", Some(ack)) => frame::push_text(out, |out| {
+        ("message-with-ack", Some(ack)) => frame::push_text(out, 0, |out| {
             push_ack(out, namespace, ack, count, |out| push_array(out, None, args));
         }),
         _ => return,

@@ -88,10 +88,10 @@ fn echo(client: NewClient) -> std::io::Result<()> {
 /// Returns whether the connection goes on.
 fn answer(incoming: &Incoming<'_>, out: &mut Vec<u8>) -> bool {
     match incoming {
-        Incoming::Text(text) => frame::push_text(out, |out| out.extend_from_slice(text.as_bytes())),
+        Incoming::Text(text) => frame::push_text(out, 0, |out| out.extend_from_slice(text.as_bytes())),
         Incoming::Binary(bytes) => {
             let start = out.len();
-            frame::push_text(out, |out| out.extend_from_slice(bytes));
+            frame::push_text(out, 0, |out| out.extend_from_slice(bytes));
             out[start] = 0x82;
         }
         Incoming::Ping(payload) => frame::push_control(out, frame::PONG, payload),

@@ -1,7 +1,18 @@
-//! Memory that a burst has left behind, given back to the system.
+//! Memory: none of it in huge pages, and what a burst has left behind given back to the system.
 //!
 //! The allocator gives freed memory back as a thread goes on allocating. A thread that falls idle after a storm of
 //! connections would keep what the storm needed for as long as it stays idle: 10 KiB for each connection.
+
+/// Keeps the system from backing the process with huge pages, where its setting for them is `always`; where it is
+/// `madvise`, the allocator does not ask for them.
+///
+/// The first byte that is used of a huge page makes 2 MiB resident, which is what 5,000 idle clients take. Those of a
+/// daemon at rest held 18 MiB for some 2 MiB in use, and saved no CPU time that could be measured.
+pub fn refuse_huge_pages() {
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "the system decides on huge pages");
+    }
+}
 
 /// Gives back what the calling thread has freed. Takes some milliseconds after a storm, microseconds otherwise: for
 /// threads that are idle, and not for shards.

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 /// Kinds of events that a filter can choose from.
-pub(crate) const KINDS: u64 = 4;
+pub(crate) const KINDS: u64 = 10;
 
 /// Faults that are told in words; the rest is counted.
 const NOTES: usize = 8;

@@ -182,6 +182,8 @@ pub(crate) enum Scenario {
     Ingest,
     /// 2,000 events a second over 200 keys to 1,000 clients: everything, and the newest of each every two seconds.
     Paced,
+    /// 1,000 clients of one room without a filter, with one, and with ten different ones, each letting a tenth pass.
+    Filters,
 }
 
 /// What a run does; every field from an option, or from the scenario.
@@ -297,6 +299,7 @@ impl Plan {
             Scenario::Stalled | Scenario::Bursty => self.seconds = 2.5,
             // After thousands of handshakes the daemon gives memory back once it is quiet for a second.
             Scenario::Resume => self.warm_up = self.warm_up.max(3.0),
+            Scenario::Filters => self.floor = false,
             Scenario::FanoutPaced => {}
         }
     }

@@ -56,7 +56,7 @@ pub enum Said<'a> {
 /// Appends a frame with bytes.
 pub fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
-    frame::push_text(out, |out| out.extend_from_slice(bytes));
+    frame::push_text(out, 0, |out| out.extend_from_slice(bytes));
     out[start] = 0x82;
 }
 
@@ -232,7 +232,7 @@ impl Connection {
     fn beat(&mut self, application: &dyn Application) -> Option<Duration> {
         match self.heartbeat.tick(self.opened.elapsed().as_millis() as u64) {
             Beat::Wait => {}
-            Beat::Ping => frame::push_text(&mut self.out, |out| out.push(b'2')),
+            Beat::Ping => frame::push_text(&mut self.out, 0, |out| out.push(b'2')),
             Beat::Dead => return None,
         }
         let due = self.opened + Duration::from_millis(self.heartbeat.due_ms());

@@ -7,6 +7,7 @@ use crate::daemon::{Addrs, Daemon, Ended, Origin};
 use crate::error::Exit;
 use crate::listen::{BindError, BoundAddr};
 use crate::log;
+use crate::memory;
 use crate::reload::{Cause, Handle};
 use crate::shutdown::{Trigger, pair};
 use crate::systemd::{self, Sockets};
@@ -29,6 +30,7 @@ pub fn run(args: &ServeArgs) -> Exit {
     let log = log::init(loaded.config.log, args.verbose);
     let file = loaded.path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = file, "starting");
+    memory::refuse_huge_pages();
     allow_descriptors(loaded.config.limits.clients);
     let sockets = match Sockets::take() {
         Ok(sockets) => sockets,

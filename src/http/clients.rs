@@ -56,6 +56,7 @@ fn show(client: &ClientFigures) -> Value {
         "address": client.address.map(|address| address.to_string()),
         "age_seconds": client.age.as_secs(),
         "rooms": client.rooms,
+        "subscriptions": client.subscriptions,
         "lag_events": client.behind_events,
         "unsent_bytes": client.unsent_bytes,
         "blocked": client.blocked,

@@ -335,7 +335,7 @@ impl Pages {
             Path::Health => health::answer(state),
             Path::Status => status::answer(state, self.for_whom == For::Operators).await,
             Path::Test => test::answer(state),
-            Path::Rooms => rooms::list(&state.rooms, query),
+            Path::Rooms => rooms::list(&state.rooms, query).await,
             Path::Room => rooms::one(&state.rooms, query),
             Path::RoomEvents => history::answer(&state.rooms, query, patience),
             Path::RoomSnapshot => snapshot::answer(&state.rooms, query, patience),

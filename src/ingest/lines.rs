@@ -4,6 +4,8 @@
 pub(super) const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// How much of a line that is too long is shown to its producer, in bytes: enough to recognise it by.
 pub(super) const HEAD_BYTES: usize = 64;
+/// From how many bytes on a beginning of a line makes room for as much again.
+const LONG_BYTES: usize = 4096;
 
 /// Cuts a stream into lines. Lines end with LF or CRLF, the last one also with the stream. Blank lines are numbered and
 /// not handed out; a byte order mark at the stream's start is not part of its line.
@@ -90,6 +92,10 @@ impl Splitter {
             self.hand_out_too_long(rest, sink);
             self.skipping = true;
         } else {
+            if self.carry.is_empty() && rest.len() >= LONG_BYTES {
+                // The rest of a line that is so long often comes with the next read, and would move what is here.
+                self.carry.reserve((2 * rest.len()).min(self.most()));
+            }
             self.carry.extend_from_slice(rest);
         }
     }

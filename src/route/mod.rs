@@ -11,6 +11,7 @@ mod rejection;
 mod rooms;
 mod routes;
 mod self_test;
+mod skeleton;
 
 pub use beside::{Beside, parse_with};
 pub use rejection::{Rejection, RejectionCode};
@@ -61,6 +62,8 @@ pub struct Scratch {
     pub warning: Option<Box<Rejection>>,
     /// Buffer that events are put together in.
     pub(crate) bytes: Vec<u8>,
+    /// What is parsed of a long line.
+    skeleton: skeleton::Skeleton,
     /// Room for the values of a line's fields; empty between lines.
     values: Vec<Value<'static>>,
 }

@@ -2,6 +2,7 @@
 
 use super::check::{self, Check};
 use super::rooms::RoomRoute;
+use super::skeleton::{self, Skeleton};
 use super::{Beside, Outcome, Rejection, Scratch, fault, json};
 use crate::config::{Config, IngestListenConfig, Invalid, Unrouted};
 use crate::event::{Event, FieldTree, TypeSpan};
@@ -93,29 +94,21 @@ impl Routes {
         now_ms: u64,
         number: impl FnOnce() -> u64,
     ) -> Result<Outcome, Box<Rejection>> {
-        scratch.clear();
-        let line = std::str::from_utf8(line).map_err(|error| fault::bad_utf8(line, error))?;
-        // A form feed, which this trims as well, is refused by the parser.
-        let object = line.trim_ascii();
-        let object_start = object.as_ptr().addr() - line.as_ptr().addr();
-        if !object.starts_with('{') {
-            return Err(fault::not_an_object(line).into());
-        }
-        if let Some(column) = json::too_deep(line) {
-            return Err(fault::too_deep(column).into());
-        }
-        let mut values = recycled(std::mem::take(&mut scratch.values));
-        values.resize_with(self.tree.len(), Value::default);
-        let taken = self.route(scratch, line, beside, &mut values);
-        scratch.values = recycled(values);
-        Ok(match taken? {
+        let is_long = line.len() >= skeleton::SHORTEST_LINE;
+        let taken = match is_long.then(|| self.read_skeleton(scratch, line, beside)).flatten() {
+            Some(taken) => taken,
+            None => self.read_whole(scratch, line, beside)?,
+        };
+        Ok(match taken {
             Taken::Event { add_timestamp, of_type } => {
+                let object = line.trim_ascii();
+                let object_start = object.as_ptr().addr() - line.as_ptr().addr();
                 let mut digits = itoa::Buffer::new();
                 let timestamp = digits.format(now_ms).as_bytes();
                 // An object with a type is not empty, so that a comma is right.
-                let (begin, rest) = object.as_bytes().split_at(1);
+                let (begin, rest) = object.split_at(1);
                 let stamped: [&[u8]; 5] = [begin, TIMESTAMP_NAME, timestamp, b",", rest];
-                let json = if add_timestamp { &stamped[..] } else { &[object.as_bytes()] };
+                let json = if add_timestamp { &stamped[..] } else { &[object] };
                 let put_in = json.iter().map(|piece| piece.len()).sum::<usize>() - object.len();
                 let of_type = TypeSpan::new(of_type.start - object_start, of_type.len()).moved_by(put_in);
                 let numbers = (number(), now_ms);
@@ -126,35 +119,99 @@ impl Routes {
         })
     }
 
-    /// Parses and checks the line, and puts its rooms into the scratch.
+    #[inline]
+    fn read_whole(
+        &self,
+        scratch: &mut Scratch,
+        line: &[u8],
+        beside: &Beside,
+    ) -> Result<Taken, Box<Rejection>> {
+        scratch.clear();
+        let text = std::str::from_utf8(line).map_err(|error| fault::bad_utf8(line, error))?;
+        // A form feed, which this trims as well, is refused by the parser.
+        if !text.trim_ascii().starts_with('{') {
+            return Err(fault::not_an_object(text).into());
+        }
+        if let Some(column) = json::too_deep(text) {
+            return Err(fault::too_deep(column).into());
+        }
+        let mut values = self.values(scratch);
+        let parsed = self.parse(text, &mut values);
+        let taken = parsed.and_then(|()| self.route(scratch, (text, line), beside, &mut values));
+        scratch.values = recycled(values);
+        taken
+    }
+
+    /// Reads a line by its skeleton. None if it has none, and where anything is to be said of it: that is for
+    /// [`read_whole`](Self::read_whole), which knows the columns. Apart from short lines' way, which it would make longer.
+    #[inline(never)]
+    fn read_skeleton(&self, scratch: &mut Scratch, line: &[u8], beside: &Beside) -> Option<Taken> {
+        if !line.trim_ascii().starts_with(b"{") {
+            return None;
+        }
+        scratch.clear();
+        let mut skeleton = std::mem::take(&mut scratch.skeleton);
+        let taken =
+            if skeleton.make(line) { self.route_skeleton(scratch, &skeleton, line, beside) } else { None };
+        scratch.skeleton = skeleton;
+        taken
+    }
+
+    fn route_skeleton(
+        &self,
+        scratch: &mut Scratch,
+        skeleton: &Skeleton,
+        line: &[u8],
+        beside: &Beside,
+    ) -> Option<Taken> {
+        let text = skeleton.text().filter(|text| json::too_deep(text).is_none())?;
+        let mut values = self.values(scratch);
+        let parsed = self.parse(text, &mut values).ok().and_then(|()| skeleton.restore(line, &mut values));
+        let taken = parsed.and_then(|()| self.route(scratch, (text, line), beside, &mut values).ok());
+        scratch.values = recycled(values);
+        taken.filter(|_| scratch.warning.is_none())
+    }
+
+    /// Values of a line, all absent, in the memory that the scratch has for them.
+    #[inline]
+    fn values<'a>(&self, scratch: &mut Scratch) -> Vec<Value<'a>> {
+        let mut values = recycled(std::mem::take(&mut scratch.values));
+        values.resize_with(self.tree.len(), Value::default);
+        values
+    }
+
+    #[inline]
+    fn parse<'a>(&self, text: &'a str, values: &mut [Value<'a>]) -> Result<(), Box<Rejection>> {
+        match self.tree.read(Deserializer::from_str(text), values) {
+            Ok(None) => Ok(()),
+            Ok(Some(doubled)) => Err(fault::duplicate_field(text, &self.tree.names_of(doubled)).into()),
+            Err(error) => Err(fault::bad_json(text, &error).into()),
+        }
+    }
+
+    /// Checks a line's values, and puts its rooms into the scratch. `text` is what was parsed: the line, or its skeleton.
+    #[inline]
     fn route<'a>(
         &self,
         scratch: &mut Scratch,
-        line: &'a str,
+        (text, line): (&str, &[u8]),
         beside: &'a Beside,
         values: &mut [Value<'a>],
     ) -> Result<Taken, Box<Rejection>> {
-        match self.tree.read(Deserializer::from_str(line), values) {
-            Ok(None) => {}
-            Ok(Some(doubled)) => {
-                return Err(fault::duplicate_field(line, &self.tree.names_of(doubled)).into());
-            }
-            Err(error) => return Err(fault::bad_json(line, &error).into()),
-        }
         let event_type = match &values[self.type_slot] {
             Value::String(event_type) if !event_type.is_empty() => event_type,
             other => {
                 let is_absent = *other == Value::Absent;
-                return Err(fault::bad_type(line, &self.tree.names_of(self.type_slot), is_absent).into());
+                return Err(fault::bad_type(text, &self.tree.names_of(self.type_slot), is_absent).into());
             }
         };
-        let of_type = self.type_in(line, &values[self.type_slot]);
+        let of_type = self.type_in((text, line), &values[self.type_slot]);
         let known = self.types.get(&**event_type);
         let failed = known.and_then(|known| check::failed(&known.checks, values));
         // Own fields only: what is beside an event is not in it.
         let add_timestamp = self.timestamp_slot.is_some_and(|slot| values[slot] == Value::Absent);
         if let Some(failed) = failed {
-            let rejection = Box::new(failed.rejection(line, event_type, values));
+            let rejection = Box::new(failed.rejection(text, event_type, values));
             match &self.invalid {
                 Fallback::Reject => return Err(rejection),
                 Fallback::Let => {}
@@ -178,21 +235,21 @@ impl Routes {
         if scratch.names_too_long > 0 {
             return Ok(Taken::NameTooLong);
         }
-        self.no_room(scratch, line, values, (add_timestamp, of_type))
+        self.no_room(scratch, text, values, (add_timestamp, of_type))
     }
 
     /// Where the type is in the line, with its quotes.
-    fn type_in(&self, line: &str, event_type: &Value<'_>) -> Range<usize> {
+    fn type_in(&self, (text, line): (&str, &[u8]), event_type: &Value<'_>) -> Range<usize> {
         match event_type {
             // What is borrowed is a piece of the line between two quotes.
             Value::String(Cow::Borrowed(text)) => {
                 let start = text.as_ptr().addr() - line.as_ptr().addr();
                 start - 1..start + text.len() + 1
             }
-            // It was written with escapes.
+            // It was written with escapes, and the line was parsed itself.
             _ => {
-                let column = json::column_of(line, &self.tree.names_of(self.type_slot));
-                column - 1..column - 1 + json::value_at(line, column).len()
+                let column = json::column_of(text, &self.tree.names_of(self.type_slot));
+                column - 1..column - 1 + json::value_at(text, column).len()
             }
         }
     }
@@ -245,6 +302,7 @@ impl Routes {
 }
 
 /// What a line that is not refused becomes.
+#[derive(Debug, PartialEq, Eq)]
 enum Taken {
     Event {
         add_timestamp: bool,

@@ -8,9 +8,12 @@ use super::gathered::Gathered;
 use super::pass::write_room_json;
 use super::shard::Shard;
 use super::socket::Sent;
+use super::view::View;
 use crate::config::SlowClient;
 use crate::view::Place;
 use crate::wire::{Gap, GapReason, push_gap};
+use slab::Slab;
+use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 
 /// Bytes of one send to a client who catches up.
@@ -27,6 +30,15 @@ pub(super) struct Reader {
     pub(super) snapshot_to: u64,
     slow: bool,
     heals: bool,
+    /// Whether that is beyond what the client knows by then.
+    untold: bool,
+}
+
+impl Reader {
+    /// Whether it has nothing more to catch up with.
+    fn has_arrived(&self, views: &Slab<View>) -> bool {
+        self.snapshot_to == 0 && self.position >= views[self.view as usize].cursor
+    }
 }
 
 impl Shard {
@@ -54,23 +66,31 @@ impl Shard {
         let turn = state.turn as usize % count;
         state.turn = state.turn.wrapping_add(1);
         let mut gathered = self.begin_gathering(client);
+        let mut arrived: SmallVec<[Reader; 1]> = SmallVec::new();
         for index in (turn..count).chain(0..turn) {
             let subscription = &self.clients[client as usize].subscriptions[index];
             if subscription.live || subscription.waiting || gathered.bytes.len() >= CATCH_UP_BYTES {
                 continue;
             }
-            if !self.gather(client, index as u32, &mut gathered) {
+            let Some(reader) = self.gather(client, index as u32, &mut gathered) else {
                 self.gathered = gathered;
                 self.close(client, 4001, "slow_client", None);
                 return;
+            };
+            if reader.untold && reader.has_arrived(&self.views) {
+                arrived.push(reader);
             }
+        }
+        if !arrived.is_empty() {
+            self.gather_arrived(client, &arrived, &mut gathered);
         }
         self.send_gathered(client, &gathered);
         self.gathered = gathered;
     }
 
-    /// Puts together what a subscription needs next. False when its room disconnects those who fall behind so far.
-    fn gather(&mut self, client: u32, index: u32, gathered: &mut Gathered) -> bool {
+    /// Puts together what a subscription needs next, and returns where that leads. None when its room disconnects those who
+    /// fall behind so far.
+    fn gather(&mut self, client: u32, index: u32, gathered: &mut Gathered) -> Option<Reader> {
         let subscription = &self.clients[client as usize].subscriptions[index as usize];
         let mut reader = Reader {
             view: subscription.view,
@@ -79,18 +99,34 @@ impl Shard {
             snapshot_to: subscription.snapshot_to,
             slow: subscription.slow,
             heals: subscription.heals,
+            untold: subscription.untold,
         };
+        let (before, marks) = (reader.position, gathered.marks.len());
+        if !self.gather_for(&mut reader, gathered) {
+            return None;
+        }
+        let mut position = before;
+        for mark in &gathered.marks[marks..] {
+            reader.untold = !mark.is_told() && (reader.untold || position < mark.position);
+            position = mark.position;
+        }
+        Some(reader)
+    }
+
+    /// As `gather`, for a reader.
+    fn gather_for(&mut self, reader: &mut Reader, gathered: &mut Gathered) -> bool {
+        let index = reader.index;
         let view = reader.view;
         let cursor = self.views[view as usize].cursor;
         let policy = if reader.slow { self.slow_policy(view) } else { SlowClient::Replay };
         let is_behind = reader.snapshot_to == 0 && reader.position < cursor;
         if policy == SlowClient::Skip && is_behind {
-            self.gather_gap(&mut reader, cursor, GapReason::SlowClient, gathered);
+            self.gather_gap(reader, cursor, GapReason::SlowClient, gathered);
         }
         while gathered.bytes.len() < CATCH_UP_BYTES {
             let before = gathered.bytes.len();
             if reader.snapshot_to > 0 {
-                if !self.gather_snapshot(&mut reader, gathered) {
+                if !self.gather_snapshot(reader, gathered) {
                     return true;
                 }
                 continue;
@@ -109,7 +145,7 @@ impl Shard {
                 Place::End => reader.position = cursor,
                 Place::Older if policy == SlowClient::Disconnect => return false,
                 Place::Older => {
-                    self.gather_page(&mut reader, gathered);
+                    self.gather_page(reader, gathered);
                     if gathered.bytes.len() == before {
                         // A filter let nothing pass: others have their turn.
                         break;
@@ -187,13 +223,13 @@ impl Shard {
         let elapsed_ms = self.elapsed_ms();
         let state = &mut self.clients[client as usize];
         if sent > 0 {
-            state.progress_ms = elapsed_ms;
+            state.progressed(elapsed_ms);
         }
         let taken = gathered.taken(sent);
         let mut events = 0;
         for mark in &gathered.marks[..taken.marks] {
             let subscription = &mut state.subscriptions[mark.subscription as usize];
-            let is_told = mark.events > 0 || mark.gap.is_some() || mark.snapshot_to == Some(0);
+            let is_told = mark.is_told();
             if let Some(snapshot_to) = mark.snapshot_to {
                 subscription.snapshot_to = snapshot_to;
                 // It needs nothing of what passes are held for, and has not been slow when it begins with the log.
@@ -239,11 +275,13 @@ impl Shard {
             }
             let view = &mut self.views[subscription.view as usize];
             match subscription.position.cmp(&view.cursor) {
+                // Where it is must be told first.
+                std::cmp::Ordering::Equal if subscription.untold => behind = true,
                 std::cmp::Ordering::Equal => self.make_live(client, index),
                 std::cmp::Ordering::Less => behind = true,
                 std::cmp::Ordering::Greater => {
                     subscription.waiting = true;
-                    view.waiting += 1;
+                    view.awaited = true;
                 }
             }
         }

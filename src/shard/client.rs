@@ -23,8 +23,9 @@ pub(super) struct Client {
     pub(super) messages: Bucket,
     /// How many rooms it may still subscribe or unsubscribe.
     pub(super) changes: Bucket,
-    /// When the socket last took something while the client was behind, in the shard's milliseconds.
-    pub(super) progress_ms: u64,
+    /// When the socket last took something while the client was behind, in the shard's milliseconds, which wrap here
+    /// after 49 days.
+    progress_ms: u32,
     /// When it came, in the shard's seconds.
     pub(super) since_s: u32,
     /// Which subscription is served first when the client next catches up.
@@ -82,8 +83,10 @@ pub(super) struct Subscription {
     pub(super) snapshot_to: u64,
     /// What its room's log no longer has for it is made good by a snapshot.
     pub(super) heals: bool,
-    /// Its position is beyond what the client was told, since a filter let nothing pass on the way there.
+    /// Its position is beyond what the client was told, since a filter let nothing pass on the way there. Never while live.
     pub(super) untold: bool,
+    /// The client was told a head of the room that the view had not come to: it is told when the view has.
+    pub(super) awaits: bool,
     /// At the view's cursor.
     pub(super) live: bool,
     /// Served out of turn in the view's pass: the pass leaves it out once.
@@ -122,7 +125,7 @@ impl Client {
             number,
             messages: Bucket::new(limits.messages, now_ms),
             changes: Bucket::new(limits.subscriptions, now_ms),
-            progress_ms: now_ms,
+            progress_ms: now_ms as u32,
             since_s: (now_ms / 1000) as u32,
             turn: 0,
             silent_beats: 0,
@@ -143,6 +146,16 @@ impl Client {
     /// What it has as a client of Socket.IO.
     pub(super) fn socketio_mut(&mut self) -> Option<&mut SocketIoClient> {
         self.extra.as_mut().and_then(|extra| extra.socketio.as_deref_mut())
+    }
+
+    /// Its socket took something while it was behind.
+    pub(super) fn progressed(&mut self, now_ms: u64) {
+        self.progress_ms = now_ms as u32;
+    }
+
+    /// Milliseconds since its socket last took something while it was behind, 49 days at the most.
+    pub(super) fn stalled_ms(&self, now_ms: u64) -> u64 {
+        u64::from((now_ms as u32).wrapping_sub(self.progress_ms))
     }
 
     /// Bytes that are kept for it.

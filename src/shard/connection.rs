@@ -284,14 +284,16 @@ impl Shard {
             self.stats.levels.pinned_bytes -= sent as i64;
             extra.unsent_start += sent;
             let all = sent == unsent.len();
+            if all {
+                extra.unsent = Vec::new();
+                extra.unsent_start = 0;
+            }
             if sent > 0 {
-                state.progress_ms = self.now.duration_since(self.started).as_millis() as u64;
+                state.progressed(self.now.duration_since(self.started).as_millis() as u64);
             }
             if !all {
                 return;
             }
-            extra.unsent = Vec::new();
-            extra.unsent_start = 0;
         }
         state.blocked = false;
         self.stats.levels.blocked -= 1;

@@ -78,6 +78,15 @@ pub(super) struct Mark {
     pub(super) gap: Option<(GapReason, u64)>,
     /// What the subscription's `snapshot_to` is then, where that is another thing.
     pub(super) snapshot_to: Option<u64>,
+    /// Whether they tell the client its position, events or not.
+    tells: bool,
+}
+
+impl Mark {
+    /// Whether the client knows its position by the mark's bytes.
+    pub(super) fn is_told(&self) -> bool {
+        self.tells || self.events > 0 || self.gap.is_some() || self.snapshot_to == Some(0)
+    }
 }
 
 /// How much of what was gathered a send took.
@@ -135,7 +144,21 @@ impl Gathered {
             self.others.is_current &= self.others.but == subscription;
         }
         let end = self.bytes.len();
-        self.marks.push(Mark { subscription, end, position, events, gap, snapshot_to: None });
+        self.marks.push(Mark { subscription, end, position, events, gap, snapshot_to: None, tells: false });
+    }
+
+    /// What was added since the last mark tells that a subscription is at an offset.
+    pub(super) fn mark_told(&mut self, subscription: u32, position: u64) {
+        self.mark(subscription, position, 0, None);
+        if let Some(mark) = self.marks.last_mut() {
+            mark.tells = true;
+        }
+    }
+
+    /// Adds an `id` that tells all positions as they are after what was added. False where no frame tells them all.
+    pub(super) fn push_positions(&mut self) -> bool {
+        push_ids(self.positions.iter().copied(), &mut self.bytes);
+        !self.positions.is_empty()
     }
 
     /// What was marked last leads a subscription into a snapshot, further on in it, or out of it (0).
@@ -189,18 +212,22 @@ impl Shard {
     pub(super) fn push_all_positions(&self, client: u32, out: &mut Vec<u8>) {
         let state = &self.clients[client as usize];
         // A client of Socket.IO has positions with events alone.
-        if !matches!(state.wire, Wire::Sse(_)) {
+        if !state.wire.has_ids() {
             return;
         }
-        let told = self.positions_of(state).filter(|(_, told)| *told == Told::Yes);
-        let mut is_first = true;
-        for (position, _) in told {
-            out.extend_from_slice(if is_first { ID } else { b"," });
-            is_first = false;
-            position.push(out);
-        }
-        out.extend_from_slice(if is_first { b"" } else { b"\n\n" });
+        push_ids(self.positions_of(state), out);
     }
+}
+
+/// Appends a block of an `id` alone: all positions that are told. Nothing where there is none.
+fn push_ids(positions: impl Iterator<Item = (Position, Told)>, out: &mut Vec<u8>) {
+    let mut is_first = true;
+    for (position, _) in positions.filter(|(_, told)| *told == Told::Yes) {
+        out.extend_from_slice(if is_first { ID } else { b"," });
+        is_first = false;
+        position.push(out);
+    }
+    out.extend_from_slice(if is_first { b"" } else { b"\n\n" });
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::client::Subscription;
 use super::shard::{BEATS, Shard};
 use crate::config::Rate;
-use crate::wire::{Position, Wire, frame, push_position};
+use crate::wire::{Wire, frame};
 
 /// Heartbeats without a word before a client counts as gone: one may pass before it is asked, one is its answer's.
 const SILENT_BEATS: u8 = 2;
@@ -38,7 +38,7 @@ impl Shard {
                 );
             }
             // A blocked client is not asked; that its socket drains is an answer as good.
-            if state.blocked && elapsed_ms.saturating_sub(state.progress_ms) < heartbeat_ms {
+            if state.blocked && state.stalled_ms(elapsed_ms) < heartbeat_ms {
                 state.silent_beats = 0;
                 continue;
             }
@@ -55,25 +55,18 @@ impl Shard {
 
     /// Sends a ping, and where a filter or a pace lets nothing pass, how far the subscription has come all the same.
     fn beat(&mut self, client: u32) {
-        if let Wire::SocketIo(_) = self.clients[client as usize].wire {
-            return self.tell_positions(client);
-        }
         let mut out = Vec::new();
         let wire = self.clients[client as usize].wire;
-        for subscription in &mut self.clients[client as usize].subscriptions {
+        for index in 0..self.clients[client as usize].subscriptions.len() as u32 {
+            let subscription = &self.clients[client as usize].subscriptions[index as usize];
             let view = &self.views[subscription.view as usize];
             let Some(shape) = &view.shape else { continue };
-            let moved = subscription.position < view.cursor || subscription.untold;
+            let moved = subscription.position < view.cursor;
             if subscription.live && view.pass().is_none() && shape.told < view.cursor && moved {
-                let room = &self.seats[view.seat as usize].room;
-                super::pass::write_room_json(&mut self.room_json, room.name());
-                let position = Position { epoch: room.epoch(), offset: view.cursor };
-                push_position(wire, &mut out, &self.room_json, position);
-                subscription.position = view.cursor;
-                subscription.untold = false;
+                self.push_where(client, index, &mut out);
             }
         }
-        if wire.tells_all_positions() && !out.is_empty() {
+        if wire.has_ids() && !out.is_empty() {
             out.clear();
             self.push_all_positions(client, &mut out);
         }
@@ -82,31 +75,5 @@ impl Shard {
             Wire::Sse(_) | Wire::Lines { .. } | Wire::SocketIo(_) => wire.push_heartbeat(&mut out),
         }
         self.answer(client, &out);
-    }
-
-    /// Tells a client of Socket.IO how far its subscriptions have come where nothing passed, together with the positions of its
-    /// other rooms. Its pings come at times of their own.
-    fn tell_positions(&mut self, client: u32) {
-        let mut gathered = self.begin_gathering(client);
-        let mut frame = Vec::new();
-        for index in 0..self.clients[client as usize].subscriptions.len() {
-            let subscription = &mut self.clients[client as usize].subscriptions[index];
-            let view = &self.views[subscription.view as usize];
-            let Some(shape) = &view.shape else { continue };
-            let moved = subscription.position < view.cursor || subscription.untold;
-            let tells = matches!(view.wire, Wire::SocketIo(socketio) if socketio.tells_positions());
-            if tells && subscription.live && view.pass().is_none() && shape.told < view.cursor && moved {
-                let room = &self.seats[view.seat as usize].room;
-                super::pass::write_room_json(&mut self.room_json, room.name());
-                let position = Position { epoch: room.epoch(), offset: view.cursor };
-                frame.clear();
-                push_position(view.wire, &mut frame, &self.room_json, position);
-                gathered.frame(index as u32, &frame);
-                subscription.position = view.cursor;
-                subscription.untold = false;
-            }
-        }
-        self.answer(client, &gathered.bytes);
-        self.gathered = gathered;
     }
 }

@@ -104,7 +104,7 @@ impl Shard {
             if subscription.position >= last {
                 census.passed += 1;
             } else if !subscription.laggard {
-                let progressed = elapsed_ms.saturating_sub(client.progress_ms) < PROGRESS.as_millis() as u64;
+                let progressed = client.stalled_ms(elapsed_ms) < PROGRESS.as_millis() as u64;
                 census.waited_for += usize::from(progressed);
             }
         }

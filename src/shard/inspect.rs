@@ -16,8 +16,10 @@ pub struct ClientFigures {
     pub address: Option<IpAddr>,
     /// How long it is connected.
     pub age: Duration,
-    /// Rooms it is subscribed to.
+    /// Rooms it is subscribed to, the first 64 by name.
     pub rooms: Vec<String>,
+    /// How many those are in all.
+    pub subscriptions: usize,
     /// Events that its subscriptions lack, all together.
     pub behind_events: u64,
     /// Bytes kept for it, since its socket is full.
@@ -25,6 +27,9 @@ pub struct ClientFigures {
     /// Whether its socket is full.
     pub blocked: bool,
 }
+
+/// Rooms of a client that are named.
+const NAMED_ROOMS: usize = 64;
 
 /// What an operator ended a client with.
 pub(super) const ENDED_BY_OPERATOR: u16 = 4000;
@@ -38,24 +43,29 @@ impl Shard {
             if list.len() == most {
                 break;
             }
-            let mut rooms = Vec::new();
+            let mut names = Vec::with_capacity(client.subscriptions.len());
             let mut behind_events = 0;
             for subscription in &client.subscriptions {
                 let view = &self.views[subscription.view as usize];
-                rooms.push(self.seats[view.seat as usize].room.name().to_owned());
+                names.push(self.seats[view.seat as usize].room.name());
                 behind_events += subscription.lacks(view.cursor);
             }
-            if room.is_some_and(|room| rooms.iter().all(|name| name != room)) {
+            if room.is_some_and(|room| !names.contains(&room)) {
                 continue;
             }
-            rooms.sort_unstable();
+            if names.len() > NAMED_ROOMS {
+                names.select_nth_unstable(NAMED_ROOMS);
+                names.truncate(NAMED_ROOMS);
+            }
+            names.sort_unstable();
             let forwarded = client.extra.as_ref().and_then(|extra| extra.forwarded);
             list.push(ClientFigures {
                 number: client.number,
                 transport: client.wire.transport(),
                 address: forwarded.or_else(|| client.socket.peer()),
                 age: Duration::from_millis(elapsed_ms.saturating_sub(u64::from(client.since_s) * 1000)),
-                rooms,
+                rooms: names.into_iter().map(str::to_owned).collect(),
+                subscriptions: client.subscriptions.len(),
                 behind_events,
                 unsent_bytes: client.pinned_bytes(),
                 blocked: client.blocked,

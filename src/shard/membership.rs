@@ -20,6 +20,7 @@ impl Shard {
             snapshot_to: 0,
             heals: false,
             untold: false,
+            awaits: false,
             live: false,
             served: false,
             waiting: false,
@@ -40,10 +41,9 @@ impl Shard {
             self.leave_live(client, subscription, cursor);
         }
         let state = &self.clients[client as usize].subscriptions[subscription as usize];
-        let (view, member, waiting) = (state.view, state.member, state.waiting);
+        let (view, member) = (state.view, state.member);
         self.stats.levels.behind -= 1;
         let state = &mut self.views[view as usize];
-        state.waiting -= u32::from(waiting);
         state.members.swap_remove(member as usize);
         self.renumber(view, member);
         let subscriptions = &mut self.clients[client as usize].subscriptions;
@@ -63,6 +63,7 @@ impl Shard {
         let view_index = state.view;
         let view = &mut self.views[view_index as usize];
         debug_assert_eq!(state.position, view.cursor, "only at the cursor is a subscription live");
+        debug_assert!(!state.untold, "who is live was told so");
         state.live = true;
         state.slow = false;
         state.laggard = false;
@@ -79,9 +80,12 @@ impl Shard {
         let state = &mut self.clients[client as usize].subscriptions[subscription as usize];
         state.live = false;
         state.served = false;
+        let view = state.view;
+        // Events told where it was before; what came of them since then without one, nobody did.
+        let told = self.views[view as usize].shape.as_ref().map(|shape| shape.told.max(state.position));
+        state.untold = told.is_some_and(|told| told < position);
         state.position = position;
         self.stats.levels.behind += 1;
-        let view = state.view;
         let mut member = state.member;
         // Served members stay in front of the pass: the last of them takes the leaver's place, and the leaver the
         // boundary's, which moves down over it.

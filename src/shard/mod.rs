@@ -38,6 +38,7 @@ mod socket;
 mod socketio;
 mod stats;
 mod subscribe;
+mod told;
 mod upgrade;
 mod view;
 

@@ -295,7 +295,7 @@ impl Shard {
         let state = &mut self.clients[client as usize];
         if !state.blocked {
             state.blocked = true;
-            state.progress_ms = elapsed_ms;
+            state.progressed(elapsed_ms);
             self.stats.levels.blocked += 1;
         }
     }
@@ -313,10 +313,12 @@ impl Shard {
         }
         self.stats.passes += 1;
         self.passing -= 1;
-        if state.waiting > 0 {
+        if state.awaited {
             self.wake_waiting(view);
         }
-        let state = &self.views[view as usize];
+        self.tell_awaited(view);
+        // Whoever could not be told may have been the last member.
+        let Some(state) = self.views.get(view as usize) else { return };
         let more = state.grown || state.keeps_back();
         self.settle(view);
         if more {
@@ -329,15 +331,21 @@ impl Shard {
         let state = &self.views[view as usize];
         let cursor = state.cursor;
         let behind = state.members[state.live as usize..].to_vec();
+        let mut awaited = false;
         for member in behind {
             let subscription =
                 &mut self.clients[member.client as usize].subscriptions[member.subscription as usize];
-            if subscription.waiting && subscription.position <= cursor {
+            if !subscription.waiting {
+                continue;
+            }
+            if subscription.position > cursor {
+                awaited = true;
+            } else {
                 subscription.waiting = false;
-                self.views[view as usize].waiting -= 1;
                 self.queue(member.client);
             }
         }
+        self.views[view as usize].awaited = awaited;
     }
 
     /// While everybody is live and no pass is under way, nothing need be kept.

@@ -19,7 +19,7 @@ const MISTAKES: u8 = 16;
 
 /// Appends an event of the service with one argument.
 pub(super) fn push_emit(out: &mut Vec<u8>, namespace: Namespace, name: &str, argument: &Value) {
-    push_text(out, |out| {
+    push_text(out, 0, |out| {
         socketio::push_event(out, namespace.as_str(), None, 0, |out| {
             out.extend_from_slice(json!([name, argument]).to_string().as_bytes());
         });
@@ -251,7 +251,7 @@ impl Shard {
 
 fn push_answer(out: &mut Vec<u8>, wire: SocketIo, ack: Option<u64>, answer: &Value) {
     let Some(ack) = ack else { return };
-    push_text(out, |out| {
+    push_text(out, 0, |out| {
         socketio::push_ack(out, wire.namespace().as_str(), ack, 0, |out| {
             out.extend_from_slice(json!([answer]).to_string().as_bytes());
         });

@@ -286,7 +286,7 @@ impl Shard {
         }
     }
 
-    fn take_grown(&mut self) {
+    pub(super) fn take_grown(&mut self) {
         let mut grown = std::mem::take(&mut self.grown);
         self.parts.bell.take(&mut grown);
         for seat in grown.drain(..) {

@@ -118,7 +118,7 @@ impl Shard {
             else {
                 continue;
             };
-            let (is_closing, is_moving) = (state.closing, state.blocked && state.progress_ms + 1000 > now_ms);
+            let (is_closing, is_moving) = (state.closing, state.blocked && state.stalled_ms(now_ms) < 1000);
             let Some(socketio) = state.socketio_mut().filter(|_| !is_closing) else { continue };
             if is_moving {
                 // It reads, and has not come to the question yet.
@@ -138,7 +138,7 @@ impl Shard {
             self.beats.0.push(Reverse((look_ms, client, number)));
             if beat == Beat::Ping {
                 let mut out = Vec::new();
-                push_text(&mut out, |out| out.push(b'2'));
+                push_text(&mut out, 0, |out| out.push(b'2'));
                 self.answer(client, &out);
             }
         }
@@ -200,12 +200,12 @@ impl Shard {
     fn connect(&mut self, client: u32, name: &str, auth: Option<&str>, out: &mut Vec<u8>) {
         if !self.may_send(client) {
             self.stats.rate_limited += 1;
-            return push_text(out, |out| socketio::push_connect_error(out, name, "too fast"));
+            return push_text(out, 0, |out| socketio::push_connect_error(out, name, "too fast"));
         }
         let generation = self.parts.rooms.generation();
         let config = &generation.config.socketio;
         let Some(namespace) = config.namespaces.iter().copied().find(|known| known.as_str() == name) else {
-            return push_text(out, |out| socketio::push_connect_error(out, name, "Invalid namespace"));
+            return push_text(out, 0, |out| socketio::push_connect_error(out, name, "Invalid namespace"));
         };
         // Whether positions are told is settled with the first namespace: they are told in all of them, or in none.
         let state = &mut self.clients[client as usize];
@@ -230,7 +230,7 @@ impl Shard {
             Ok(found) => found,
             Err(error) => {
                 tracing::error!(%error, "no id can be made for a Socket.IO client");
-                return push_text(out, |out| socketio::push_connect_error(out, name, "no id can be made"));
+                return push_text(out, 0, |out| socketio::push_connect_error(out, name, "no id can be made"));
             }
         };
         if !is_back && recovery.is_some() {
@@ -241,7 +241,7 @@ impl Shard {
         state.connect_by_ms = None;
         state.sockets.connected(name);
         let place = Connected { namespace, sid: remembered.sid, pid };
-        push_text(out, |out| socketio::push_connect(out, name, &place.sid, place.pid.as_deref()));
+        push_text(out, 0, |out| socketio::push_connect(out, name, &place.sid, place.pid.as_deref()));
         push_established(out, &place, &generation.rooms, is_back);
         let wire = place.wire();
         state.places.push(place);
@@ -325,7 +325,7 @@ impl Shard {
             let wire = Wire::SocketIo(place.wire().without_positions());
             crate::wire::push_closing(wire, out, code, reason, retry_after_ms);
             if stays_away {
-                push_text(out, |out| socketio::push_disconnect(out, place.namespace.as_str()));
+                push_text(out, 0, |out| socketio::push_disconnect(out, place.namespace.as_str()));
                 if let Some(pid) = place.pid.take() {
                     self.parts.recovery.forget(&pid, number);
                 }

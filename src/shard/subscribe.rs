@@ -187,6 +187,7 @@ impl Shard {
             // It needs nothing of what passes are held for.
             subscription.laggard = true;
         }
+        self.await_head(client, index, tail.head);
         if let Some(existing) = existing {
             self.remove_member(client, existing);
         }
@@ -256,9 +257,9 @@ impl Shard {
             live: 0,
             members: SmallVec::new(),
             cursor: tail.head,
-            shape: is_shaped.then(|| Box::new(Shape { filter, every, skipped: 0, told: 0 })),
+            shape: is_shaped.then(|| Box::new(Shape { filter, every, skipped: 0, told: 0, awaited: 0 })),
             active: None,
-            waiting: 0,
+            awaited: false,
             ready: false,
             grown: false,
         }) as u32;
@@ -311,6 +312,13 @@ impl Shard {
         } else {
             // The one that is gone may have been the last to pass.
             self.note_seat_passed(state.seat);
+            if state.grown {
+                // It was told for all that the room has grown, and has not looked: the room waits for somebody who does.
+                for view in self.seats[state.seat as usize].views.clone() {
+                    self.views[view as usize].grown = true;
+                    self.make_ready(view);
+                }
+            }
         }
     }
 

@@ -29,8 +29,8 @@ pub(super) struct View {
     pub(super) shape: Option<Box<Shape>>,
     /// While something is sent, and while somebody is behind.
     pub(super) active: Option<Box<Active>>,
-    /// Members whose position is beyond the cursor.
-    pub(super) waiting: u32,
+    /// Whether there may be members whose position is beyond the cursor.
+    pub(super) awaited: bool,
     /// Whether the view is in the shard's queue.
     pub(super) ready: bool,
     /// Whether the room has more than the cursor's last look took.
@@ -45,6 +45,8 @@ pub(super) struct Shape {
     pub(super) skipped: u64,
     /// Offset that the last frame told while the view was live; 0 before there was one.
     pub(super) told: u64,
+    /// The furthest offset that members await to be told of; 0: none does.
+    pub(super) awaited: u64,
 }
 
 /// A client's subscription.

@@ -109,7 +109,8 @@ impl Encoder<'_> {
 
     fn push_one(&self, socketio: SocketIo, chunk: &mut Chunk, entry: &Entry, position: Option<Position>) {
         let name = self.emit.name_json.or_else(|| entry.event.type_json()).unwrap_or(UNNAMED);
-        socketio.push(&mut chunk.bytes, name, position, |out| out.extend_from_slice(entry.event.json()));
+        let json = entry.event.json();
+        socketio.push(&mut chunk.bytes, name, position, json.len(), |out| out.extend_from_slice(json));
     }
 
     fn push_list<'e>(
@@ -121,7 +122,7 @@ impl Encoder<'_> {
     ) -> u32 {
         let name = self.emit.name_json.unwrap_or(self.room_json);
         let mut events = 0;
-        socketio.push(&mut chunk.bytes, name, position, |out| {
+        socketio.push(&mut chunk.bytes, name, position, 0, |out| {
             out.push(b'[');
             for entry in entries {
                 out.extend_from_slice(if events == 0 { b"" } else { b"," });

@@ -9,27 +9,45 @@ pub const PING: u8 = 0x9;
 /// A pong's opcode.
 pub const PONG: u8 = 0xA;
 
-/// Appends a text frame whose payload `write` appends.
-pub fn push_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    // Most frames are between 126 and 65,535 bytes long; others have their payload moved by a few bytes.
-    const LIKELY_HEADER: usize = 4;
+const LONGEST_HEADER: usize = 10;
+
+/// Appends a text frame whose payload `write` appends; it is known to have `least` bytes at least, which may be 0. A header
+/// that turns out to be of another length than expected has the payload moved by a few bytes.
+pub fn push_text(out: &mut Vec<u8>, least: usize, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
-    out.extend_from_slice(&[0x80 | TEXT, 126, 0, 0]);
+    // Most frames are between 126 and 65,535 bytes long.
+    let likely = header_bytes(least.max(126));
+    out.extend_from_slice(&[0; LONGEST_HEADER][..likely]);
     write(out);
-    let len = out.len() - start - LIKELY_HEADER;
-    match len {
-        126..=0xffff => out[start + 2..start + 4].copy_from_slice(&(len as u16).to_be_bytes()),
-        0..=125 => {
-            out.copy_within(start + LIKELY_HEADER.., start + 2);
-            out.truncate(start + 2 + len);
-            out[start + 1] = len as u8;
+    let len = out.len() - start - likely;
+    let header = header_bytes(len);
+    if header > likely {
+        out.extend_from_slice(&[0; LONGEST_HEADER][..header - likely]);
+    }
+    if header != likely {
+        out.copy_within(start + likely..start + likely + len, start + header);
+        out.truncate(start + header + len);
+    }
+    out[start] = 0x80 | TEXT;
+    match header {
+        2 => out[start + 1] = len as u8,
+        4 => {
+            out[start + 1] = 126;
+            out[start + 2..start + 4].copy_from_slice(&(len as u16).to_be_bytes());
         }
         _ => {
-            out.extend_from_slice(&[0; 6]);
-            out.copy_within(start + LIKELY_HEADER..start + LIKELY_HEADER + len, start + 10);
             out[start + 1] = 127;
             out[start + 2..start + 10].copy_from_slice(&(len as u64).to_be_bytes());
         }
+    }
+}
+
+/// Bytes of the header of an unmasked frame with so long a payload.
+fn header_bytes(payload: usize) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => LONGEST_HEADER,
     }
 }
 
@@ -69,11 +87,13 @@ mod tests {
     #[track_caller]
     fn check_text(len: usize) {
         let payload = vec![b'x'; len];
-        let mut ours = b"before".to_vec();
-        push_text(&mut ours, |out| out.extend_from_slice(&payload));
         let mut buffer = Vec::new();
         let theirs = Frame::text(Payload::Borrowed(&payload)).write(&mut buffer);
-        assert!(ours.strip_prefix(b"before") == Some(theirs), "{len} bytes");
+        for least in [0, len / 2, len.saturating_sub(1), len, len + 1, 70_000] {
+            let mut ours = b"before".to_vec();
+            push_text(&mut ours, least, |out| out.extend_from_slice(&payload));
+            assert!(ours.strip_prefix(b"before") == Some(theirs), "{len} bytes, {least} expected");
+        }
         assert_eq!(frame_len(theirs), Some(theirs.len()));
     }
 
@@ -115,7 +135,7 @@ mod tests {
     fn a_length_is_known_as_soon_as_its_bytes_are_there() {
         for (len, header) in [(5, 2), (126, 4), (65_536, 10)] {
             let mut frame = Vec::new();
-            push_text(&mut frame, |out| out.resize(out.len() + len, b'x'));
+            push_text(&mut frame, 0, |out| out.resize(out.len() + len, b'x'));
             assert!((0..header).all(|end| frame_len(&frame[..end]).is_none()));
             assert_eq!(frame_len(&frame[..header]), Some(frame.len()));
         }

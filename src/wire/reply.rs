@@ -29,7 +29,7 @@ pub struct EventFrame<'a> {
 impl<'a> EventFrame<'a> {
     fn label(self, kind: &'static str) -> Label<'a> {
         let position = Some(Position { epoch: self.epoch, offset: self.offset });
-        Label { kind, room_json: Some(self.room_json), position }
+        Label { kind, room_json: Some(self.room_json), position, least: 0 }
     }
 }
 
@@ -229,7 +229,7 @@ pub fn push_event(wire: Wire, out: &mut Vec<u8>, frame: EventFrame<'_>, seq: u64
     if wire.is_bare() {
         return wire.push_bare(out, frame.label("event"), data);
     }
-    wire.push(out, frame.label("event"), |out| {
+    wire.push(out, Label { least: data.len(), ..frame.label("event") }, |out| {
         push(out, r#"{"type":"event","room":"#);
         out.extend_from_slice(frame.room_json);
         push(out, r#","offset":"#);
@@ -284,7 +284,7 @@ fn are_consecutive(last: u64, mut offsets: impl Iterator<Item = u64>) -> bool {
 /// Appends a `gap`.
 pub fn push_gap(wire: Wire, out: &mut Vec<u8>, gap: Gap<'_>) {
     let position = (!gap.snapshot).then_some(Position { epoch: gap.epoch, offset: gap.offset });
-    let label = Label { kind: "gap", room_json: Some(gap.room_json), position };
+    let label = Label { kind: "gap", room_json: Some(gap.room_json), position, least: 0 };
     wire.push(out, label, |out| {
         push(out, r#"{"type":"gap","room":"#);
         out.extend_from_slice(gap.room_json);
@@ -318,7 +318,7 @@ pub fn push_snapshot<'e>(
     last: Option<Position>,
     events: impl Iterator<Item = &'e [u8]>,
 ) {
-    let label = Label { kind: "snapshot", room_json: Some(room_json), position: last };
+    let label = Label { kind: "snapshot", room_json: Some(room_json), position: last, least: 0 };
     wire.push(out, label, |out| {
         push(out, r#"{"type":"snapshot","room":"#);
         out.extend_from_slice(room_json);
@@ -340,7 +340,7 @@ pub fn push_snapshot<'e>(
 
 /// Appends an event of a snapshot to a bare stream, which has no pages: the event alone, without a position.
 pub fn push_snapshot_event(wire: Wire, out: &mut Vec<u8>, room_json: &[u8], data: &[u8]) {
-    wire.push_bare(out, Label { kind: "event", room_json: Some(room_json), position: None }, data);
+    wire.push_bare(out, Label { kind: "event", room_json: Some(room_json), position: None, least: 0 }, data);
 }
 
 /// Appends a `position`. Of Server-Sent Events it is an `id` alone.
@@ -348,7 +348,7 @@ pub fn push_position(wire: Wire, out: &mut Vec<u8>, room_json: &[u8], position: 
     if let Wire::Sse(_) = wire {
         return wire.push_id(out, position);
     }
-    let label = Label { kind: "position", room_json: Some(room_json), position: Some(position) };
+    let label = Label { kind: "position", room_json: Some(room_json), position: Some(position), least: 0 };
     wire.push(out, label, |out| {
         push(out, r#"{"type":"position","room":"#);
         out.extend_from_slice(room_json);
@@ -402,7 +402,7 @@ pub fn push_closing(wire: Wire, out: &mut Vec<u8>, code: u16, reason: &str, retr
 
 /// Of what belongs to no room, or to several.
 fn plain(kind: &'static str) -> Label<'static> {
-    Label { kind, room_json: None, position: None }
+    Label { kind, room_json: None, position: None, least: 0 }
 }
 
 fn push_error_fields(out: &mut Vec<u8>, error: &MessageError) {

@@ -38,16 +38,17 @@ impl SocketIo {
         SocketIo::new(self.namespace(), false)
     }
 
-    /// Appends an event of a name, a JSON string, with one argument, JSON that `write` appends, and the position that it
-    /// leads to.
+    /// Appends an event of a name, a JSON string, with one argument, JSON that `write` appends, of `least` bytes at least, and
+    /// the position that it leads to.
     pub fn push(
         self,
         out: &mut Vec<u8>,
         name_json: &[u8],
         position: Option<Position>,
+        least: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        push_text(out, |out| {
+        push_text(out, least, |out| {
             out.extend_from_slice(EVENT);
             self.push_namespace(out);
             out.push(b'[');
@@ -90,7 +91,7 @@ pub(super) fn push_with_others(out: &mut Vec<u8>, frame: &[u8], others: &[u8]) {
     let Some(before) = payload.strip_suffix(b"\"]") else { return out.extend_from_slice(frame) };
     // A position has no quotes in it: it begins after the last one.
     let own = memchr::memrchr(b'"', before).map_or(before.len(), |at| at + 1);
-    push_text(out, |out| {
+    push_text(out, payload.len(), |out| {
         out.extend_from_slice(&payload[..own]);
         out.extend_from_slice(others);
         out.extend_from_slice(&payload[own..]);
@@ -118,7 +119,7 @@ mod tests {
         ] {
             let mut out = Vec::new();
             let wire = SocketIo::new(namespace, tells_positions);
-            wire.push(&mut out, b"\"x\"", position, |out| out.extend_from_slice(b"{\"n\":1}"));
+            wire.push(&mut out, b"\"x\"", position, 0, |out| out.extend_from_slice(b"{\"n\":1}"));
             assert_eq!(payload(&out), expected);
         }
     }
@@ -130,7 +131,7 @@ mod tests {
             let position = Some(Position { epoch: Epoch(0xa), offset: 3 });
             let wire = SocketIo::new(Namespace::main(), true);
             let (mut frame, mut composed) = (Vec::new(), Vec::new());
-            wire.push(&mut frame, b"\"x\"", position, |out| out.extend_from_slice(data.as_bytes()));
+            wire.push(&mut frame, b"\"x\"", position, 0, |out| out.extend_from_slice(data.as_bytes()));
             push_with_others(&mut composed, &frame, b"b:1,c:2,");
             assert_eq!(payload(&composed), format!("42[\"x\",{data},\"b:1,c:2,a:3\"]"));
         }

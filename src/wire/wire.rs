@@ -81,6 +81,8 @@ pub(super) struct Label<'a> {
     pub(super) room_json: Option<&'a [u8]>,
     /// Where it takes its reader.
     pub(super) position: Option<Position>,
+    /// Bytes that its text has at least.
+    pub(super) least: usize,
 }
 
 /// With what a block begins that takes its reader to a position. In a stream of several rooms the positions of the others
@@ -130,6 +132,11 @@ impl Wire {
         }
     }
 
+    /// Whether positions are an `id`, of all rooms of its stream together.
+    pub fn has_ids(self) -> bool {
+        matches!(self, Wire::Sse(_))
+    }
+
     /// The same for what is said beside events, where those have positions that are all a client remembers.
     #[must_use]
     pub fn without_positions(self) -> Wire {
@@ -151,10 +158,10 @@ impl Wire {
     /// Appends a message whose JSON `write` appends. The JSON is one line, but for an event as its producer wrote it.
     pub(super) fn push(self, out: &mut Vec<u8>, label: Label<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         match self {
-            Wire::WebSocket => push_text(out, write),
+            Wire::WebSocket => push_text(out, label.least, write),
             Wire::SocketIo(socketio) => {
                 let name = [b"\"", label.kind.as_bytes(), b"\""].concat();
-                socketio.push(out, &name, label.position, write);
+                socketio.push(out, &name, label.position, label.least, write);
             }
             Wire::Sse(sse) => sse.push(out, label, write),
             Wire::Lines { bare: false } => push_line(out, write),

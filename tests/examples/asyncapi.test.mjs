@@ -13,6 +13,9 @@ const document = parse(await readFile(join(repository, "docs/asyncapi.yaml"), "u
 const protocol = await readFile(join(repository, "docs/protocol.md"), "utf8");
 const { messages } = document.components;
 const SENT = ["subscribe", "unsubscribe", "ping"];
+/** What only a stream has: its request, and blocks that are no messages of the protocol. */
+const STREAM = ["streamRequest", "retry", "moved", "raw"];
+const isOfTheProtocol = (name) => !STREAM.includes(name);
 
 /**
  * Checks of every message, closed: a client ignores fields that it does not know, but what the daemon has must stand in the
@@ -29,11 +32,18 @@ const checks = (() => {
   const ajv = new Ajv({ allErrors: true, strict: true, strictRequired: false, strictTypes: false, validateFormats: false });
   const { schemas: definitions } = close(document.components);
   const rooted = (schema) => JSON.parse(JSON.stringify({ ...close(schema), definitions }).replaceAll("#/components/schemas/", "#/definitions/"));
-  return Object.fromEntries(Object.entries(messages).map(([name, { payload }]) => [name, ajv.compile(rooted(payload))]));
+  const compile = (schema) => ajv.compile(rooted(schema));
+  const resolved = ({ $ref, ...own }) => ($ref ? $ref.slice(2).split("/").reduce((at, key) => at[key], document) : own);
+  const all = Object.fromEntries(Object.entries(messages).filter(([, { payload }]) => payload).map(([name, { payload }]) => [name, compile(payload)]));
+  // The fields of a stream's blocks, by what is in them.
+  all.blocks = Object.fromEntries(Object.entries(document.channels.stream.messages)
+    .map(([name, message]) => [name, compile(resolved(message).headers)]));
+  all.query = compile(document.components.schemas.query);
+  return all;
 })();
 
 function check(message) {
-  const valid = checks[message.type];
+  const valid = isOfTheProtocol(message.type) && Object.hasOwn(messages, message.type) ? checks[message.type] : undefined;
   assert.ok(valid, `no such message: ${JSON.stringify(message)}`);
   assert.ok(valid(message), `${JSON.stringify(message)}\n${JSON.stringify(valid.errors, null, 1)}`);
 }
@@ -56,9 +66,14 @@ test("it is AsyncAPI 3, and everything that it refers to is there", () => {
 test("its own examples are right", () => {
   for (const [name, { examples }] of Object.entries(messages)) {
     assert.ok(examples?.length, name);
-    for (const { payload } of examples) {
-      assert.equal(payload.type, name);
-      check(payload);
+    for (const { payload, headers } of examples) {
+      if (isOfTheProtocol(name)) {
+        assert.equal(payload.type, name);
+        check(payload);
+      } else {
+        assert.ok(checks.blocks[name](headers), `${name}: ${JSON.stringify(checks.blocks[name].errors)}`);
+        assert.ok(!payload || checks[name](payload), name);
+      }
     }
   }
 });
@@ -67,7 +82,7 @@ test("it has what docs/protocol.md has: messages, codes, reasons", () => {
   const section = (title) => protocol.split(`\n## ${title}\n`)[1].split("\n## ")[0];
   const titles = (title) => [...section(title).matchAll(/^### `(\w+)`$/gm)].map(([, name]) => name);
   assert.deepEqual(titles("Messages of a client").filter((name) => name !== "auth").sort(), SENT.toSorted());
-  const daemons = Object.keys(messages).filter((name) => !SENT.includes(name));
+  const daemons = Object.keys(messages).filter((name) => !SENT.includes(name) && isOfTheProtocol(name));
   assert.deepEqual(titles("Messages of the daemon").sort(), daemons.sort());
   const table = (text) => [...text.matchAll(/^\| `(\w+)` \|/gm)].map(([, word]) => word).slice(1).sort();   // without the head
   assert.deepEqual(table(section("Errors")), document.components.schemas.code.enum.toSorted());
@@ -198,7 +213,7 @@ test("what the daemon says is what it has, whatever is asked", async (context) =
   await hear("closing", ({ code, retry_after: after }) => code === 1001 && after > 0);
   await ended;
   const types = new Set(heard.map(({ type }) => type));
-  const unheard = Object.keys(messages).filter((type) => !SENT.includes(type) && !types.has(type));
+  const unheard = Object.keys(messages).filter((type) => !SENT.includes(type) && isOfTheProtocol(type) && !types.has(type));
   assert.deepEqual(unheard, []);
 });
 
@@ -221,5 +236,107 @@ test("what the document refuses of a subscription the daemon refuses, and the ot
     const isTaken = answer.type === "subscribed" && !answer.rooms[0].error;
     assert.equal(isTaken, index < good.length, `${JSON.stringify(room)}: ${JSON.stringify(answer)}`);
     assert.equal(checks.subscribe(message), isTaken, `${JSON.stringify(room)}\n${JSON.stringify(checks.subscribe.errors)}`);
+  }
+});
+
+/** A stream, each of whose blocks is held against the document as it comes. `kinds` is what they were, one after the other. */
+async function listen(daemon, query, headers = {}) {
+  const ending = new AbortController();
+  const response = await fetch(`${daemon.url.replace(/^ws:(.*)\/ws$/, "http:$1/sse")}?${query}`, { headers, signal: ending.signal });
+  assert.equal(response.status, 200);
+  const stream = { kinds: [], messages: [], lastId: undefined, wrong: undefined, ended: false, end: () => ending.abort() };
+  const isRaw = new URLSearchParams(query).get("raw") === "1";
+  const take = (block) => {
+    const fields = {};
+    for (const line of block.split("\n").filter((line) => !line.startsWith(":"))) {
+      const [, name, value] = /^([a-z]+): ?(.*)$/.exec(line);
+      assert.ok(!(name in fields), block);
+      fields[name] = name === "retry" ? Number(value) : value;
+    }
+    const { data, ...own } = fields;
+    if (!Object.keys(fields).length) return;
+    stream.lastId = own.id ?? stream.lastId;
+    const message = data === undefined ? undefined : JSON.parse(data);
+    // Bare events are told from what is said of them by the field `event`.
+    const isEvent = isRaw && message && !own.event;
+    const kind = isEvent ? "raw" : message ? message.type : "retry" in own ? "retry" : "moved";
+    stream.kinds.push(kind);
+    if (message) {
+      stream.messages.push(message);
+      isEvent ? assert.ok(checks.raw(message), data) : check(message);
+    }
+    assert.ok(checks.blocks[kind], `no such block: ${block}`);
+    assert.ok(checks.blocks[kind](own), `${block}\n${JSON.stringify(checks.blocks[kind].errors)}`);
+  };
+  (async () => {
+    let text = "";
+    for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
+      const blocks = (text + chunk).split("\n\n");
+      text = blocks.pop();
+      blocks.forEach(take);
+    }
+    stream.ended = true;
+  })().catch((error) => { stream.wrong = error.name === "AbortError" ? undefined : error; });
+  stream.hear = (kind, also = () => true) => until(kind, () => {
+    if (stream.wrong) throw stream.wrong;
+    return kind === "the end" ? stream.ended : stream.kinds.includes(kind) && (stream.messages.some(also) || kind === "moved");
+  });
+  return stream;
+}
+
+test("what a stream says is what it has", async (context) => {
+  const daemon = await Daemon.start(CONFIG);
+  context.after(() => daemon.end());
+  const all = await listen(daemon, "room=all&room=keyed&room=batched&snapshot=0");
+  await all.hear("moved");
+  await daemon.publish({ type: "keyed", k: 1 }, { type: "batched", n: 1 }, { type: "batched", n: 2 }, { type: "batched", n: 3 });
+  await all.hear("batch");
+  await all.hear("event", ({ room }) => room === "keyed");
+  const keyed = await listen(daemon, "room=keyed&snapshot=1&event=type");
+  await keyed.hear("snapshot");
+  const filtered = await listen(daemon, `room=all&from=start&where=${encodeURIComponent("n == 100")}`);
+  await until("two moves", () => filtered.kinds.filter((kind) => kind === "moved").length === 2);
+  filtered.end();
+  const raw = await listen(daemon, "room=all&from=start&raw=1");
+  await raw.hear("raw", ({ n }) => n === 3);
+  // It goes on where it was, which history no longer has.
+  const short = await listen(daemon, "room=short&event=room");
+  await short.hear("moved");
+  short.end();
+  await daemon.publish(...Array.from({ length: 10 }, (_, n) => ({ type: "short", n })));
+  const header = { "Last-Event-ID": short.lastId };
+  assert.ok(checks.blocks.streamRequest(header));
+  const resumed = await listen(daemon, "room=short", header);
+  await resumed.hear("gap", ({ reason }) => reason === "history_expired");
+  const going = await listen(daemon, "room=going&room=all");
+  await going.hear("moved");
+  await daemon.configure(CONFIG.replace(/\[rooms\.going\]\n.*\n/, ""));
+  assert.equal((await fetch(`http://${daemon.listen.admin[0]}/api/v1/config/reload`, { method: "POST" })).status, 200);
+  await going.hear("unsubscribed");
+  const ended = daemon.kill("SIGTERM");
+  await going.hear("closing", ({ code }) => code === 1001);
+  await going.hear("the end");
+  await ended;
+  const heard = new Set([all, keyed, filtered, raw, resumed, going].flatMap(({ kinds }) => kinds));
+  assert.deepEqual(Object.keys(checks.blocks).filter((kind) => kind !== "streamRequest" && !heard.has(kind)), []);
+});
+
+test("what the document refuses of a stream's request the daemon refuses, and the other way round", async (context) => {
+  const daemon = await Daemon.start(CONFIG);
+  context.after(() => daemon.end());
+  const address = daemon.url.replace(/^ws:(.*)\/ws$/, "http:$1/sse");
+  const good = ["", "from=now", "from=start", "from=last:10", "from=since:-5m", "from=since:1700000000000", "from=since:2026-11-25T10:00:00Z",
+    "from=after:18c2f:7", "where=n%3D%3D1", "every=2s", "snapshot=0", "raw=1", "event=room", "event=type", "last_event_id=18c2f:7,18c30:9"];
+  const bad = ["fron=now", "from=later", "from=last:-1", "from=last:x", "from=since:soon", "from=after:18c2f", "every=soon", "snapshot=yes", "raw=2",
+    "event=all", "last_event_id=18c2f", "last_event_id=18c2f:7,", `room=${"x".repeat(201)}`, `where=${"x".repeat(4097)}`];
+  for (const [index, more] of [...good, ...bad].entries()) {
+    const ending = new AbortController();
+    const query = `room=all&${more}`;
+    const { status } = await fetch(`${address}?${query}`, { signal: ending.signal });
+    ending.abort();
+    const fields = new URLSearchParams(query);
+    const request = { ...Object.fromEntries(fields), room: fields.getAll("room") };
+    assert.equal(status, index < good.length ? 200 : 400, query);
+    assert.equal(checks.query(request), index < good.length, `${query}\n${JSON.stringify(checks.query.errors)}`);
   }
 });

@@ -244,3 +244,47 @@ fn health_says_why_not() {
         assert!(std::time::Instant::now() < until, "{body}");
     }
 }
+
+#[tokio::test]
+async fn rooms_are_listed_part_by_part_in_the_order_of_their_names() {
+    let server = Server::start(ROOMS);
+    let lines = (0..1_000).map(|n| format!("{{\"type\":\"t\",\"agentId\":\"{}\"}}\n", n * 7919 % 1_000));
+    server.pipe(&lines.collect::<String>());
+    let mut expected: Vec<String> = (0..1_000).map(|n| format!("agent:{n}")).collect();
+    expected.sort_unstable();
+    for limit in [1, 64, 333, 1_000, 10_000] {
+        let (mut after, mut names) =
+            (if limit == 1 { "agent:98".to_owned() } else { String::new() }, Vec::new());
+        loop {
+            let target =
+                format!("/api/v1/rooms?prefix=agent%3A&limit={limit}&after={}", after.replace(':', "%3A"));
+            let (status, head, page) = ask(&server.admin[0], "GET", &target, "");
+            assert_eq!(status, 200, "{page}");
+            assert!(head.contains("content-type: application/json\r\n"), "{head}");
+            let rooms = page["rooms"].as_array().unwrap();
+            assert!(rooms.len() <= limit);
+            names.extend(rooms.iter().map(|room| room["room"].as_str().unwrap().to_owned()));
+            let Some(next) = page["next"].as_str() else { break };
+            assert_eq!((rooms.len(), names.last().unwrap().as_str()), (limit, next));
+            next.clone_into(&mut after);
+        }
+        let first = expected.iter().position(|name| limit > 1 || name > &"agent:98".to_owned()).unwrap();
+        assert_eq!(names, expected[first..], "{limit} at once");
+    }
+}
+
+#[tokio::test]
+async fn of_a_client_in_many_rooms_the_first_are_named_and_all_are_counted() {
+    let server = Server::start(ROOMS);
+    let mut client = Client::connect(&server).await;
+    let rooms: Vec<String> = (0..200).rev().map(|n| format!("agent:{n:03}")).collect();
+    client.send(json!({ "type": "subscribe", "rooms": rooms })).await;
+    client.wait_for("subscribed").await;
+    // The last by name is not named, and is found all the same.
+    for target in ["/api/v1/clients", "/api/v1/clients?room=agent%3A199"] {
+        let (_, _, listed) = ask(&server.admin[0], "GET", target, "");
+        let only = &listed["clients"][0];
+        let first: Vec<String> = (0..64).map(|n| format!("agent:{n:03}")).collect();
+        assert_eq!((&only["rooms"], &only["subscriptions"]), (&json!(first), &json!(200)), "{target}");
+    }
+}

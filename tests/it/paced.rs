@@ -1,6 +1,7 @@
 //! Paces (`every`): what is new, at most so often; of each key the newest.
 
 use crate::harness::{Client, Producer, Server};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -197,19 +198,29 @@ async fn streams_have_a_pace_too() {
 #[tokio::test]
 async fn encoding_follows_views_and_not_clients() {
     const FILTERS: u64 = 10;
+    const CLIENTS: u64 = 1_000;
+    // Their descriptors, beside those of the tests that run meanwhile.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
     let server = Server::start(&format!("[server]\nshards = 1\n{ROOMS}"));
     let mut clients = Vec::new();
-    for index in 0..100 {
+    for index in 0..CLIENTS {
         let mut client = Client::connect(&server).await;
-        let condition = format!("id == {}", index % FILTERS);
+        // A tenth of what has a small id, and everything else.
+        let condition = format!("id == {} || id >= 100", index % FILTERS);
         client.subscribe(json!({ "room": "plain", "where": condition })).await;
         clients.push(client);
     }
+    let encoded = || server.metric("broadcastd_shard_pass_events_total");
     let lines: String = (0..100).map(|n| line(n % FILTERS, n)).collect();
     server.pipe(&lines);
     for client in &mut clients {
         assert_eq!(client.events(10).await.len(), 10);
     }
-    let encoded = server.metric("broadcastd_shard_pass_events_total");
-    assert_eq!(encoded, 100.0, "each event once for each view that it passes in, whoever is in it");
+    assert_eq!(encoded(), 100.0, "each event once, for the one view that it passes in");
+    server.pipe(&(0..10).map(|n| line(100 + n, n)).collect::<String>());
+    for client in &mut clients {
+        assert_eq!(client.events(10).await.len(), 10);
+    }
+    assert_eq!(encoded(), 200.0, "each of ten events once for each of ten views, for a thousand clients");
 }

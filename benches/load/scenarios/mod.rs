@@ -1,6 +1,7 @@
 //! What is run, one file for each kind of load.
 
 mod fanout;
+mod filters;
 mod flood;
 mod idle;
 mod ingest;
@@ -44,6 +45,7 @@ pub(crate) fn run(scenario: Scenario, options: &Options, emit: &mut dyn FnMut(Ro
                 Scenario::Resume => resume::run(&name, options, &plan, emit)?,
                 Scenario::Ingest => ingest::run(&name, options, &plan, emit)?,
                 Scenario::Paced => paced::run(&name, options, &plan, emit)?,
+                Scenario::Filters => filters::run(&name, options, &plan, emit)?,
             }
         }
     }

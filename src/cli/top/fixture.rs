@@ -18,12 +18,10 @@ pub(super) fn model() -> Model {
             "activeRooms": 3, "bufferStatus": { "backlogBytes": 0, "backlogLimit": 67_108_864 } }),
         rooms,
         clients: vec![
-            from_value(
-                json!({ "id": "1", "address": "127.0.0.1", "age_seconds": 61, "rooms": ["all", "agent:42"],
-                "lag_events": 0, "unsent_bytes": 0, "blocked": false }),
-            )
+            from_value(json!({ "id": "1", "address": "127.0.0.1", "age_seconds": 61, "subscriptions": 2,
+                "lag_events": 0, "unsent_bytes": 0, "blocked": false }))
             .unwrap(),
-            from_value(json!({ "id": "2", "address": null, "age_seconds": 5, "rooms": ["all"],
+            from_value(json!({ "id": "2", "address": null, "age_seconds": 5, "subscriptions": 1,
                 "lag_events": 1200, "unsent_bytes": 4096, "blocked": true }))
             .unwrap(),
         ],

@@ -1,7 +1,4 @@
 //! `broadcastd top`: rooms and clients of a running daemon, live.
-//!
-//! The table is lines of text, put together by `screen`; of the terminal only its size, its keys and a few sequences are
-//! used, so that it needs no library of widgets.
 
 #[cfg(test)]
 mod fixture;
@@ -12,20 +9,13 @@ use super::find::{Door, Endpoint, find};
 use super::{api, out};
 use crate::error::Exit;
 use clap::Args;
-use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use crossterm::style::{Attribute, Print, SetAttribute};
-use crossterm::terminal::{
-    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
-    LeaveAlternateScreen,
-};
-use crossterm::{event, execute, queue, terminal};
 use hyper::{Method, StatusCode};
 use model::{Key, Model, Sample};
-use screen::{Look, screen};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
@@ -75,7 +65,7 @@ pub fn run(args: &TopArgs) -> Exit {
         Err(error) => return api::unreachable(&endpoint, &error, "--admin"),
     }
     let (samples, every) = (watch(endpoint, begin, args.every), args.every);
-    let shown = Screen::enter().and_then(|_screen| show(&mut model, &samples, every));
+    let shown = Screen::enter().and_then(|mut screen| screen.show(&mut model, &samples, every));
     match shown {
         Ok(()) => Exit::Ok,
         Err(error) => {
@@ -117,87 +107,89 @@ fn list<T: DeserializeOwned>(mut answer: Value, name: &str) -> io::Result<Vec<T>
 }
 
 /// The terminal while it is ours; as it was when this is dropped.
-struct Screen;
+struct Screen {
+    terminal: DefaultTerminal,
+}
 
 impl Screen {
     fn enter() -> io::Result<Screen> {
-        terminal::enable_raw_mode()?;
-        let screen = Screen;
-        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
-        Ok(screen)
+        Ok(Screen { terminal: ratatui::try_init()? })
+    }
+
+    /// Shows what there is until a key ends it.
+    fn show(
+        &mut self,
+        model: &mut Model,
+        samples: &Receiver<io::Result<Sample>>,
+        every: Duration,
+    ) -> io::Result<()> {
+        loop {
+            self.terminal.draw(|frame| screen::draw(model, frame))?;
+            if !self.wait(model, samples, every)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until there is something else to show. False when a key has ended it.
+    fn wait(
+        &self,
+        model: &mut Model,
+        samples: &Receiver<io::Result<Sample>>,
+        every: Duration,
+    ) -> io::Result<bool> {
+        loop {
+            let mut has_changed = false;
+            if event::poll(KEYS.min(every))? {
+                match event::read()? {
+                    Event::Key(event) if event.kind != KeyEventKind::Release => match self.key(event) {
+                        Some(key) if !model.press(key) => return Ok(false),
+                        Some(_) => has_changed = true,
+                        None if is_interrupt(event) => return Ok(false),
+                        None => {}
+                    },
+                    Event::Resize(..) => has_changed = true,
+                    _ => {}
+                }
+            }
+            match samples.try_recv() {
+                Ok(Ok(sample)) => model.take(sample),
+                Ok(Err(error)) => model.trouble = Some(error.to_string()),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) if !has_changed => continue,
+                Err(_) => {}
+            }
+            return Ok(true);
+        }
+    }
+
+    fn key(&self, event: KeyEvent) -> Option<Key> {
+        let page = self.terminal.size().map_or(20, |size| size.height.saturating_sub(4) as isize);
+        Some(match event.code {
+            KeyCode::Char(_) if event.modifiers.contains(KeyModifiers::CONTROL) => return None,
+            KeyCode::Char(letter) => Key::Char(letter),
+            KeyCode::Enter => Key::Enter,
+            KeyCode::Esc => Key::Escape,
+            KeyCode::Backspace => Key::Backspace,
+            KeyCode::Tab | KeyCode::BackTab => Key::Tab,
+            KeyCode::Up => Key::Move(-1),
+            KeyCode::Down => Key::Move(1),
+            KeyCode::PageUp => Key::Move(-page),
+            KeyCode::PageDown => Key::Move(page),
+            KeyCode::Home => Key::Move(isize::MIN),
+            KeyCode::End => Key::Move(isize::MAX),
+            _ => return None,
+        })
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         // Nobody is left to be told.
-        let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
-        let _ = terminal::disable_raw_mode();
-    }
-}
-
-fn show(model: &mut Model, samples: &Receiver<io::Result<Sample>>, every: Duration) -> io::Result<()> {
-    draw(model)?;
-    loop {
-        let mut has_changed = false;
-        if event::poll(KEYS.min(every))? {
-            match event::read()? {
-                Event::Key(event) if event.kind != KeyEventKind::Release => match key(event) {
-                    Some(key) if !model.press(key) => return Ok(()),
-                    Some(_) => has_changed = true,
-                    None if is_interrupt(event) => return Ok(()),
-                    None => {}
-                },
-                Event::Resize(..) => has_changed = true,
-                _ => {}
-            }
-        }
-        match samples.try_recv() {
-            Ok(Ok(sample)) => model.take(sample),
-            Ok(Err(error)) => model.trouble = Some(error.to_string()),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) if !has_changed => continue,
-            Err(_) => {}
-        }
-        draw(model)?;
+        let _ = self.terminal.show_cursor();
+        let _ = ratatui::try_restore();
     }
 }
 
 fn is_interrupt(event: KeyEvent) -> bool {
     event.modifiers.contains(KeyModifiers::CONTROL) && matches!(event.code, KeyCode::Char('c' | 'd'))
-}
-
-fn key(event: KeyEvent) -> Option<Key> {
-    let page = terminal::size().map_or(20, |(_, height)| height.saturating_sub(4) as isize);
-    Some(match event.code {
-        KeyCode::Char(_) if event.modifiers.contains(KeyModifiers::CONTROL) => return None,
-        KeyCode::Char(letter) => Key::Char(letter),
-        KeyCode::Enter => Key::Enter,
-        KeyCode::Esc => Key::Escape,
-        KeyCode::Backspace => Key::Backspace,
-        KeyCode::Tab | KeyCode::BackTab => Key::Tab,
-        KeyCode::Up => Key::Move(-1),
-        KeyCode::Down => Key::Move(1),
-        KeyCode::PageUp => Key::Move(-page),
-        KeyCode::PageDown => Key::Move(page),
-        KeyCode::Home => Key::Move(isize::MIN),
-        KeyCode::End => Key::Move(isize::MAX),
-        _ => return None,
-    })
-}
-
-fn draw(model: &mut Model) -> io::Result<()> {
-    let (width, height) = terminal::size()?;
-    let mut stdout = io::stdout().lock();
-    queue!(stdout, BeginSynchronizedUpdate)?;
-    for (row, (look, line)) in (0..height).zip(screen(model, width.into(), height.into())) {
-        let attribute = match look {
-            Look::Plain => Attribute::Reset,
-            Look::Strong => Attribute::Bold,
-            Look::Reversed => Attribute::Reverse,
-        };
-        queue!(stdout, MoveTo(0, row), SetAttribute(attribute), Print(line), SetAttribute(Attribute::Reset))?;
-        queue!(stdout, Clear(ClearType::UntilNewLine))?;
-    }
-    queue!(stdout, EndSynchronizedUpdate)?;
-    stdout.flush()
 }

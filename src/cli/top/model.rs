@@ -41,7 +41,7 @@ pub(super) struct ClientSample {
     id: String,
     address: Option<String>,
     age_seconds: u64,
-    rooms: Vec<String>,
+    subscriptions: u64,
     lag_events: u64,
     unsent_bytes: u64,
     blocked: bool,
@@ -56,7 +56,7 @@ pub(super) enum View {
 }
 
 /// A column: its name, and how wide it is. The first takes what the others leave.
-pub(super) type Column = (&'static str, usize);
+pub(super) type Column = (&'static str, u16);
 
 const ROOMS: [Column; 8] = [
     ("ROOM", 16),
@@ -218,7 +218,7 @@ fn client(client: &ClientSample) -> Vec<Cell> {
         Cell::Text(format!("{}{blocked}", client.id)),
         number(client.lag_events),
         Cell::Number(client.unsent_bytes as f64, size(client.unsent_bytes)),
-        number(client.rooms.len() as u64),
+        number(client.subscriptions),
         Cell::Number(client.age_seconds as f64, in_words(client.age_seconds)),
         Cell::Text(client.address.clone().unwrap_or_else(|| "a Unix socket".to_owned())),
     ]

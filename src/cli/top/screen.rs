@@ -1,84 +1,59 @@
-//! What `top` shows, as lines of a terminal's width. Pure.
+//! What `top` shows, drawn into a frame of any size. Pure.
 
 use super::model::{Cell, Column, Model, View};
 use crate::cli::status::{in_words, size};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Style, Stylize};
+use ratatui::text::Line;
+use ratatui::widgets::{Row, Table};
 use serde_json::Value;
 
-/// How a line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
-    Plain,
-    Strong,
-    Reversed,
-}
-
 /// Narrowest first column before another one is left out.
-const FIRST: usize = 12;
+const FIRST: u16 = 12;
 
-/// The lines of a screen; the scroll is brought into what there is.
-pub(super) fn screen(model: &mut Model, width: usize, height: usize) -> Vec<(Look, String)> {
-    let mut lines = vec![(Look::Strong, headline(model)), (Look::Plain, figures(model))];
-    let columns = fitting(model.columns(), width);
-    let names: Vec<String> = columns
-        .iter()
-        .enumerate()
-        .map(|(index, column)| {
-            let mark = if index == model.sorted_by() { "▾" } else { "" };
-            format!("{}{mark}", column.0)
-        })
-        .collect();
-    let row = |texts: &[String]| line_of(&columns, texts, width);
-    lines.push((Look::Reversed, row(&names)));
+/// Draws a screen; the scroll is brought into what there is.
+pub(super) fn draw(model: &mut Model, frame: &mut Frame<'_>) {
+    let lines = [Constraint::Length(1), Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)];
+    let [headline_at, figures_at, table_at, footer_at] = Layout::vertical(lines).areas(frame.area());
+    frame.render_widget(Line::from(headline(model)).bold(), headline_at);
+    frame.render_widget(Line::from(figures(model)), figures_at);
+    frame.render_widget(Line::from(footer(model)), footer_at);
     let rows = model.rows();
-    let space = height.saturating_sub(lines.len() + 1);
+    // Beneath the names of the columns.
+    let space = usize::from(table_at.height.saturating_sub(1));
     model.scroll = model.scroll.min(rows.len().saturating_sub(space));
-    for cells in rows.iter().skip(model.scroll).take(space) {
-        let texts: Vec<String> = cells.iter().map(Cell::text).map(str::to_owned).collect();
-        lines.push((Look::Plain, row(&texts)));
-    }
-    lines.resize(height.saturating_sub(1), (Look::Plain, String::new()));
-    lines.push((Look::Plain, footer(model)));
-    lines.truncate(height);
-    lines.into_iter().map(|(look, line)| (look, fit(&line, width, false))).collect()
+    let columns = fitting(model.columns(), table_at.width);
+    let names = columns.iter().enumerate().map(|(index, column)| {
+        let mark = if index == model.sorted_by() { "▾" } else { "" };
+        aligned(index, format!("{}{mark}", column.0))
+    });
+    let shown = rows.iter().skip(model.scroll).take(space).map(|cells| {
+        let texts = cells.iter().take(columns.len()).map(Cell::text).enumerate();
+        Row::new(texts.map(|(index, text)| aligned(index, text.to_owned())))
+    });
+    let widths = columns.iter().enumerate().map(|(index, column)| match index {
+        0 => Constraint::Fill(1),
+        _ => Constraint::Length(column.1),
+    });
+    let header = Row::new(names).style(Style::new().reversed());
+    frame.render_widget(Table::new(shown, widths).header(header).column_spacing(1), table_at);
 }
 
-/// The columns that there is room for; the first takes what is left.
-fn fitting(columns: &[Column], width: usize) -> Vec<Column> {
+/// The columns that there is room for.
+fn fitting(columns: &[Column], width: u16) -> &[Column] {
     let mut left = width.saturating_sub(FIRST);
     let others = columns[1..].iter().take_while(|column| {
         let fits = left > column.1;
         left = left.saturating_sub(column.1 + 1);
         fits
     });
-    let mut fitting = vec![columns[0]];
-    fitting.extend(others.copied());
-    let others: usize = fitting[1..].iter().map(|column| column.1 + 1).sum();
-    fitting[0].1 = width.saturating_sub(others);
-    fitting
+    &columns[..=others.count()]
 }
 
-/// A line of the table: names to the left, numbers to the right.
-fn line_of(columns: &[Column], texts: &[String], width: usize) -> String {
-    let mut line = String::new();
-    for (index, (column, text)) in columns.iter().zip(texts).enumerate() {
-        if index > 0 {
-            line.push(' ');
-        }
-        line.push_str(&fit(text, column.1, index > 0));
-    }
-    fit(&line, width, false)
-}
-
-/// A text in exactly so many characters; `…` stands where it was cut.
-fn fit(text: &str, width: usize, to_the_right: bool) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    let len = text.chars().count();
-    if len > width {
-        let cut: String = text.chars().take(width.saturating_sub(1)).collect();
-        return if width == 0 { cut } else { format!("{cut}…") };
-    }
-    let space = " ".repeat(width - len);
-    if to_the_right { space + &text } else { text + &space }
+/// Names to the left, numbers to the right.
+fn aligned(column: usize, text: String) -> Line<'static> {
+    if column == 0 { Line::from(text) } else { Line::from(text).right_aligned() }
 }
 
 fn headline(model: &Model) -> String {
@@ -118,12 +93,14 @@ mod tests {
     use super::super::fixture::model;
     use super::super::model::Key;
     use super::*;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
 
-    fn shown(model: &mut Model, width: usize, height: usize) -> String {
-        let lines = screen(model, width, height);
-        assert!(lines.iter().all(|(_, line)| line.chars().count() == width));
-        assert_eq!(lines.len(), height);
-        lines.iter().flat_map(|(_, line)| ["|", line, "|\n"]).collect()
+    fn shown(model: &mut Model, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(model, frame)).unwrap();
+        // What has no width has no lines that could be shown.
+        if width == 0 { String::new() } else { terminal.backend().to_string() }
     }
 
     #[test]

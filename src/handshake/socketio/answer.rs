@@ -162,7 +162,7 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
         let (permit, forwarded) = self.state.take_place(config, self.visit.ends.peer, &parts.headers)?;
         let sid = random_id().map_err(|error| lacking(&error))?;
         let mut head = Vec::new();
-        frame::push_text(&mut head, |out| push_open(out, &sid, false, &options(config)));
+        frame::push_text(&mut head, 0, |out| push_open(out, &sid, false, &options(config)));
         let admitted = Admitted {
             wire: wire(),
             head,

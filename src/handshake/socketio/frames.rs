@@ -98,7 +98,7 @@ mod tests {
         for len in [0, 125, 126, 65_535, 65_536] {
             let text = "x".repeat(len);
             let mut bytes = Vec::new();
-            push_text(&mut bytes, |out| out.extend_from_slice(text.as_bytes()));
+            push_text(&mut bytes, 0, |out| out.extend_from_slice(text.as_bytes()));
             let whole = bytes.len();
             push_control(&mut bytes, PING, b"");
             assert_eq!(read(&bytes[..whole - 1]), None);

@@ -99,7 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
                 }
                 Some(Step::Next) => self.stream.write_all(&out).await?,
                 Some(Step::Probed) => {
-                    push_text(&mut out, |out| out.extend_from_slice(b"3probe"));
+                    push_text(&mut out, 0, |out| out.extend_from_slice(b"3probe"));
                     self.stream.write_all(&out).await?;
                     turn.set_probed();
                 }

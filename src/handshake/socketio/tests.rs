@@ -46,7 +46,7 @@ impl Shard {
     async fn send(&mut self, packets: &[&str]) {
         let mut bytes = Vec::new();
         for packet in packets {
-            push_text(&mut bytes, |out| out.extend_from_slice(packet.as_bytes()));
+            push_text(&mut bytes, 0, |out| out.extend_from_slice(packet.as_bytes()));
         }
         self.socket.write_all(&bytes).await.unwrap();
     }

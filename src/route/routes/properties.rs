@@ -39,6 +39,18 @@ fn text() -> impl Strategy<Value = String> {
     )
 }
 
+/// Text of a string, with and without escapes, and now and then one that is none.
+fn long_text() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec!["long text, ", "é€", "\\n", "\\u00e9", "\\\"", "\\q", "\t", "[{"]);
+    (prop::collection::vec((piece, 1_usize..90), 1..4), "[a-z]{1000}").prop_map(|(pieces, plain)| {
+        pieces.into_iter().fold(plain, |text, (piece, times)| {
+            // What is no text has enough of being there once.
+            let times = if matches!(piece, "\\q" | "\t") { times / 80 } else { times };
+            text + &piece.repeat(times)
+        })
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -77,6 +89,26 @@ proptest! {
         let result = reader.routes.read(&mut reader.scratch, &bytes, &reader.beside, NOW_MS, || 1);
         if let Err(rejection) = result {
             prop_assert!(rejection.column >= 1 && rejection.column <= bytes.len().max(1), "{:?}", rejection);
+        }
+    }
+
+    #[test]
+    fn a_long_line_fares_as_if_it_were_parsed_whole(text in text(), texts in prop::collection::vec(long_text(), 1..4), at in any::<prop::sample::Index>()) {
+        let mut reader = Reader::new(config(vec![room("all", &["x*"]), condition(room("agent:{agentId}", &["*"]), "tags != 'a'")]));
+        // Long texts take the places of short ones, names among them.
+        let mut line = text;
+        for long in texts {
+            let ends: Vec<usize> = line.match_indices('"').map(|(end, _)| end).collect();
+            if let Some(end) = ends.get(at.index(ends.len().max(1))) {
+                line.insert_str(*end, &long);
+            }
+        }
+        let Reader { routes, scratch, beside, .. } = &mut reader;
+        let whole = routes.read_whole(scratch, line.as_bytes(), beside);
+        let of_whole = (scratch.destinations.clone(), scratch.text.clone(), scratch.names_too_long);
+        if let Some(taken) = routes.read_skeleton(scratch, line.as_bytes(), beside) {
+            prop_assert_eq!(whole, Ok(taken), "{}", line);
+            prop_assert_eq!((scratch.destinations.clone(), scratch.text.clone(), scratch.names_too_long), of_whole);
         }
     }
 }

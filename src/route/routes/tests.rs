@@ -357,3 +357,65 @@ fn the_timestamp_is_put_in_when_it_is_missing() {
         assert_eq!(reader.json(line), line);
     }
 }
+
+/// A text that is too long to be parsed byte by byte.
+fn long() -> String {
+    "a long text, with {brackets} and é; ".repeat(100)
+}
+
+#[test]
+fn of_a_long_line_only_the_structure_is_parsed() {
+    let id = "0123456789".repeat(10);
+    let room_name = format!("agent:{id}");
+    let mut reader = Reader::new(config(vec![
+        condition(room("long", &["x"]), &format!("data == '{}'", long())),
+        condition(room("other", &["x"]), "data == 'x'"),
+        room("agent:{agentId}", &["*"]),
+    ]));
+    for line in [
+        format!(r#"{{"data":"{}","agentId":"{id}","type":"x"}}"#, long()),
+        format!(r#" {{"type":"x","data":"{}","agentId":"{id}","more":"{}\n\"\u00e9"}} "#, long(), long()),
+    ] {
+        let Reader { routes, scratch, beside, .. } = &mut reader;
+        assert!(routes.read_skeleton(scratch, line.as_bytes(), beside).is_some());
+        reader.goes_to(&line, &["long", &room_name]);
+        let Ok(Outcome::Event(event)) = reader.read(&line) else { panic!("{line}") };
+        assert_eq!(event.json(), line.trim().replacen('{', "{\"timestamp\":1700000000000,", 1).as_bytes());
+        assert_eq!(event.type_json(), Some(&b"\"x\""[..]));
+    }
+    let type_name = "type".repeat(20);
+    let line = format!(r#"{{"data":"{}","agentId":"1","type":"{type_name}"}}"#, long());
+    let Ok(Outcome::Event(event)) = reader.read(&line) else { panic!("{line}") };
+    assert_eq!(event.type_json(), Some(format!("\"{type_name}\"").as_bytes()));
+}
+
+#[test]
+fn what_is_wrong_with_a_long_line_is_told_as_for_any_other() {
+    let mut reader = Reader::new(agents());
+    for text in
+        ["{\"type\":\"x\",\"x\":\"…\t…\"}", r#"{"type":"x","x":"…\q…"}"#, r#"{"type":"x","x":"…\u12…"}"#]
+    {
+        let line = text.replace('…', &long());
+        let Reader { routes, scratch, beside, .. } = &mut reader;
+        let whole = routes.read_whole(scratch, line.as_bytes(), beside).unwrap_err();
+        assert_eq!((whole.code, whole.column > long().len()), (RejectionCode::BadJson, true));
+        assert_eq!(reader.read(&line).unwrap_err(), whole);
+    }
+    let mut refuses = |marked: &str, code| {
+        reader.refuses_at(&marked.replace('…', &long()), code, "");
+    };
+    refuses(r#"{"type":"x","agentId":"1","x":"…" ‹"…"}"#, RejectionCode::BadJson);
+    refuses(r#"{"type":"x","x":"…","agentId":"1","agentId":‹"…"}"#, RejectionCode::DuplicateField);
+    refuses(r#"{"x":"…","type":‹12,"y":"…"}"#, RejectionCode::BadType);
+    refuses(r#"{"x":"…","type":‹"nobody's","y":"…"}"#, RejectionCode::Unrouted);
+    refuses(r#"{"x":"…","type":"agent_state","agentId":‹1,"status":"busy"}"#, RejectionCode::BadField);
+    refuses(
+        &format!(r#"{{"x":"…","type":"x","y":{}‹[{}}}"#, "[".repeat(63), "]".repeat(64)),
+        RejectionCode::TooDeep,
+    );
+    let line = [long().as_bytes(), b"\xff", long().as_bytes()].concat();
+    let line = [br#"{"type":"x","x":""#, &line[..], b"\"}"].concat();
+    let Reader { routes, scratch, beside, .. } = &mut reader;
+    let rejection = routes.read(scratch, &line, beside, NOW_MS, || 1).unwrap_err();
+    assert_eq!((rejection.code, rejection.column), (RejectionCode::BadUtf8, 17 + long().len() + 1));
+}

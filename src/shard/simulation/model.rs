@@ -53,6 +53,8 @@ pub(super) struct Followed {
     room: String,
     pub(super) epoch: String,
     pub(super) position: u64,
+    /// The room's head that it was told: it must be told that it has come there.
+    head: u64,
     pub(super) asked: Asked,
     /// In a snapshot: the offset after which it gives keys, and that of the last event it gave.
     pub(super) snapshot: Option<(u64, u64)>,
@@ -77,6 +79,7 @@ impl Followed {
             room: answer["room"].as_str().unwrap().to_owned(),
             epoch: answer["epoch"].as_str().unwrap().to_owned(),
             position,
+            head: answer["head"].as_u64().unwrap(),
             asked,
             snapshot: is_snapshot.then_some((0, 0)),
             newest: goes_on.map(|left| left.newest.clone()).unwrap_or_default(),
@@ -182,6 +185,7 @@ impl Followed {
     pub(super) fn check_end(&mut self, published: &Published) {
         let (room, head) = (self.room.clone(), published.head(&self.room));
         assert!(self.snapshot.is_none(), "{room}: a snapshot did not end");
+        assert!(self.position >= self.head, "{room}: told of {} and no more of {}", self.position, self.head);
         let missing = (self.position + 1..=head)
             .filter(|offset| !self.asked.filtered || published.at(&room, *offset).passes)
             .collect::<Vec<_>>();

@@ -81,7 +81,7 @@ async fn what_is_on_its_way_goes_over_with_the_session() {
 
 fn frame_of_shard(packet: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    push_text(&mut out, |out| out.extend_from_slice(packet.as_bytes()));
+    push_text(&mut out, 0, |out| out.extend_from_slice(packet.as_bytes()));
     out
 }
 

@@ -30,7 +30,7 @@ export function create({ ownIds, announce }) {
       } },
       { id: "unsent", label: "unsent", number: true, value: (client) => client.unsent_bytes, text: (client) => bytes(client.unsent_bytes) },
       { id: "age", label: "connected", number: true, value: (client) => client.age_seconds, text: (client) => span(client.age_seconds) },
-      { id: "rooms", label: "rooms", class: "roomlist", value: (client) => client.rooms.length, cell: roomsCell },
+      { id: "rooms", label: "rooms", class: "roomlist", value: (client) => client.subscriptions, cell: roomsCell },
       { id: "end", label: "", class: "endcell", cell: endCell },
     ],
   });
@@ -51,7 +51,7 @@ export function create({ ownIds, announce }) {
 
   function roomsCell(cell, client) {
     const shown = client.rooms.slice(0, 4).join(", ");
-    setText(cell, client.rooms.length > 4 ? `${shown} and ${client.rooms.length - 4} more` : shown || "none");
+    setText(cell, client.subscriptions > 4 ? `${shown} and ${client.subscriptions - 4} more` : shown || "none");
     cell.title = client.rooms.slice(0, 50).join("\n");
   }
 
@@ -62,7 +62,7 @@ export function create({ ownIds, announce }) {
   }
 
   async function end(client) {
-    const who = `${client.id} (${client.address ?? "unix"}, ${plural(client.rooms.length, "room")}, connected for ${span(client.age_seconds)})`;
+    const who = `${client.id} (${client.address ?? "unix"}, ${plural(client.subscriptions, "room")}, connected for ${span(client.age_seconds)})`;
     const text = `Its connection is closed with code 4000. A client that follows the protocol comes back and goes on where it was.${ownIds().includes(client.id) ? " This one is the dashboard's own." : ""}`;
     if (!(await confirm({ title: `End client ${who}?`, text, action: "End it" }))) return;
     try {
