@@ -117,11 +117,7 @@ impl Heartbeat {
 
     /// When to look again at the latest: while an answer is waited for, it may make a ping due before the answer's time is over.
     pub fn look_ms(&self, now_ms: u64) -> u64 {
-        if self.is_asked() {
-            self.due_ms().min(now_ms + u64::from(self.interval_ms))
-        } else {
-            self.due_ms()
-        }
+        if self.is_asked() { self.due_ms().min(now_ms + u64::from(self.interval_ms)) } else { self.due_ms() }
     }
 
     /// Says what is to be done at this time; a ping is counted as sent.
