@@ -218,8 +218,8 @@ impl Connection {
             goes_on
         });
         match fed {
-            Ok(_) if goes_on => {}
-            Ok(_) => frame::push_close(out, 1000, ""),
+            Ok(()) if goes_on => {}
+            Ok(()) => frame::push_close(out, 1000, ""),
             Err(error) => {
                 frame::push_close(out, error.code, error.reason);
                 goes_on = false;

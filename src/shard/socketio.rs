@@ -45,7 +45,7 @@ pub(super) struct Connected {
     pub(super) pid: Option<Box<str>>,
 }
 
-/// When something is due of which client: (the shard's milliseconds, the client, its number). Each client is in it once.
+/// When to look at which client: (the shard's milliseconds, the client, its number). Each client is in it once.
 #[derive(Default)]
 pub(super) struct Beats(BinaryHeap<Reverse<(u64, u32, u64)>>);
 
@@ -59,9 +59,9 @@ struct Auth {
 }
 
 impl SocketIoClient {
-    /// When something is due.
-    fn due_ms(&self) -> u64 {
-        self.heartbeat.due_ms().min(self.connect_by_ms.unwrap_or(u64::MAX))
+    /// When something may be due, whatever it says until then.
+    fn look_ms(&self, now_ms: u64) -> u64 {
+        self.heartbeat.look_ms(now_ms).min(self.connect_by_ms.unwrap_or(u64::MAX))
     }
 
     /// Its place in a namespace.
@@ -96,7 +96,7 @@ impl Shard {
             places: SmallVec::new(),
         };
         let number = self.clients[client as usize].number;
-        self.beats.0.push(Reverse((state.due_ms(), client, number)));
+        self.beats.0.push(Reverse((state.look_ms(opened_ms), client, number)));
         self.clients[client as usize].extra().socketio = Some(Box::new(state));
     }
 
@@ -126,7 +126,7 @@ impl Shard {
             }
             let beat = socketio.heartbeat.tick(now_ms);
             let is_late = socketio.connect_by_ms.is_some_and(|until_ms| until_ms <= now_ms);
-            let due_ms = socketio.due_ms();
+            let look_ms = socketio.look_ms(now_ms);
             if beat == Beat::Dead {
                 self.gone(client, 1006);
                 continue;
@@ -135,7 +135,7 @@ impl Shard {
                 self.close(client, 1008, "no namespace was connected to", None);
                 continue;
             }
-            self.beats.0.push(Reverse((due_ms, client, number)));
+            self.beats.0.push(Reverse((look_ms, client, number)));
             if beat == Beat::Ping {
                 let mut out = Vec::new();
                 push_text(&mut out, 0, |out| out.push(b'2'));

@@ -115,6 +115,11 @@ impl Heartbeat {
         self.due_twice / 2
     }
 
+    /// When to look again at the latest: while an answer is waited for, it may make a ping due before the answer's time is over.
+    pub fn look_ms(&self, now_ms: u64) -> u64 {
+        if self.is_asked() { self.due_ms().min(now_ms + u64::from(self.interval_ms)) } else { self.due_ms() }
+    }
+
     /// Says what is to be done at this time; a ping is counted as sent.
     ///
     /// The answer's time begins when the ping was due, so that a caller that looks late does not give more of it, but
@@ -232,6 +237,19 @@ mod tests {
         let mut heartbeat = heartbeat();
         heartbeat.pong(1200);
         assert_eq!((heartbeat.due_ms(), heartbeat.tick(1300)), (1300, Beat::Ping));
+    }
+
+    #[test]
+    fn who_may_answer_is_looked_at_when_the_next_ping_would_be_due() {
+        let mut heartbeat = Heartbeat::new(Duration::from_millis(100), Duration::from_secs(1), 0);
+        assert_eq!(heartbeat.look_ms(0), 100);
+        assert_eq!(heartbeat.tick(100), Beat::Ping);
+        assert_eq!((heartbeat.due_ms(), heartbeat.look_ms(100)), (1100, 200));
+        assert_eq!((heartbeat.tick(200), heartbeat.look_ms(200)), (Beat::Wait, 300));
+        heartbeat.pong(250);
+        assert_eq!(heartbeat.look_ms(300), 350);
+        assert_eq!(heartbeat.tick(350), Beat::Ping);
+        assert_eq!(heartbeat.look_ms(1349), 1350, "no later than the answer's time is over");
     }
 
     #[test]

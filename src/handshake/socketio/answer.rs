@@ -31,6 +31,10 @@ use std::time::{Duration, Instant};
 /// read what it is answered.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the end that a client sends may wait for the poll that it has sent at the same time, on another connection: that is
+/// to hear of it, whichever arrives first.
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// For how long a browser need not ask again, in seconds.
 const MAX_AGE: &str = "600";
 
@@ -230,6 +234,9 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
         }
         let (frames, is_end) = into_frames(&payload)?;
         self.wait();
+        if is_end {
+            let _ = tokio::time::timeout(POLL_TIMEOUT, turn.polled()).await;
+        }
         match tokio::time::timeout(WRITE_TIMEOUT, turn.write(&frames)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(unknown()),

@@ -121,6 +121,8 @@ impl Session {
         let turn = Turn { session: Arc::clone(self), kind, mark, is_done: false };
         let is_repeated = kind == Kind::Poll && mark.is_some() && state.answered == mark;
         drop(state);
+        // Whoever waits for one looks again.
+        self.changed.notify_waiters();
         // A turn that is dropped ends the session.
         if is_repeated { Err(Taken::Repeated) } else { Ok(turn) }
     }
@@ -243,6 +245,17 @@ impl Turn {
         Ok(())
     }
 
+    /// Returns when a request polls, or the session is over. Cancel-safe.
+    pub(super) async fn polled(&self) {
+        loop {
+            let changed = self.session.changed.notified();
+            if self.session.is_polled_or_over() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// A probe: from now on requests end at once.
     pub(super) fn set_probed(&self) {
         self.session.state().is_probed = true;
@@ -301,6 +314,11 @@ impl Drop for Turn {
 }
 
 impl Session {
+    fn is_polled_or_over(&self) -> bool {
+        let state = self.state();
+        state.polls || state.ended.is_some() || state.is_forgotten
+    }
+
     /// Polls no more, unless a request still brings something: false. None when it is over already.
     fn leave(&self) -> Option<bool> {
         let mut state = self.state();

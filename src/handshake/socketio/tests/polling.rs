@@ -150,6 +150,25 @@ async fn a_client_that_closes_has_its_poll_answered() {
 }
 
 #[tokio::test]
+async fn a_client_that_closes_has_its_poll_answered_though_that_arrives_later() {
+    let mut bench = bench();
+    let (mut client, mut shard) = open(&mut bench).await;
+    let mut other = bench.connect().await;
+    client.write_all(post(shard.sid(), "1").as_bytes()).await.unwrap();
+    until(|| bench.state.sessions.get(shard.sid()).unwrap().is_taken(Kind::Post)).await;
+    ask(&mut other, &poll(shard.sid())).await.is(200, "6");
+    read_answer(&mut client).await.is(200, "ok");
+    assert_eq!(shard.read(1).await, ["1"]);
+    ask(&mut other, &poll(shard.sid())).await.is_error(400, 1);
+
+    // One that does not poll is waited for no longer than a moment.
+    let (mut client, mut shard) = open(&mut bench).await;
+    ask(&mut client, &post(shard.sid(), "1")).await.is(200, "ok");
+    assert!(shard.is_ended().await);
+    ask(&mut client, &poll(shard.sid())).await.is_error(400, 1);
+}
+
+#[tokio::test]
 async fn what_a_shard_sent_before_it_closed_is_delivered_first() {
     let mut bench = bench();
     let (mut client, mut shard) = open(&mut bench).await;
