@@ -43,7 +43,7 @@ impl Application for Echo {
             Ok(Happened::Connect { namespace, auth }) => self.connect(&namespace, auth.as_deref(), out),
             Ok(Happened::Disconnect { namespace }) => self.sockets.disconnected(&namespace),
             Ok(Happened::Event(emitted)) => echo(&emitted, out),
-            Ok(Happened::Ack { .. } | Happened::Incomplete) => {}
+            Ok(Happened::Ack { .. } | Happened::Nothing) => {}
             Err(fault) => {
                 eprintln!("{fault}");
                 return false;

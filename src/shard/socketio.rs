@@ -182,7 +182,7 @@ impl Shard {
             Ok(Happened::Disconnect { namespace }) => self.disconnect(client, &namespace),
             Ok(Happened::Event(emitted)) => self.emitted(client, emitted, out),
             // Nothing that is sent asks for one.
-            Ok(Happened::Ack { .. } | Happened::Incomplete) => {}
+            Ok(Happened::Ack { .. } | Happened::Nothing) => {}
             Err(fault) => self.faulty(client, &fault.to_string(), out),
         }
     }

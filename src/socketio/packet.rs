@@ -106,9 +106,6 @@ pub enum Fault {
     /// A packet for a namespace that the client is not in.
     #[error("a packet for the namespace `{0}`, which the client is not connected to")]
     NotConnected(String),
-    /// A second CONNECT.
-    #[error("the client is connected to the namespace `{0}` already")]
-    AlreadyConnected(String),
     /// More namespaces than anybody configures.
     #[error("a client is in {max} namespaces at most", max = super::MOST_NAMESPACES)]
     TooManyNamespaces,

@@ -56,8 +56,8 @@ pub enum Happened {
         /// The bytes that places in `args` stand for.
         attachments: Vec<Vec<u8>>,
     },
-    /// More is to come before it is anything.
-    Incomplete,
+    /// Nothing: more is to come before it is anything, or it asks for what is there already.
+    Nothing,
 }
 
 /// An event that a client emitted.
@@ -106,7 +106,7 @@ impl Sockets {
         let bytes = message.len();
         self.waiting =
             Some(Box::new(Waiting { text: message.into(), announced, attachments: Vec::new(), bytes }));
-        Ok(Happened::Incomplete)
+        Ok(Happened::Nothing)
     }
 
     /// Takes a message of Engine.IO that is bytes: the next attachment of a packet that announced it. After a fault the
@@ -120,7 +120,7 @@ impl Sockets {
         waiting.attachments.push(data.to_vec());
         if waiting.attachments.len() < waiting.announced {
             self.waiting = Some(waiting);
-            return Ok(Happened::Incomplete);
+            return Ok(Happened::Nothing);
         }
         let Waiting { text, attachments, .. } = *waiting;
         let packet = parse(&text)?;
@@ -133,8 +133,9 @@ impl Sockets {
     }
 
     fn wants(&self, namespace: &str, auth: Option<&str>) -> Result<Happened, Fault> {
+        // The client's library asks twice where a program connects by hand what connects by itself.
         if self.is_connected(namespace) {
-            return Err(Fault::AlreadyConnected(quoted(namespace)));
+            return Ok(Happened::Nothing);
         }
         if self.others.len() + usize::from(self.in_main) >= MOST_NAMESPACES {
             return Err(Fault::TooManyNamespaces);
