@@ -28,7 +28,7 @@ impl Published {
     }
 
     /// The offset of the event with a number.
-    fn offset_of(&self, room: &str, n: u64) -> u64 {
+    pub(super) fn offset_of(&self, room: &str, n: u64) -> u64 {
         let found = self.0[room].binary_search_by_key(&n, |made| made.n);
         found.unwrap_or_else(|_| panic!("{room} has no event {n}")) as u64 + 1
     }
