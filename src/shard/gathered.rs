@@ -283,10 +283,8 @@ mod tests {
     #[test]
     fn frames_of_a_client_in_several_rooms_tell_where_it_is_in_the_others() {
         let position = |epoch, offset| Position { epoch: Epoch(epoch), offset };
-        let mut positions = vec![position(1, 7), position(0xa, 0), position(2, 9)]
-            .into_iter()
-            .map(at)
-            .collect::<Vec<_>>();
+        let mut positions =
+            vec![position(1, 7), position(0xa, 0), position(2, 9)].into_iter().map(at).collect::<Vec<_>>();
         positions.push(At { told: Told::NotYet, ..at(position(3, 9)) });
         let wire = Wire::Sse(Sse::default());
         let mut gathered = Gathered { positions, wire, ..Gathered::default() };

@@ -159,8 +159,7 @@ impl Place {
             _ => {}
         }
         let room = if matches!(name, "gap" | "position") { args[1]["room"].as_str().unwrap() } else { name };
-        let (_, followed) =
-            self.rooms.get_mut(room).unwrap_or_else(|| panic!("not in {room}: {}", args[0]));
+        let (_, followed) = self.rooms.get_mut(room).unwrap_or_else(|| panic!("not in {room}: {}", args[0]));
         let offset = args.get(2).map(|offset| offset.as_str().unwrap());
         match name {
             "gap" => followed.gap(&args[1], published),
@@ -174,7 +173,11 @@ impl Place {
                     if offset.is_none() {
                         followed.page(&json!({ "data": [event], "more": true }), published);
                     } else {
-                        followed.event(published.offset_of(room, event["n"].as_u64().unwrap()), event, published);
+                        followed.event(
+                            published.offset_of(room, event["n"].as_u64().unwrap()),
+                            event,
+                            published,
+                        );
                     }
                 }
             }
@@ -198,7 +201,8 @@ impl Place {
             assert!(!told.contains(name), "{string}: {name} twice");
             told.push(name.clone());
         }
-        let untold = self.rooms.iter().filter(|(name, (_, room))| room.snapshot.is_none() && !told.contains(name));
+        let untold =
+            self.rooms.iter().filter(|(name, (_, room))| room.snapshot.is_none() && !told.contains(name));
         assert_eq!(untold.count(), 0, "{string} tells every position");
         self.last_offset = Some(string.to_owned());
         self.changed.clear();
@@ -211,9 +215,10 @@ impl Place {
         if is_same && self.rooms.contains_key(room) {
             return;
         }
-        let before = self.rooms.remove(room).or_else(|| {
-            self.before.remove(room).filter(|(before, _)| *before == number)
-        });
+        let before = self
+            .rooms
+            .remove(room)
+            .or_else(|| self.before.remove(room).filter(|(before, _)| *before == number));
         let is_snapshot = answer["snapshot"] == true;
         let followed = match before {
             Some((before, mut followed)) if !is_snapshot && (goes_on || before == number) => {
@@ -221,12 +226,12 @@ impl Place {
                 assert_eq!(answer["epoch"], *followed.epoch);
                 if offset < followed.position || followed.snapshot.is_some() {
                     // Where it was when its string was made is another matter than where it was in a snapshot.
-                    let may = self.changed.iter().any(|changed| changed == room) || followed.snapshot.is_some();
+                    let may =
+                        self.changed.iter().any(|changed| changed == room) || followed.snapshot.is_some();
                     assert!(may, "{room}: had {}, goes on after {offset}", followed.position);
                     Followed::begin(&answer, asked, None)
                 } else {
-                    followed.pass_over(offset, published);
-                    followed.asked = asked;
+                    followed.go_on(offset, asked, published);
                     followed
                 }
             }
@@ -331,7 +336,8 @@ impl Recovered {
         let shard = &self.simulation.shard;
         let namespace = Namespace::named(NAMESPACES[namespace]);
         let views = shard.clients[key as usize].subscriptions.iter().map(|subscription| subscription.view);
-        let of = views.map(|view| &shard.views[view as usize]).filter(|view| view.wire.namespace() == namespace);
+        let of =
+            views.map(|view| &shard.views[view as usize]).filter(|view| view.wire.namespace() == namespace);
         of.map(|view| shard.seats[view.seat as usize].room.name().to_owned()).collect()
     }
 
@@ -430,7 +436,8 @@ impl Recovered {
 
 /// Where the shard has a client in a room, as `subscribed` would say it.
 fn begun(shard: &Shard, key: u32, namespace: usize, room: &str) -> Value {
-    let wire = Wire::SocketIo(crate::wire::SocketIo::new(Namespace::named(NAMESPACES[namespace]).unwrap(), true));
+    let wire =
+        Wire::SocketIo(crate::wire::SocketIo::new(Namespace::named(NAMESPACES[namespace]).unwrap(), true));
     let Some(index) = shard.find_subscription(key, room, wire) else { return Value::Null };
     let subscription = &shard.clients[key as usize].subscriptions[index as usize];
     let seat = shard.views[subscription.view as usize].seat;

@@ -87,6 +87,13 @@ impl Followed {
         }
     }
 
+    /// It goes on where it was, asked for otherwise maybe.
+    pub(super) fn go_on(&mut self, offset: u64, asked: Asked, published: &Published) {
+        self.pass_over(offset, published);
+        self.is_complete &= asked.filtered || !self.asked.filtered;
+        self.asked = asked;
+    }
+
     /// An event with an offset.
     pub(super) fn event(&mut self, offset: u64, event: &Value, published: &Published) {
         let room = &self.room;
