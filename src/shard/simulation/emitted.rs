@@ -232,6 +232,7 @@ impl Place {
                     Followed::begin(&answer, asked, None)
                 } else {
                     followed.go_on(offset, asked, published);
+                    self.changed.push(room.to_owned());
                     followed
                 }
             }
@@ -390,7 +391,6 @@ impl Recovered {
             _ => self.joins,
         };
         let done = Done { number, answer, asked, goes_on, is_same };
-        place.changed.push(room.name.to_owned());
         place.is_in.insert(room.name.to_owned(), done.clone());
         place.coming.push_back(done);
     }
