@@ -23,7 +23,7 @@ pub use load::{Input, Loaded};
 pub use namespace::Namespace;
 pub use problem::{Problem, Problems, Source};
 pub(crate) use reader::join;
-pub use socketio::{SocketIoConfig, UnknownEmit};
+pub use socketio::{RESERVED_EVENTS, SocketIoConfig, UnknownEmit};
 pub use units::{parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size};
 
 use crate::pattern::{Condition, Path, Template, TypePattern};

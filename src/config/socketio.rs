@@ -10,8 +10,8 @@ const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Namespaces of one configuration.
 const MOST_NAMESPACES: usize = 16;
-/// Names that the library at the other end keeps for itself.
-const RESERVED: [&str; 6] =
+/// Names of events that the library at the other end keeps for itself: one that is sent has it give up the connection.
+pub const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// `[socketio]`.
@@ -194,7 +194,7 @@ fn namespace(reader: &mut Reader, item: &Item<'_>) -> Option<Namespace> {
 fn event_name(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
     let expected = "an event's name";
     let text = reader.string(item, expected)?;
-    if text.is_empty() || text.len() > 200 || RESERVED.contains(&text) {
+    if text.is_empty() || text.len() > 200 || RESERVED_EVENTS.contains(&text) {
         reader.wrong(item, &format!("{expected} that Socket.IO does not keep for itself"), None);
         return None;
     }

@@ -28,6 +28,11 @@ impl Filter {
         self.condition.source()
     }
 
+    /// What it was compiled from.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
     /// Whether an event passes. Allocates nothing for a few fields without escapes.
     pub fn passes(&self, event: &Event) -> bool {
         let mut values: SmallVec<[Value<'_>; 16]> = smallvec![Value::Absent; self.tree.len()];

@@ -174,7 +174,7 @@ impl Shard {
         };
         let (index, to, chunk) = (reader.index, page.to, page.chunk);
         let frames = chunk.frames.len();
-        if frames == 1 {
+        if frames == 1 && self.views[reader.view as usize].wire.has_batches() {
             // A batch tells where the page leads, beyond its last event.
             gathered.frame(index, &chunk.bytes);
             gathered.mark(index, to, chunk.frames[0].events, None);

@@ -4,6 +4,7 @@
 
 use super::client::Client;
 use super::shard::Shard;
+use crate::config::Namespace;
 use crate::view::Chunk;
 use crate::wire::{GapReason, ID, Position, Wire};
 use std::ops::Range;
@@ -14,11 +15,20 @@ pub(super) struct Gathered {
     pub(super) bytes: Vec<u8>,
     pub(super) marks: Vec<Mark>,
     /// Where the client is in each of its rooms once it has had `bytes`; empty unless every frame must tell that.
-    positions: Vec<(Position, Told)>,
+    positions: Vec<At>,
     /// The positions but that of one room, as its frames have them: a run of frames leaves the others where they are.
     others: Others,
     /// How the client is written to.
     wire: Wire,
+}
+
+/// Where a client is in one of its rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct At {
+    position: Position,
+    told: Told,
+    /// Of Socket.IO, in which namespace: each keeps its own positions, and the client may be in the same room in two of them.
+    namespace: Option<Namespace>,
 }
 
 /// Whether a position is told.
@@ -34,7 +44,7 @@ enum Told {
 #[derive(Default)]
 struct Others {
     /// The positions that the text was made of.
-    of: Vec<(Position, Told)>,
+    of: Vec<At>,
     /// The subscription that is left out.
     but: u32,
     text: Vec<u8>,
@@ -43,11 +53,14 @@ struct Others {
 }
 
 impl Others {
-    /// Makes the text of all positions but one, unless it is that already.
-    fn make(&mut self, positions: &[(Position, Told)], but: u32) {
+    /// Makes the text of all positions but one that are in the namespace of that one, unless it is that already.
+    fn make(&mut self, positions: &[At], but: u32) {
         let is_other = |index: usize| index != but as usize;
+        let namespace = |positions: &[At]| positions.get(but as usize).and_then(|at| at.namespace);
+        let own = namespace(positions);
         let same = self.but == but
             && self.of.len() == positions.len()
+            && namespace(&self.of) == own
             && (0..positions.len()).all(|index| !is_other(index) || self.of[index] == positions[index]);
         self.is_current = true;
         if same {
@@ -57,9 +70,9 @@ impl Others {
         self.of.clear();
         self.of.extend_from_slice(positions);
         self.text.clear();
-        let others = positions.iter().enumerate().filter(|(index, _)| is_other(*index));
-        for (_, (position, _)) in others.filter(|(_, (_, told))| *told == Told::Yes) {
-            position.push(&mut self.text);
+        let others = positions.iter().enumerate().filter(|(index, _)| is_other(*index)).map(|(_, at)| at);
+        for at in others.filter(|at| at.told == Told::Yes && at.namespace == own) {
+            at.position.push(&mut self.text);
             self.text.push(b',');
         }
     }
@@ -140,7 +153,7 @@ impl Gathered {
         gap: Option<(GapReason, u64)>,
     ) {
         if let Some(of_room) = self.positions.get_mut(subscription as usize) {
-            of_room.0.offset = position;
+            of_room.position.offset = position;
             self.others.is_current &= self.others.but == subscription;
         }
         let end = self.bytes.len();
@@ -165,8 +178,8 @@ impl Gathered {
     pub(super) fn mark_snapshot(&mut self, snapshot_to: u64) {
         let Some(mark) = self.marks.last_mut() else { return };
         mark.snapshot_to = Some(snapshot_to);
-        if let Some((_, told)) = self.positions.get_mut(mark.subscription as usize) {
-            *told = if snapshot_to > 0 { Told::NotYet } else { Told::Yes };
+        if let Some(at) = self.positions.get_mut(mark.subscription as usize) {
+            at.told = if snapshot_to > 0 { Told::NotYet } else { Told::Yes };
         }
     }
 
@@ -198,13 +211,14 @@ impl Shard {
     }
 
     /// Where a client is in each of its rooms, in the order of its subscriptions.
-    fn positions_of<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = (Position, Told)> + 'a {
+    fn positions_of<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = At> + 'a {
         client.subscriptions.iter().map(|subscription| {
             let offset =
                 if subscription.live { self.live_position(subscription) } else { subscription.position };
-            let seat = &self.seats[self.views[subscription.view as usize].seat as usize];
+            let view = &self.views[subscription.view as usize];
+            let epoch = self.seats[view.seat as usize].room.epoch();
             let told = if subscription.snapshot_to > 0 { Told::NotYet } else { Told::Yes };
-            (Position { epoch: seat.room.epoch(), offset }, told)
+            At { position: Position { epoch, offset }, told, namespace: view.wire.namespace() }
         })
     }
 
@@ -220,9 +234,9 @@ impl Shard {
 }
 
 /// Appends a block of an `id` alone: all positions that are told. Nothing where there is none.
-fn push_ids(positions: impl Iterator<Item = (Position, Told)>, out: &mut Vec<u8>) {
+fn push_ids(positions: impl Iterator<Item = At>, out: &mut Vec<u8>) {
     let mut is_first = true;
-    for (position, _) in positions.filter(|(_, told)| *told == Told::Yes) {
+    for At { position, .. } in positions.filter(|at| at.told == Told::Yes) {
         out.extend_from_slice(if is_first { ID } else { b"," });
         is_first = false;
         position.push(out);
@@ -242,14 +256,36 @@ mod tests {
         Chunk { bytes, frames: vec![frame(1, 11), frame(4, 23)], from: 0 }
     }
 
+    fn at(position: Position) -> At {
+        At { position, told: Told::Yes, namespace: None }
+    }
+
+    #[test]
+    fn a_namespace_knows_nothing_of_positions_in_another() {
+        let [main, other] = ["/", "/other"].map(|name| Namespace::named(name).unwrap());
+        let in_room = |epoch, namespace| {
+            let position = Position { epoch: Epoch(epoch), offset: 7 };
+            At { namespace: Some(namespace), ..at(position) }
+        };
+        let mut others = Others::default();
+        let mut text = |positions: &[At], but| {
+            others.make(positions, but);
+            String::from_utf8(others.text.clone()).unwrap()
+        };
+        // The same room in both, and another.
+        let positions = [in_room(1, main), in_room(1, other), in_room(2, main)];
+        assert_eq!([0, 1, 2].map(|but| text(&positions, but)), ["2:7,", "", "1:7,"]);
+        // What is kept of one client is not another's who is elsewhere.
+        let positions = [in_room(1, main), in_room(1, other), in_room(2, other)];
+        assert_eq!(text(&positions, 2), "1:7,");
+    }
+
     #[test]
     fn frames_of_a_client_in_several_rooms_tell_where_it_is_in_the_others() {
         let position = |epoch, offset| Position { epoch: Epoch(epoch), offset };
-        let mut positions = vec![position(1, 7), position(0xa, 0), position(2, 9)]
-            .into_iter()
-            .map(|at| (at, Told::Yes))
-            .collect::<Vec<_>>();
-        positions.push((position(3, 9), Told::NotYet));
+        let mut positions =
+            vec![position(1, 7), position(0xa, 0), position(2, 9)].into_iter().map(at).collect::<Vec<_>>();
+        positions.push(At { told: Told::NotYet, ..at(position(3, 9)) });
         let wire = Wire::Sse(Sse::default());
         let mut gathered = Gathered { positions, wire, ..Gathered::default() };
         assert_eq!(gathered.frames(1, &chunk(), 0..2, 1000), 4);
@@ -267,7 +303,7 @@ mod tests {
         let mut gathered = Gathered { wire: Wire::Sse(Sse::default()), ..Gathered::default() };
         let mut told = |positions: &[Position], subscription| {
             gathered.bytes.clear();
-            gathered.positions = positions.iter().map(|at| (*at, Told::Yes)).collect();
+            gathered.positions = positions.iter().copied().map(at).collect();
             gathered.others.is_current = false;
             gathered.frame(subscription, b"id: c:3\nz\n\n");
             gathered.mark(subscription, 3, 1, None);

@@ -5,15 +5,23 @@
 //! anybody has noticed that it was gone, as one does whose network has changed.
 
 use crate::config::Namespace;
+use crate::event::Filter;
 use crate::pattern::Condition;
 use crate::wire::Position;
 use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Clients that are gone and remembered at most; the one that is gone for longest is forgotten first.
 const MOST_GONE: usize = 20_000;
+
+/// Bytes that may be remembered of them. Ten rooms with short filters are some 5 KiB.
+const MOST_GONE_BYTES: usize = 64 << 20;
+/// What a client and a room take, beside text.
+const ENTRY_BYTES: usize = 200;
+/// What a filter takes for each byte of its text.
+const FILTER_SHARE: usize = 4;
 
 /// Every client that may come back.
 #[derive(Default)]
@@ -26,7 +34,17 @@ struct Inner {
     clients: HashMap<Box<str>, Entry>,
     /// Those who are gone, and until when they are remembered, in the order in which they went. One that has come back since
     /// is passed over.
-    gone: VecDeque<(Instant, Box<str>, u64)>,
+    gone: VecDeque<Gone>,
+    /// The sum of what they take.
+    gone_bytes: usize,
+}
+
+struct Gone {
+    until: Instant,
+    pid: Box<str>,
+    /// The number of the client that it was.
+    owner: u64,
+    bytes: usize,
 }
 
 struct Entry {
@@ -48,7 +66,8 @@ pub(super) struct Remembered {
 #[derive(Clone)]
 pub(super) struct RememberedRoom {
     pub(super) room: Box<str>,
-    pub(super) condition: Option<Condition>,
+    /// Shared with the view that it was a member of.
+    pub(super) filter: Option<Arc<Filter>>,
     pub(super) every: Option<Duration>,
     pub(super) snapshot: Option<bool>,
     /// Where it began, or where the snapshot led with which it began.
@@ -82,9 +101,7 @@ impl Recovery {
     /// A client has lost its connection, and is remembered for a while.
     pub(super) fn gone(&self, pid: &str, owner: u64, until: Instant, now: Instant) {
         let mut inner = self.lock();
-        if inner.clients.get(pid).is_some_and(|entry| entry.owner == owner) {
-            inner.gone.push_back((until, pid.into(), owner));
-        }
+        inner.remember(pid, owner, until);
         inner.forget_some(now);
     }
 
@@ -122,9 +139,10 @@ impl Recovery {
     pub(super) fn add_texts(&self, texts: &[String], until: Instant) {
         let mut inner = self.lock();
         for (pid, remembered) in texts.iter().filter_map(|text| of_text(text)) {
-            inner.gone.push_back((until, pid.clone(), 0));
-            inner.clients.insert(pid, Entry { owner: 0, remembered });
+            inner.clients.insert(pid.clone(), Entry { owner: 0, remembered });
+            inner.remember(&pid, 0, until);
         }
+        inner.forget_some(Instant::now());
     }
 
     fn change(&self, pid: &str, owner: u64, change: impl FnOnce(&mut Vec<RememberedRoom>)) {
@@ -138,13 +156,33 @@ impl Recovery {
     }
 }
 
+impl Remembered {
+    /// What it takes, roughly. A filter counts whole, however many share it: it may be left alone with it.
+    fn bytes(&self) -> usize {
+        let of_filter = |filter: &Arc<Filter>| FILTER_SHARE * filter.source().len();
+        let of_room =
+            |room: &RememberedRoom| ENTRY_BYTES + room.room.len() + room.filter.as_ref().map_or(0, of_filter);
+        ENTRY_BYTES + self.rooms.iter().map(of_room).sum::<usize>()
+    }
+}
+
 impl Inner {
+    /// Notes until when a client is remembered that is gone, if it is the one who has the secret.
+    fn remember(&mut self, pid: &str, owner: u64, until: Instant) {
+        if let Some(entry) = self.clients.get(pid).filter(|entry| entry.owner == owner) {
+            let bytes = entry.remembered.bytes();
+            self.gone_bytes += bytes;
+            self.gone.push_back(Gone { until, pid: pid.into(), owner, bytes });
+        }
+    }
+
     /// Forgets those whose time is over, and the oldest where there are too many.
     fn forget_some(&mut self, now: Instant) {
-        while let Some((until, _, _)) = self.gone.front()
-            && (*until <= now || self.gone.len() > MOST_GONE)
+        while let Some(gone) = self.gone.front()
+            && (gone.until <= now || self.gone.len() > MOST_GONE || self.gone_bytes > MOST_GONE_BYTES)
         {
-            let Some((_, pid, owner)) = self.gone.pop_front() else { return };
+            let Some(Gone { pid, owner, bytes, .. }) = self.gone.pop_front() else { return };
+            self.gone_bytes -= bytes;
             if self.clients.get(&pid).is_some_and(|entry| entry.owner == owner) {
                 self.clients.remove(&pid);
             }
@@ -156,7 +194,7 @@ fn text_of(pid: &str, remembered: &Remembered) -> String {
     let room = |room: &RememberedRoom| {
         json!({
             "room": &*room.room,
-            "where": room.condition.as_ref().map(Condition::source),
+            "where": room.filter.as_ref().map(|filter| filter.source()),
             "every_ms": room.every.map(|every| every.as_millis() as u64),
             "snapshot": room.snapshot,
             "began": room.began.to_string(),
@@ -171,13 +209,13 @@ fn text_of(pid: &str, remembered: &Remembered) -> String {
 fn of_text(text: &str) -> Option<(Box<str>, Remembered)> {
     let value: Value = serde_json::from_str(text).ok()?;
     let room = |value: &Value| {
-        let condition = match value["where"].as_str() {
-            Some(source) => Some(Condition::parse(source).ok()?),
+        let filter = match value["where"].as_str() {
+            Some(source) => Some(Arc::new(Filter::new(Condition::parse(source).ok()?))),
             None => None,
         };
         Some(RememberedRoom {
             room: value["room"].as_str()?.into(),
-            condition,
+            filter,
             every: value["every_ms"].as_u64().map(Duration::from_millis),
             snapshot: value["snapshot"].as_bool(),
             began: value["began"].as_str()?.parse().ok()?,
@@ -200,7 +238,7 @@ mod tests {
     fn room(name: &str) -> RememberedRoom {
         let began = Position { epoch: crate::wire::Epoch(1), offset: 0 };
         let (room, with_snapshot) = (name.into(), false);
-        RememberedRoom { room, condition: None, every: None, snapshot: None, began, with_snapshot }
+        RememberedRoom { room, filter: None, every: None, snapshot: None, began, with_snapshot }
     }
 
     fn rooms(remembered: &Remembered) -> Vec<&str> {
@@ -249,15 +287,10 @@ mod tests {
         let (before, after, now) = (Recovery::default(), Recovery::default(), Instant::now());
         let later = now + Duration::from_secs(1);
         before.begin("p", 7, remembered());
-        let condition = Some(Condition::parse("value > 1").unwrap());
+        let filter = Some(Arc::new(Filter::new(Condition::parse("value > 1").unwrap())));
         let every = Some(Duration::from_millis(2500));
         let (snapshot, with_snapshot) = (Some(true), true);
-        before.joined(
-            "p",
-            7,
-            RememberedRoom { condition, every, snapshot, with_snapshot, ..room("a") },
-            false,
-        );
+        before.joined("p", 7, RememberedRoom { filter, every, snapshot, with_snapshot, ..room("a") }, false);
         before.joined("p", 7, room("b"), false);
         let mut texts = before.to_texts();
         texts.push("{}".to_owned());
@@ -301,5 +334,25 @@ mod tests {
         }
         assert_eq!(recovery.lock().clients.len(), MOST_GONE);
         assert!(recovery.take_over("0", Namespace::main(), 1, now).is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_of_who_is_gone_is_bounded() {
+        let (recovery, now) = (Recovery::default(), Instant::now());
+        let later = now + Duration::from_secs(1);
+        let list = vec!["\"0123456789\""; 256].join(",");
+        let filter = Arc::new(Filter::new(Condition::parse(&format!("a in [{list}]")).unwrap()));
+        let rooms = vec![RememberedRoom { filter: Some(filter), ..room("a") }; 256];
+        for number in 0..40 {
+            let pid = number.to_string();
+            recovery.begin(&pid, number, Remembered { rooms: rooms.clone(), ..remembered() });
+            recovery.gone(&pid, number, later, now);
+            assert!(recovery.lock().gone_bytes <= MOST_GONE_BYTES);
+        }
+        let left = recovery.lock().clients.len();
+        assert!((1..40).contains(&left), "{left} are left");
+        assert!(recovery.take_over("39", Namespace::main(), 50, later - Duration::from_millis(1)).is_some());
+        recovery.lock().forget_some(later);
+        assert_eq!(recovery.lock().gone_bytes, 0);
     }
 }

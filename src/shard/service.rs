@@ -43,10 +43,10 @@ impl Shard {
         }
         let answer = if is_join {
             match parse_join(&args) {
-                Ok(rooms) if !self.may_change(client, rooms.len() as u32) => {
+                Ok(join) if !self.may_change(client, join.rooms.len() as u32) => {
                     return self.too_fast(wire, true, ack, "limits.client.subscriptions", out);
                 }
-                Ok(rooms) => self.join(client, wire, rooms, out),
+                Ok(join) => self.join(client, wire, join.narrowed(), out),
                 Err(error) => {
                     let answer = told(&error);
                     push_emit(out, wire.namespace(), "subscription_error", &answer);
@@ -163,7 +163,7 @@ impl Shard {
                 goes_on = true;
             }
         }
-        let (condition, every, snapshot) = (request.condition.clone(), request.every, request.snapshot);
+        let (every, snapshot) = (request.every, request.snapshot);
         let subscribed = self.subscribe_room(client, way, request)?;
         // Not told as a position of its own: the client's is what it has with its last event, of all rooms together.
         self.push_began_anew(way.without_positions(), &subscribed, gaps);
@@ -174,7 +174,11 @@ impl Shard {
         if let Some(pid) = pid {
             let number = self.clients[client as usize].number;
             let room = name.as_str().into();
-            let room = RememberedRoom { room, condition, every, snapshot, began, with_snapshot };
+            let filter = self.find_subscription(client, &name, way).and_then(|index| {
+                let subscription = &self.clients[client as usize].subscriptions[index as usize];
+                self.views[subscription.view as usize].shape.as_ref()?.filter.clone()
+            });
+            let room = RememberedRoom { room, filter, every, snapshot, began, with_snapshot };
             self.parts.recovery.joined(&pid, number, room, goes_on);
         }
         Ok(name)

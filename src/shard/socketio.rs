@@ -20,8 +20,11 @@ use std::time::Duration;
 
 /// Rooms that a client is told of when it has connected. A configuration with more has names enough elsewhere.
 const ROOMS_TOLD: usize = 1000;
-/// Bytes of a position that a client comes back with: of as many rooms as a client may be in by default.
-const OFFSET_BYTES: usize = 16 << 10;
+/// Bytes of a room in the string that a client comes back with, at the most: an epoch, an offset and what is between them.
+const POSITION_BYTES: usize = 40;
+
+/// Heartbeats of clients that are gone that are not worth looking for.
+const BEATS_KEPT: usize = 1024;
 
 /// What only a client of Socket.IO has.
 pub(super) struct SocketIoClient {
@@ -96,8 +99,19 @@ impl Shard {
             places: SmallVec::new(),
         };
         let number = self.clients[client as usize].number;
+        self.forget_beats();
         self.beats.0.push(Reverse((state.look_ms(opened_ms), client, number)));
         self.clients[client as usize].extra().socketio = Some(Box::new(state));
+    }
+
+    /// Forgets what was due of clients that are gone, once it is most of it: they may come and go faster than it is due.
+    fn forget_beats(&mut self) {
+        if self.beats.0.len() > 2 * self.clients.len() + BEATS_KEPT {
+            let clients = &self.clients;
+            self.beats.0.retain(|Reverse((_, client, number))| {
+                clients.get(*client as usize).is_some_and(|state| state.number == *number)
+            });
+        }
     }
 
     /// How long the shard may sleep before something is due.
@@ -262,10 +276,13 @@ impl Shard {
         offset: &str,
         out: &mut Vec<u8>,
     ) {
-        let offset = if offset.len() > OFFSET_BYTES { "" } else { offset };
+        // Longer than any that it was told.
+        let most = POSITION_BYTES * rooms.len().max(self.client_limits().rooms);
+        let offset = if offset.len() > most { "" } else { offset };
         let positions: Vec<Position> = offset.split(',').filter_map(|text| text.parse().ok()).collect();
         let mut requests = Vec::with_capacity(rooms.len());
-        for RememberedRoom { room, condition, every, snapshot, began, with_snapshot } in rooms {
+        for RememberedRoom { room, filter, every, snapshot, began, with_snapshot } in rooms {
+            let condition = filter.map(|filter| filter.condition().clone());
             let epoch = self.epoch_of(&room);
             let from = start_of(&positions, began, with_snapshot, epoch);
             requests.push(Ok(SubscribeRoom { room: room.into(), from, condition, every, snapshot }));

@@ -3,11 +3,11 @@
 
 use super::chunk::{Chunk, Frame};
 use super::encode::Encoder;
-use crate::config::RoomConfig;
+use crate::config::{RESERVED_EVENTS, RoomConfig};
 use crate::event::{BATCH_EVENTS, Entry};
 use crate::wire::{Position, SocketIo, Wire, push_position};
 
-/// What an event is emitted as of which nobody knows the type.
+/// What an event is emitted as of which nobody knows the type, or whose type no event may be emitted as.
 const UNNAMED: &[u8] = b"\"event\"";
 
 /// How a room's events are emitted.
@@ -108,7 +108,8 @@ impl Encoder<'_> {
     }
 
     fn push_one(&self, socketio: SocketIo, chunk: &mut Chunk, entry: &Entry, position: Option<Position>) {
-        let name = self.emit.name_json.or_else(|| entry.event.type_json()).unwrap_or(UNNAMED);
+        let name = self.emit.name_json.or_else(|| entry.event.type_json());
+        let name = name.filter(|name| !is_reserved(name)).unwrap_or(UNNAMED);
         let json = entry.event.json();
         socketio.push(&mut chunk.bytes, name, position, json.len(), |out| out.extend_from_slice(json));
     }
@@ -121,6 +122,7 @@ impl Encoder<'_> {
         position: Option<Position>,
     ) -> u32 {
         let name = self.emit.name_json.unwrap_or(self.room_json);
+        let name = if is_reserved(name) { UNNAMED } else { name };
         let mut events = 0;
         socketio.push(&mut chunk.bytes, name, position, 0, |out| {
             out.push(b'[');
@@ -132,5 +134,29 @@ impl Encoder<'_> {
             out.push(b']');
         });
         events
+    }
+}
+
+/// Whether a name, a JSON string, is one that clients take for a mistake. With escapes it may be written in many ways.
+fn is_reserved(name_json: &[u8]) -> bool {
+    if memchr::memchr(b'\\', name_json).is_some() {
+        return serde_json::from_slice(name_json).is_ok_and(|name: String| RESERVED_EVENTS.contains(&&*name));
+    }
+    let name = name_json.get(1..name_json.len() - 1).unwrap_or_default();
+    RESERVED_EVENTS.iter().any(|reserved| reserved.as_bytes() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_clients_keep_for_themselves_are_known_however_they_are_written() {
+        for name in [r#""connect""#, r#""disconnect""#, r#""newListener""#, r#""\u0063onnect""#] {
+            assert!(is_reserved(name.as_bytes()), "{name}");
+        }
+        for name in [r#""connected""#, r#""""#, r#""Connect""#, r#""\u0063onnected""#, r#""\ud800""#] {
+            assert!(!is_reserved(name.as_bytes()), "{name}");
+        }
     }
 }

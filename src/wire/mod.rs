@@ -32,5 +32,5 @@ pub use reply::{
     push_unsubscribed, push_welcome,
 };
 pub use socketio::SocketIo;
-pub use vocabulary::{parse_join, parse_leave};
+pub use vocabulary::{JoinRooms, parse_join, parse_leave};
 pub use wire::{ID, Naming, Sse, Transport, Wire, without_id};

@@ -7,7 +7,7 @@
 
 use super::message::{quote, refuse};
 use super::{ClientMessage, ErrorCode, MessageError, SubscribeRoom, parse_message};
-use crate::pattern::Condition;
+use crate::pattern::{Condition, ConditionError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -21,6 +21,24 @@ const ROOMS_HINT: &str = r#"emit { rooms: ["agent_states", "agent:42"] }, a list
 
 /// The rooms of one message, each for itself.
 type Rooms = Vec<Result<SubscribeRoom, MessageError>>;
+
+/// A `subscribe` that was read.
+pub struct JoinRooms {
+    /// The rooms as they are written.
+    pub rooms: Rooms,
+    condition: Option<String>,
+    every: Option<Duration>,
+}
+
+impl JoinRooms {
+    /// The rooms with what the whole message says beside them. A short message may name many rooms, and filters that are long
+    /// to compile: whoever limits rooms does so before.
+    pub fn narrowed(self) -> Rooms {
+        let JoinRooms { rooms, condition, every } = self;
+        let alone = condition.as_deref().map(Condition::parse);
+        rooms.into_iter().map(|room| narrowed(room?, condition.as_deref(), alone.as_ref(), every)).collect()
+    }
+}
 
 /// The one argument of a `subscribe`.
 #[derive(Deserialize)]
@@ -37,7 +55,7 @@ struct Join<'a> {
 }
 
 /// Reads the arguments of a `subscribe`: each room for itself, or what is wrong with all of it.
-pub fn parse_join(args: &[Box<RawValue>]) -> Result<Rooms, Box<MessageError>> {
+pub fn parse_join(args: &[Box<RawValue>]) -> Result<JoinRooms, Box<MessageError>> {
     let Some(first) = args.first() else { return Err(bad("`rooms` is missing".to_owned(), ROOMS_HINT)) };
     let nothing = Join { rooms: None, agent_filters: None, metric_filters: None, update_frequency: None };
     let join = match first.get().as_bytes().first() {
@@ -50,8 +68,7 @@ pub fn parse_join(args: &[Box<RawValue>]) -> Result<Rooms, Box<MessageError>> {
     let agents = filters("agentFilters", join.agent_filters)?;
     let metrics = filters("metricFilters", join.metric_filters)?;
     let condition = condition_of(&agents, &metrics);
-    let rooms = native_rooms(rooms.get())?;
-    Ok(rooms.into_iter().map(|room| narrowed(room?, condition.as_deref(), every)).collect())
+    Ok(JoinRooms { rooms: native_rooms(rooms.get())?, condition, every })
 }
 
 /// Reads the arguments of an `unsubscribe`: names of rooms.
@@ -86,23 +103,21 @@ fn native_rooms(json: &str) -> Result<Rooms, Box<MessageError>> {
     }
 }
 
-/// A room with what the whole message says beside it. What a room says itself goes before that.
+/// A room with what the whole message says beside it, `alone` compiled. What a room says itself goes before that.
 fn narrowed(
     room: SubscribeRoom,
     condition: Option<&str>,
+    alone: Option<&Result<Condition, ConditionError>>,
     every: Option<Duration>,
 ) -> Result<SubscribeRoom, MessageError> {
-    let joined = match (&room.condition, condition) {
-        (own, None) => {
-            return Ok(SubscribeRoom { condition: own.clone(), every: room.every.or(every), ..room });
-        }
-        (None, Some(condition)) => condition.to_owned(),
-        (Some(own), Some(condition)) => format!("({}) && {condition}", own.source()),
+    let every = room.every.or(every);
+    let joined = match (&room.condition, condition, alone) {
+        (Some(own), Some(condition), _) => Condition::parse(&format!("({}) && {condition}", own.source())),
+        (None, _, Some(alone)) => alone.clone(),
+        _ => return Ok(SubscribeRoom { every, ..room }),
     };
-    match Condition::parse(&joined) {
-        Ok(condition) => {
-            Ok(SubscribeRoom { condition: Some(condition), every: room.every.or(every), ..room })
-        }
+    match joined {
+        Ok(condition) => Ok(SubscribeRoom { condition: Some(condition), every, ..room }),
         Err(error) => Err(MessageError {
             id: None,
             room: Some(room.room),
@@ -182,7 +197,7 @@ mod tests {
     }
 
     fn joined(json: &str) -> Vec<SubscribeRoom> {
-        parse_join(&args(json)).unwrap().into_iter().map(Result::unwrap).collect()
+        parse_join(&args(json)).unwrap().narrowed().into_iter().map(Result::unwrap).collect()
     }
 
     fn names(rooms: &[SubscribeRoom]) -> Vec<&str> {
@@ -258,13 +273,13 @@ mod tests {
             (r#"[{"rooms":"a","updateFrequency":"fast"}]"#, ErrorCode::BadField, "updateFrequency"),
             (r#"[{"rooms":"a","updateFrequency":-1}]"#, ErrorCode::BadField, "updateFrequency"),
         ] {
-            let error = parse_join(&args(json)).expect_err(json);
+            let error = parse_join(&args(json)).err().expect(json);
             assert_eq!(error.code, code, "{json}");
             assert!(error.message.contains(part), "{json}: {}", error.message);
         }
         let many: Vec<String> = (0..300).map(|n| format!("\"{n}\"")).collect();
         let json = format!(r#"[{{"rooms":["a"],"agentFilters":[{}]}}]"#, many.join(","));
-        let results = parse_join(&args(&json)).unwrap();
+        let results = parse_join(&args(&json)).unwrap().narrowed();
         let error = results[0].as_ref().unwrap_err();
         assert_eq!((error.code, error.room.as_deref()), (ErrorCode::BadWhere, Some("a")));
     }

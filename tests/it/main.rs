@@ -42,6 +42,7 @@ mod shipped;
 mod shutdown;
 mod slow_client;
 mod snapshot;
+mod socketio;
 mod sse;
 mod sse_resume;
 mod sse_slow;

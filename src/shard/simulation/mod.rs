@@ -9,15 +9,18 @@
 //! The seed is printed when a run fails; `BROADCASTD_SIM_SEED` runs that one alone, `BROADCASTD_SIM_RUNS` sets how many.
 
 mod client;
+mod emitted;
 mod model;
 mod told;
 
 use self::client::{Lost, SimClient, StreamAsked};
-use self::model::{Asked, Made, Published};
+use self::model::{Asked, Followed, Made, Published};
 use super::new_client::{ClientSocket, NewClient};
 use super::shard::Shard;
 use super::shards::ShardPolls;
-use crate::config::{BufferConfig, Config, HistoryConfig, Rate, RoomConfig, SlowClient, SnapshotConfig};
+use crate::config::{
+    BufferConfig, Config, HistoryConfig, Namespace, Rate, RoomConfig, SlowClient, SnapshotConfig,
+};
 use crate::event::Event;
 use crate::limits::ClientCounter;
 use crate::metrics::Metrics;
@@ -116,11 +119,13 @@ fn config() -> Config {
         history: HistoryConfig { events: room.history, age: Duration::from_secs(3600), bytes: 1 << 30 },
         slow_client: room.slow_client,
         subscribers: None,
-        emitted_as: None,
+        emitted_as: Some(format!("\"{}\"", room.name).into()),
     };
     config.rooms = ROOMS.into_iter().map(room).collect();
     config.limits.client.unsent = 4096;
     config.limits.client.subscriptions.burst = 1_000_000;
+    config.limits.client.messages.burst = 1_000_000;
+    config.socketio.namespaces = emitted::NAMESPACES.map(|name| Namespace::named(name).unwrap()).into();
     config.ingest.backlog = 1 << 40;
     config
 }

@@ -28,7 +28,7 @@ impl Published {
     }
 
     /// The offset of the event with a number.
-    fn offset_of(&self, room: &str, n: u64) -> u64 {
+    pub(super) fn offset_of(&self, room: &str, n: u64) -> u64 {
         let found = self.0[room].binary_search_by_key(&n, |made| made.n);
         found.unwrap_or_else(|_| panic!("{room} has no event {n}")) as u64 + 1
     }
@@ -85,6 +85,13 @@ impl Followed {
             newest: goes_on.map(|left| left.newest.clone()).unwrap_or_default(),
             is_complete,
         }
+    }
+
+    /// It goes on where it was, asked for otherwise maybe.
+    pub(super) fn go_on(&mut self, offset: u64, asked: Asked, published: &Published) {
+        self.pass_over(offset, published);
+        self.is_complete &= asked.filtered || !self.asked.filtered;
+        self.asked = asked;
     }
 
     /// An event with an offset.
