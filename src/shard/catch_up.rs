@@ -260,7 +260,9 @@ impl Shard {
 
     /// Makes live what has caught up, and queues the client for the rest.
     pub(super) fn promote(&mut self, client: u32) {
-        if self.clients[client as usize].paced {
+        let state = &self.clients[client as usize];
+        // What is kept for one whose socket is full goes before any pass: once it has drained is its time.
+        if state.paced || state.blocked {
             return;
         }
         let mut behind = false;

@@ -64,6 +64,8 @@ impl Shard {
         let view = &mut self.views[view_index as usize];
         debug_assert_eq!(state.position, view.cursor, "only at the cursor is a subscription live");
         debug_assert!(!state.untold, "who is live was told so");
+        debug_assert!(!self.clients[client as usize].blocked, "passes go to the socket at once");
+        let state = &mut self.clients[client as usize].subscriptions[subscription as usize];
         state.live = true;
         state.slow = false;
         state.laggard = false;

@@ -108,7 +108,10 @@ impl Shard {
         for room in rooms {
             match room.and_then(|room| self.join_room(client, wire, room, &mut gaps)) {
                 Ok(name) => names.push(name),
-                Err(error) => errors.push(told(&error)),
+                Err(error) => {
+                    self.forget_refused(client, wire, &error);
+                    errors.push(told(&error));
+                }
             }
         }
         if names.is_empty() && errors.is_empty() {
@@ -131,6 +134,16 @@ impl Shard {
             _ => answer["errors"] = errors.into(),
         }
         answer
+    }
+
+    /// A client that has come back and is told that it is not in a room does not find itself there the next time. One that is
+    /// in the room stays there, whatever else it asked for.
+    fn forget_refused(&mut self, client: u32, wire: SocketIo, error: &MessageError) {
+        if let Some(room) = &error.room
+            && self.find_subscription(client, room, Wire::SocketIo(wire)).is_none()
+        {
+            self.forget_room(client, wire.namespace(), room);
+        }
     }
 
     /// A room that the client is in already is joined again without effect, as in a server of Socket.IO; with another filter

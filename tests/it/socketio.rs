@@ -322,6 +322,102 @@ fn a_reload_takes_a_room_a_name_and_recovery_from_under_clients() {
 }
 
 #[test]
+fn a_room_that_was_refused_to_who_came_back_stays_refused() {
+    let all = "[rooms.all]\ntypes = [\"*\"]\n";
+    let both = format!("{all}[rooms.other]\ntypes = [\"*\"]\n");
+    let server = Server::start(&both);
+    let (mut io, back, _) = Io::connect(&server, "/", &Back::default());
+    io.subscribe("/", &json!(["all", "other"]));
+    drop(io);
+    server.until_metric("broadcastd_clients", |clients| clients == 0.0);
+    server.reconfigure(all);
+    let (mut io, _, recovered) = Io::connect(&server, "/", &back);
+    let answers = [io.packet().2, io.packet().2];
+    assert!(recovered);
+    assert_eq!(answers[0][1]["subscriptions"], json!(["all"]));
+    assert_eq!((&answers[1][0], &answers[1][1]["room"]), (&"subscription_error".into(), &"other".into()));
+    drop(io);
+    server.reconfigure(&both);
+    let (mut io, _, recovered) = Io::connect(&server, "/", &back);
+    assert!(recovered);
+    assert_eq!(io.packet().2[1]["subscriptions"], json!(["all"]));
+    io.send("42[\"ping\"]");
+    assert_eq!(io.packet().2[0], "pong");
+}
+
+/// Asks a session that polls. Returns the body.
+fn poll(server: &Server, sid: &str, post: Option<&str>) -> String {
+    let (method, body) = post.map_or(("GET", ""), |body| ("POST", body));
+    let request = format!(
+        "{method} /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (status, body) = http(&server.clients[0], request.as_bytes());
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+#[test]
+fn a_session_that_does_not_poll_is_blocked_and_carried_on_over_websocket() {
+    let server =
+        Server::start(&format!("{GENEROUS}[rooms.all]\ntypes = [\"*\"]\nhistory = {{ events = 500 }}\n"));
+    let open =
+        "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let open = http(&server.clients[0], open.as_bytes()).1;
+    let open: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
+    let sid = open["sid"].as_str().unwrap();
+    assert_eq!(poll(&server, sid, Some("40\u{1e}42[\"subscribe\",\"all\"]")), "ok");
+    let mut first = String::new();
+    while !first.contains("subscription_confirmed") {
+        first += &poll(&server, sid, None);
+    }
+    let pad = "x".repeat(2000);
+    let line = |n| format!("{{\"type\":\"t\",\"n\":{n},\"pad\":\"{pad}\"}}\n");
+    let total: u64 = 5_000;
+    for first in (1..=total).step_by(500) {
+        server.post(&(first..first + 500).map(line).collect::<String>());
+    }
+    server.until_metric("broadcastd_clients_blocked", |blocked| blocked > 0.0);
+    let mut at = 0;
+    let mut gaps = 0;
+    let mut take = |args: &Value| {
+        if args[0] == "gap" {
+            assert_eq!(args[1]["first"], at + 1);
+            (at, gaps) = (args[1]["offset"].as_u64().unwrap(), gaps + 1);
+        } else {
+            assert_eq!(args[1]["n"], at + 1);
+            at += 1;
+        }
+        let string = args[2].as_str().unwrap();
+        assert_eq!(string.split_once(':').unwrap().1, at.to_string());
+        (at, gaps)
+    };
+    for packet in poll(&server, sid, None).split('\u{1e}') {
+        take(&serde_json::from_str(packet.strip_prefix("42").unwrap()).unwrap());
+    }
+    let mut raw = Raw::connect(&server.clients[0]);
+    let target = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
+    raw.send(request(&target, &[]).as_bytes());
+    assert_eq!(raw.answer().status, 101);
+    raw.send(&frame(0x81, b"2probe"));
+    assert_eq!(raw.frame().unwrap(), (0x81, b"3probe".to_vec()));
+    // What comes right behind the upgrade is heard.
+    raw.send(&[frame(0x81, b"5"), frame(0x81, b"42[\"ping\"]")].concat());
+    let mut io = Io(raw);
+    let (mut pongs, mut told) = (0, (0, 0));
+    while told.0 < total || pongs == 0 {
+        let (_, _, args) = io.packet();
+        if args[0] == "pong" {
+            pongs += 1;
+        } else {
+            told = take(&args);
+        }
+    }
+    assert!(told.1 > 0 && pongs == 1, "history has 500 events");
+}
+
+#[test]
 fn a_reader_that_stopped_has_everything_or_is_told() {
     let rooms = "[rooms.all]\ntypes = [\"*\"]\nhistory = { events = 500 }\n[rooms.\"agent:{agentId}\"]\ntypes = [\"*\"]\n";
     let server = Server::start(&format!("{GENEROUS}{rooms}"));

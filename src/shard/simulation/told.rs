@@ -107,3 +107,22 @@ fn a_view_that_was_told_and_goes_before_it_has_looked_leaves_that_to_another() {
     assert_eq!(simulation.position(client), 2);
     simulation.finish();
 }
+
+#[test]
+fn whose_socket_is_full_when_its_time_comes_waits_until_it_has_drained() {
+    let mut simulation = Simulation::new(1);
+    let client = simulation.filtered(From::Now, None);
+    // The socket says once that it takes something.
+    simulation.turns(3);
+    let key = simulation.shard.clients.iter().next().unwrap().0 as u32;
+    // It has had as much as it may, and an answer that it did not read has filled its socket meanwhile.
+    simulation.shard.block(key);
+    simulation.shard.promote(key);
+    simulation.publish_many(1, "a");
+    simulation.turns(3);
+    assert_eq!(simulation.position(client), 0, "nothing overtakes what is kept for it");
+    simulation.shard.drained(key);
+    simulation.turns(3);
+    assert_eq!(simulation.position(client), 1);
+    simulation.finish();
+}
