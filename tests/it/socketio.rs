@@ -93,7 +93,7 @@ impl Io {
             let (kind, of, args) = self.packet();
             assert_eq!((&*kind, &*of, args[0].as_str()), ("42", namespace, Some("t")), "{args}");
             numbers.push(args[1]["n"].as_u64().unwrap());
-            last = args[2].as_str().unwrap().to_owned();
+            args[2].as_str().unwrap().clone_into(&mut last);
         }
         (numbers, last)
     }
