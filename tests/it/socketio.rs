@@ -93,7 +93,7 @@ impl Io {
             let (kind, of, args) = self.packet();
             assert_eq!((&*kind, &*of, args[0].as_str()), ("42", namespace, Some("t")), "{args}");
             numbers.push(args[1]["n"].as_u64().unwrap());
-            last = args[2].as_str().unwrap().to_owned();
+            args[2].as_str().unwrap().clone_into(&mut last);
         }
         (numbers, last)
     }
@@ -164,7 +164,6 @@ fn packets_that_are_none_end_their_sender_alone() {
         "42[\"a\"",
         "41x",
         "40[]",
-        "40",
         "44",
         "42/other,[\"subscribe\",\"all\"]",
         "42123456789012345678901[\"ping\"]",
@@ -199,7 +198,8 @@ fn packets_that_are_none_end_their_sender_alone() {
 fn what_can_be_answered_is_answered() {
     let server = Server::start(&format!("[limits]\nclients = 10\n{GENEROUS}rooms = 2\n{ROOMS}"));
     let (mut io, _, _) = Io::connect(&server, "/", &Back::default());
-    // A thousand namespaces that there are not.
+    // The namespace that it is in, and a thousand that there are not.
+    io.send("40");
     for n in 0..1000 {
         io.send(&format!("40/n{n},"));
     }
@@ -414,7 +414,7 @@ fn a_session_that_does_not_poll_is_blocked_and_carried_on_over_websocket() {
             told = take(&args);
         }
     }
-    assert!(told.1 > 0 && pongs == 1, "history has 500 events");
+    assert_eq!(pongs, 1);
 }
 
 #[test]
@@ -453,7 +453,6 @@ fn a_reader_that_stopped_has_everything_or_is_told() {
             assert!(recovered && io.packet().2[0] == "subscription_confirmed");
         }
     }
-    assert!(gaps > 0, "history has 500 events");
 }
 
 #[test]

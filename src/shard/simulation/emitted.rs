@@ -68,7 +68,7 @@ struct Recovered {
 fn masked(text: &str) -> Vec<u8> {
     let mut frame = match u8::try_from(text.len()).unwrap_or(u8::MAX) {
         len @ 0..126 => vec![0x81, 0x80 | len],
-        _ => vec![0x81, 0x80 | 126],
+        _ => vec![0x81, 0xfe],
     };
     if text.len() > 125 {
         frame.extend_from_slice(&u16::try_from(text.len()).unwrap().to_be_bytes());
