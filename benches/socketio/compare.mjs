@@ -186,7 +186,8 @@ function table(runs, names) {
       const ratios = medians.slice(1).map((value) => (medians[0] ? `${(value / medians[0]).toPrecision(3)} ×` : ""));
       rows.push([scenario, figure, ...medians.map(short), ...ratios]);
     }
-    const faults = names.map((name) => own.filter((run) => run.server === name).flatMap((run) => Object.values(run.wrong)));
+    const faults = names.map((name) =>
+      own.filter((run) => run.server === name).flatMap((run) => Object.values(run.wrong)));
     rows.push([scenario, "lost, doubled or wrong", ...faults.map((counts) => String(counts.reduce((sum, count) => sum + count, 0)))]);
   }
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)));
@@ -240,7 +241,8 @@ function inside(chosen) {
     ...own,
   ];
   if (!isolated) console.error("compare: no network of its own (that needs root): figures hold what the system's settings do");
-  const { status } = spawnSync(command[0], command.slice(1), { stdio: "inherit", env: { ...process.env, [INSIDE]: pinned ? "pinned" : "free" } });
+  const env = { ...process.env, [INSIDE]: pinned ? "pinned" : "free" };
+  const { status } = spawnSync(command[0], command.slice(1), { stdio: "inherit", env });
   return status ?? 1;
 }
 
