@@ -34,6 +34,9 @@ const BUFFER_BYTES: usize = 16 * 1024;
 const BURST: usize = 100;
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long a listener that is removed goes on accepting.
+const LAST_CONNECTIONS: Duration = Duration::from_millis(20);
+
 /// How long clients that poll may take to read their last answers while the daemon stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -86,7 +89,10 @@ where
         loop {
             tokio::select! {
                 () = shutdown.begun() => break,
-                () = removed.begun() => break,
+                () = removed.begun() => {
+                    self.accept_last(&mut handshakes, &listener).await;
+                    break;
+                }
                 // Cancelled by a handshake's end: both waits start anew, and nothing was accepted yet.
                 stream = self.accept(&listener) => {
                     since_quiet += 1;
@@ -105,6 +111,18 @@ where
             biased;
             () = shutdown.begun() => self.stop(handshakes).await,
             () = async { while handshakes.join_next().await.is_some() {} } => {}
+        }
+    }
+
+    /// Accepts whoever has connected before a listener goes: a connection that waits in the kernel would be reset with it.
+    async fn accept_last(&self, handshakes: &mut JoinSet<()>, listener: &Listener) {
+        let until = tokio::time::Instant::now() + LAST_CONNECTIONS;
+        while let Ok(stream) = tokio::time::timeout_at(until, self.accept(listener)).await {
+            self.begin(handshakes, stream);
+            // Where there is always another one, the timeout does not see that its time has come.
+            if tokio::time::Instant::now() >= until {
+                return;
+            }
         }
     }
 
