@@ -52,3 +52,4 @@ mod tail;
 mod tidy;
 mod tool;
 mod top;
+mod views;
