@@ -16,6 +16,7 @@ impl Shard {
         let capacity = self.clients.capacity();
         let elapsed_ms = self.elapsed_ms();
         let heartbeat_ms = self.heartbeat.as_millis() as u64;
+        let mut out = Vec::new();
         for key in (step..capacity).step_by(BEATS) {
             let Some(state) = self.clients.get_mut(key) else { continue };
             if state.closing {
@@ -48,14 +49,15 @@ impl Shard {
             if state.silent_beats > SILENT_BEATS {
                 self.gone(key as u32, 1006);
             } else if !state.blocked {
-                self.beat(key as u32);
+                out.clear();
+                self.beat(key as u32, &mut out);
             }
         }
     }
 
-    /// Sends a ping, and where a filter or a pace lets nothing pass, how far the subscription has come all the same.
-    fn beat(&mut self, client: u32) {
-        let mut out = Vec::new();
+    /// Sends a ping, and where a filter or a pace lets nothing pass, how far the subscription has come all the same. `out` is
+    /// empty, and kept for its memory.
+    fn beat(&mut self, client: u32, out: &mut Vec<u8>) {
         let wire = self.clients[client as usize].wire;
         for index in 0..self.clients[client as usize].subscriptions.len() as u32 {
             let subscription = &self.clients[client as usize].subscriptions[index as usize];
@@ -63,17 +65,17 @@ impl Shard {
             let Some(shape) = &view.shape else { continue };
             let moved = subscription.position < view.cursor;
             if subscription.live && view.pass().is_none() && shape.told < view.cursor && moved {
-                self.push_where(client, index, &mut out);
+                self.push_where(client, index, out);
             }
         }
         if wire.has_ids() && !out.is_empty() {
             out.clear();
-            self.push_all_positions(client, &mut out);
+            self.push_all_positions(client, out);
         }
         match wire {
-            Wire::WebSocket => frame::push_control(&mut out, frame::PING, b""),
-            Wire::Sse(_) | Wire::Lines { .. } | Wire::SocketIo(_) => wire.push_heartbeat(&mut out),
+            Wire::WebSocket => frame::push_control(out, frame::PING, b""),
+            Wire::Sse(_) | Wire::Lines { .. } | Wire::SocketIo(_) => wire.push_heartbeat(out),
         }
-        self.answer(client, &out);
+        self.answer(client, out);
     }
 }
