@@ -165,15 +165,13 @@ impl Room {
         Ok(true)
     }
 
-    /// Goes on with what another process had of the room. Nobody has the room yet.
+    /// Goes on with what another process had of the room. Nobody has the room yet, and the first sweep sees what is due.
     pub(super) fn go_on(&self, other: Body, totals: &Totals) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
+        let mut state = self.lock();
         let body = state.body.as_mut().expect("a room is opened before it goes on");
         let change = totals.change(body.held());
         **body = other;
         change.apply(body.held());
-        self.note_due(state);
     }
 
     /// Takes a read's events, in order, out of `staged`. On `Closed`, `staged` is as it was.

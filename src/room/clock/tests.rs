@@ -3,7 +3,7 @@
 use super::super::generation::Generation;
 use super::super::staged::Staged;
 use super::*;
-use crate::config::{Config, HistoryConfig, RoomConfig};
+use crate::config::{BufferConfig, Config, HistoryConfig, RoomConfig};
 use crate::event::Event;
 use crate::metrics::Metrics;
 use crate::pattern::{Path, Template};
@@ -17,16 +17,22 @@ static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new(
 /// Long after 1970, and in the midst of a second.
 const BEGIN_MS: u64 = 1_700_000_000_250;
 
-/// Rooms `log:…`, and `keyed:…` which have a key.
+/// Rooms `log:…`, `keyed:…` which have a key, and `waits:…` which have a buffer.
 fn generation(events: usize, history_s: u64, keys_s: u64) -> Generation {
-    let room = |name: &str, key: Vec<Path>| {
+    let room = |name: &str, key: Vec<Path>, buffer: Option<BufferConfig>| {
         let mut room: RoomConfig = Config::default().rooms.remove(0);
-        (room.name, room.key) = (Template::parse(name).unwrap(), key);
+        (room.name, room.key, room.buffer) = (Template::parse(name).unwrap(), key, buffer);
         room.history = HistoryConfig { events, age: Duration::from_secs(history_s), bytes: 1 << 20 };
         room.snapshot.age = Duration::from_secs(keys_s);
         room
     };
-    let rooms = vec![room("log:{a}", Vec::new()), room("keyed:{a}", vec![Path::top("a")])];
+    let flush_interval = Duration::from_secs(600);
+    let buffer = BufferConfig { events: None, flush_interval, group_by: None, keep_newest: false };
+    let rooms = vec![
+        room("log:{a}", Vec::new(), None),
+        room("keyed:{a}", vec![Path::top("a")], None),
+        room("waits:{a}", Vec::new(), Some(buffer)),
+    ];
     let config = Arc::new(Config { rooms, ..Config::default() });
     Generation::new(Arc::clone(&config), &config.ingest.listen)
 }
@@ -120,18 +126,18 @@ fn a_room_is_given_up_once_nobody_holds_it_and_nothing_is_in_it() {
     assert!(rooms.get("log:a").is_none());
 }
 
-const NAMES: [&str; 2] = ["log:a", "keyed:a"];
+const NAMES: [&str; 3] = ["log:a", "keyed:a", "waits:a"];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn a_sweep_passes_over_rooms_that_have_nothing_to_do(
-        steps in prop::collection::vec((0..9u8, 0..2usize, 0..5u64), 1..24),
+        steps in prop::collection::vec((0..10u8, 0..3usize, 0..5u64), 1..24),
         later_ms in 0..40_000u64,
     ) {
         let rooms = rooms(generation(3, 8, 12));
         let mut now_ms = BEGIN_MS;
-        let mut readers = [None, None];
+        let mut readers = [None, None, None];
         for (step, name, amount) in steps {
             match step {
                 0..3 => publish(&rooms, NAMES[name], &amount.to_string(), now_ms),
@@ -144,6 +150,9 @@ proptest! {
                     None => readers[name] = rooms.register(NAMES[name], 0, 0).map(|(room, ..)| room),
                     Some(room) => rooms.unregister(&room, 0),
                 },
+                8 => rooms.all().iter().for_each(|room| {
+                    room.flush_due(Instant::now(), now_ms, true, &rooms.totals, &mut Vec::new());
+                }),
                 _ => rooms.all().iter().for_each(|room| room.shrink(amount * 100, now_ms, &rooms.totals)),
             }
         }
