@@ -37,7 +37,7 @@ fn generation(events: usize, history_s: u64, keys_s: u64) -> Generation {
     Generation::new(Arc::clone(&config), &config.ingest.listen)
 }
 
-fn rooms(generation: Generation) -> Arc<Rooms> {
+fn rooms(generation: &Generation) -> Arc<Rooms> {
     Rooms::new(&generation.config, vec![Arc::new(Bell::new(|| {}))], Arc::clone(&METRICS))
 }
 
@@ -69,7 +69,7 @@ fn held(room: &Room) -> (usize, usize) {
 
 #[test]
 fn what_is_too_old_goes_with_the_first_sweep_after_its_time() {
-    let rooms = rooms(generation(10, 10, 20));
+    let rooms = rooms(&generation(10, 10, 20));
     publish(&rooms, "keyed:a", "k", BEGIN_MS);
     publish(&rooms, "keyed:a", "l", BEGIN_MS + 3000);
     let (room, _, _) = rooms.register("keyed:a", 0, 0).unwrap();
@@ -97,7 +97,7 @@ fn what_is_too_old_goes_with_the_first_sweep_after_its_time() {
 
 #[test]
 fn a_shorter_age_holds_at_once() {
-    let rooms = rooms(generation(10, 600, 600));
+    let rooms = rooms(&generation(10, 600, 600));
     for name in ["log:a", "keyed:a"] {
         publish(&rooms, name, "k", BEGIN_MS);
         publish(&rooms, name, "l", BEGIN_MS + 5000);
@@ -113,7 +113,7 @@ fn a_shorter_age_holds_at_once() {
 
 #[test]
 fn a_room_is_given_up_once_nobody_holds_it_and_nothing_is_in_it() {
-    let rooms = rooms(generation(10, 10, 10));
+    let rooms = rooms(&generation(10, 10, 10));
     publish(&rooms, "log:a", "", BEGIN_MS);
     let (room, _, _) = rooms.register("log:a", 0, 0).unwrap();
     rooms.sweep_at(BEGIN_MS + 10_001);
@@ -135,7 +135,7 @@ proptest! {
         steps in prop::collection::vec((0..10u8, 0..3usize, 0..5u64), 1..24),
         later_ms in 0..40_000u64,
     ) {
-        let rooms = rooms(generation(3, 8, 12));
+        let rooms = rooms(&generation(3, 8, 12));
         let mut now_ms = BEGIN_MS;
         let mut readers = [None, None, None];
         for (step, name, amount) in steps {
