@@ -8,6 +8,7 @@ use super::log::Log;
 use super::totals::Held;
 use crate::config::{HistoryConfig, RoomConfig};
 use crate::event::{Batch, Entry, Event, KeyId};
+use std::time::Duration;
 
 /// A room's log, buffer and keys.
 pub(super) struct Body {
@@ -73,6 +74,18 @@ impl Body {
         if let Some(keys) = &mut self.keys {
             keys.expire(now_ms.saturating_sub(config.snapshot.age.as_millis() as u64));
         }
+    }
+
+    /// When history or a key will be too old next, if nothing comes or goes until then.
+    pub(super) fn due_ms(&mut self, config: &RoomConfig) -> Option<u64> {
+        // What was accepted longer ago than its age is too old.
+        let due = |accepted_at_ms: u64, age: Duration| {
+            accepted_at_ms.saturating_add(age.as_millis() as u64).saturating_add(1)
+        };
+        let history = self.log.oldest_ms().map(|at_ms| due(at_ms, config.history.age));
+        let Some(keys) = &mut self.keys else { return history };
+        let keys = keys.oldest_ms().map(|at_ms| due(at_ms, config.snapshot.age));
+        history.into_iter().chain(keys).min()
     }
 
     /// Lets go of history, oldest first, and then of keys, until at most `bytes` are held: events of which a newer one of

@@ -133,3 +133,6 @@ impl Ord for Due {
         self.at.cmp(&other.at)
     }
 }
+
+#[cfg(test)]
+mod tests;

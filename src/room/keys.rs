@@ -137,6 +137,11 @@ impl Keys {
         self.sweep();
     }
 
+    /// When the event was accepted that is the oldest of all newest ones.
+    pub fn oldest_ms(&mut self) -> Option<u64> {
+        self.oldest().map(|oldest| oldest.entry.event.accepted_at_ms())
+    }
+
     /// Bounds the keys: those whose newest event is oldest give way.
     pub fn bound(&mut self, most: usize) {
         self.most = most;

@@ -74,6 +74,12 @@ impl Log {
         self.entries.is_empty()
     }
 
+    /// When the oldest event of history was accepted.
+    pub fn oldest_ms(&self) -> Option<u64> {
+        let oldest = self.entries.get((self.history_first - self.first) as usize);
+        oldest.map(|entry| entry.event.accepted_at_ms())
+    }
+
     /// Appends an event and gives it the next offset.
     pub fn append(&mut self, entry: Entry) {
         self.history_bytes += entry.event.size();

@@ -11,7 +11,7 @@ use super::totals::Totals;
 use crate::config::RoomConfig;
 use crate::event::{Entry, Event, KeyId};
 use crate::wire::Epoch;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
@@ -19,13 +19,21 @@ use std::time::Instant;
 pub struct Room {
     name: Box<str>,
     epoch: Epoch,
-    /// Set once, when the room stops being an interest; read without the lock on the way of every event.
-    holds_events: AtomicBool,
-    /// Subscriptions, over all shards.
+    /// Subscriptions, over all shards, and [`HOLDS_EVENTS`]: a record with room for both would be of the allocator's next size.
     subscribers: AtomicU32,
+    /// Before this second since 1970 a sweep has nothing to do here. Written under the lock and read without it: most rooms
+    /// have nothing to do in most sweeps.
+    due_s: AtomicU32,
     tally: LazyTally,
     state: Mutex<State>,
 }
+
+/// In the number of subscriptions: set once, when the room stops being an interest. Read without the lock on the way of
+/// every event.
+const HOLDS_EVENTS: u32 = 1 << 31;
+/// There is something to do for each sweep, and for none.
+const ALWAYS_DUE: u32 = 0;
+const NEVER_DUE: u32 = u32::MAX;
 
 struct State {
     /// What the configuration says of the room, and in which generation.
@@ -90,8 +98,8 @@ impl Room {
         Room {
             name: name.into(),
             epoch,
-            holds_events: AtomicBool::new(false),
             subscribers: AtomicU32::new(0),
+            due_s: AtomicU32::new(ALWAYS_DUE),
             tally: LazyTally::default(),
             state: Mutex::new(state),
         }
@@ -114,7 +122,7 @@ impl Room {
 
     /// Subscriptions.
     pub fn subscribers(&self) -> u32 {
-        self.subscribers.load(Ordering::Relaxed)
+        self.subscribers.load(Ordering::Relaxed) & !HOLDS_EVENTS
     }
 
     /// The room at this moment.
@@ -140,7 +148,7 @@ impl Room {
 
     /// Whether something was ever published; false for an interest.
     pub fn holds_events(&self) -> bool {
-        self.holds_events.load(Ordering::Acquire)
+        self.subscribers.load(Ordering::Acquire) & HOLDS_EVENTS > 0
     }
 
     /// Makes the room one that holds events, and at most so many keys, if `claim` grants it a place among `limits.rooms`.
@@ -152,12 +160,12 @@ impl Room {
             }
             let body = Body::new(state.head, &state.config, keys);
             state.body = Some(Box::new(body));
-            self.holds_events.store(true, Ordering::Release);
+            self.subscribers.fetch_or(HOLDS_EVENTS, Ordering::Release);
         }
         Ok(true)
     }
 
-    /// Goes on with what another process had of the room. Nobody has the room yet.
+    /// Goes on with what another process had of the room. Nobody has the room yet, and the first sweep sees what is due.
     pub(super) fn go_on(&self, other: Body, totals: &Totals) {
         let mut state = self.lock();
         let body = state.body.as_mut().expect("a room is opened before it goes on");
@@ -218,6 +226,7 @@ impl Room {
         if body.log.head() > head {
             state.seats.tell(tokens);
         }
+        self.note_due(state);
         Ok(published)
     }
 
@@ -238,6 +247,7 @@ impl Room {
         if state.body.as_ref().map(|body| body.log.head()) > head {
             state.seats.tell(tokens);
         }
+        self.note_due(state);
     }
 
     /// Closes the room for good, since the configuration no longer has its name. What its buffer holds is flushed, and
@@ -287,6 +297,7 @@ impl Room {
         body.trim(&state.config.history, now_ms, state.seats.passed());
         change.apply(body.held());
         state.seats.tell(tokens);
+        self.note_due(state);
         None
     }
 
@@ -309,6 +320,7 @@ impl Room {
         if state.removed && state.seats.is_empty() {
             state.empty(totals);
         }
+        self.note_due(state);
         state.seats.is_empty()
     }
 
@@ -395,6 +407,11 @@ impl Room {
         state.body.as_ref().map_or(state.head, |body| body.log.offset_before(since_ms))
     }
 
+    /// Whether a sweep may have something to do here. Takes no lock.
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        now_ms / 1000 >= u64::from(self.due_s.load(Ordering::Relaxed))
+    }
+
     /// Lets history and keys that are too old go; closes the room if `reclaim` and nobody needs it. Returns its epoch and head if
     /// it was closed.
     pub(super) fn sweep(&self, now_ms: u64, reclaim: bool, totals: &Totals) -> Option<(Epoch, u64)> {
@@ -406,8 +423,8 @@ impl Room {
             body.expire_keys(&state.config, now_ms);
             change.apply(body.held());
         }
-        let empty = state.body.as_ref().is_none_or(|body| body.is_empty());
-        let unused = empty && state.seats.is_empty() && reclaim && !state.closed;
+        self.note_due(state);
+        let unused = state.is_empty() && state.seats.is_empty() && reclaim && !state.closed;
         unused.then(|| {
             state.closed = true;
             (self.epoch, self.tail(state).head)
@@ -428,6 +445,13 @@ impl Room {
             body.shrink(bytes, &state.config.history, now_ms, state.seats.passed());
             change.apply(body.held());
         }
+        self.note_due(state);
+    }
+
+    /// Notes when a sweep has something to do here, after whatever may have changed that. Who comes to read changes it too, and
+    /// is seen by the next sweep.
+    fn note_due(&self, state: &mut State) {
+        self.due_s.store(state.due_s(), Ordering::Relaxed);
     }
 
     fn tail(&self, state: &State) -> Tail {
@@ -466,6 +490,21 @@ impl State {
     /// of what came before.
     fn first_after(&self, after: u64) -> u64 {
         after.max(self.head) + 1
+    }
+
+    /// Whether nothing would be lost with it.
+    fn is_empty(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.is_empty())
+    }
+
+    /// The second since 1970 before which a sweep has nothing to do.
+    fn due_s(&mut self) -> u32 {
+        if self.is_empty() {
+            // Nobody reads it and nothing is in it: it can be given up as soon as nobody holds it.
+            return if self.seats.is_empty() { ALWAYS_DUE } else { NEVER_DUE };
+        }
+        let due_ms = self.body.as_mut().and_then(|body| body.due_ms(&self.config));
+        due_ms.map_or(NEVER_DUE, |due_ms| u32::try_from(due_ms / 1000).unwrap_or(NEVER_DUE))
     }
 
     /// Takes another generation's policy over. A buffer that is not what it was is flushed.

@@ -207,6 +207,9 @@ impl Rooms {
         let generation = self.generation.load();
         let mut table = self.table(part);
         table.retain(|room| {
+            if !room.is_due(now_ms) {
+                return true;
+            }
             // Who holds it beside this table reads there, or is about to publish. Nobody can get hold of it while the table is
             // locked. The name is looked up last: of many rooms with readers that would be most of what a sweep costs.
             let reclaim = Arc::strong_count(room) == 1 && !generation.is_static(room.name());

@@ -1,9 +1,16 @@
 //! Heartbeats: who is still there, and where those are to whom nothing is sent.
 
 use super::client::Subscription;
-use super::shard::{BEATS, Shard};
+use super::shard::Shard;
 use crate::config::Rate;
 use crate::wire::{Wire, frame};
+use std::sync::atomic::Ordering;
+
+/// Into how many steps a heartbeat is divided: each client is looked at in one of them.
+pub(super) const BEATS: usize = 64;
+/// Clients that are asked in one turn: sends to all of a step, of which there are hundreds where clients are many, would keep
+/// events waiting for milliseconds.
+const ASKED: usize = 32;
 
 /// Heartbeats without a word before a client counts as gone: one may pass before it is asked, one is its answer's.
 const SILENT_BEATS: u8 = 2;
@@ -11,51 +18,74 @@ const SILENT_BEATS: u8 = 2;
 pub(super) const SLOW_LOG: Rate = Rate { per_second: 0.2, burst: 10 };
 
 impl Shard {
-    /// Looks at the clients of one step: asks who is silent, and gives up who stays so.
-    pub(super) fn heartbeat(&mut self, step: usize) {
-        let capacity = self.clients.capacity();
+    /// Begins a step when its time has come, and goes on with one that has begun.
+    pub(super) fn keep_beat(&mut self) {
+        if self.asking.is_none() && self.now >= self.next_beat {
+            self.next_beat = self.now + self.heartbeat / BEATS as u32;
+            self.beat = (self.beat + 1) % BEATS;
+            if self.beat == 0 {
+                let furthest = std::mem::take(&mut self.behind_events);
+                self.figures.behind_events.store(furthest, Ordering::Relaxed);
+            }
+            self.asking = Some(self.beat);
+        }
+        if let Some(first) = self.asking {
+            self.asking = self.ask_some(first, ASKED);
+        }
+    }
+
+    /// Looks at a step's clients from one on, `most` of them. Returns the next one, if there are more.
+    fn ask_some(&mut self, first: usize, most: usize) -> Option<usize> {
+        let (mut asked, mut out) = (0, Vec::new());
+        for key in (first..self.clients.capacity()).step_by(BEATS) {
+            if !self.clients.contains(key) {
+                continue;
+            }
+            if asked == most {
+                return Some(key);
+            }
+            asked += 1;
+            out.clear();
+            self.ask(key, &mut out);
+        }
+        None
+    }
+
+    /// Looks at a client: asks it if it is silent, and gives it up if it stays so. `out` is empty, and kept for its memory.
+    fn ask(&mut self, key: usize, out: &mut Vec<u8>) {
         let elapsed_ms = self.elapsed_ms();
         let heartbeat_ms = self.heartbeat.as_millis() as u64;
-        for key in (step..capacity).step_by(BEATS) {
-            let Some(state) = self.clients.get_mut(key) else { continue };
-            if state.closing {
-                continue;
-            }
-            let lacks = |subscription: &Subscription| {
-                subscription.lacks(self.views[subscription.view as usize].cursor)
-            };
-            let furthest = state.subscriptions.iter().map(lacks).max();
-            self.behind_events = furthest.unwrap_or(0).max(self.behind_events);
-            if state.blocked && !state.named_slow && self.slow_log.take(1, SLOW_LOG, elapsed_ms) {
-                state.named_slow = true;
-                let address = state.socket.peer().map(|address| address.to_string());
-                let client = format!("{:x}", state.number);
-                tracing::warn!(
-                    client,
-                    address,
-                    unsent_bytes = state.pinned_bytes(),
-                    "client reads too slowly"
-                );
-            }
-            // A blocked client is not asked; that its socket drains is an answer as good.
-            if state.blocked && state.stalled_ms(elapsed_ms) < heartbeat_ms {
-                state.silent_beats = 0;
-                continue;
-            }
-            // Who cannot speak is known to be there by the kernel, which waits for acknowledgements; that it reads is not.
-            let is_silent = state.blocked || state.wire == Wire::WebSocket;
-            state.silent_beats = if is_silent { state.silent_beats + 1 } else { 0 };
-            if state.silent_beats > SILENT_BEATS {
-                self.gone(key as u32, 1006);
-            } else if !state.blocked {
-                self.beat(key as u32);
-            }
+        let state = &mut self.clients[key];
+        if state.closing {
+            return;
+        }
+        let lacks =
+            |subscription: &Subscription| subscription.lacks(self.views[subscription.view as usize].cursor);
+        let furthest = state.subscriptions.iter().map(lacks).max();
+        self.behind_events = furthest.unwrap_or(0).max(self.behind_events);
+        if state.blocked && !state.named_slow && self.slow_log.take(1, SLOW_LOG, elapsed_ms) {
+            state.named_slow = true;
+            let address = state.socket.peer().map(|address| address.to_string());
+            let client = format!("{:x}", state.number);
+            tracing::warn!(client, address, unsent_bytes = state.pinned_bytes(), "client reads too slowly");
+        }
+        // A blocked client is not asked; that its socket drains is an answer as good.
+        if state.blocked && state.stalled_ms(elapsed_ms) < heartbeat_ms {
+            state.silent_beats = 0;
+            return;
+        }
+        // Who cannot speak is known to be there by the kernel, which waits for acknowledgements; that it reads is not.
+        let is_silent = state.blocked || state.wire == Wire::WebSocket;
+        state.silent_beats = if is_silent { state.silent_beats + 1 } else { 0 };
+        if state.silent_beats > SILENT_BEATS {
+            self.gone(key as u32, 1006);
+        } else if !state.blocked {
+            self.beat(key as u32, out);
         }
     }
 
     /// Sends a ping, and where a filter or a pace lets nothing pass, how far the subscription has come all the same.
-    fn beat(&mut self, client: u32) {
-        let mut out = Vec::new();
+    fn beat(&mut self, client: u32, out: &mut Vec<u8>) {
         let wire = self.clients[client as usize].wire;
         for index in 0..self.clients[client as usize].subscriptions.len() as u32 {
             let subscription = &self.clients[client as usize].subscriptions[index as usize];
@@ -63,17 +93,21 @@ impl Shard {
             let Some(shape) = &view.shape else { continue };
             let moved = subscription.position < view.cursor;
             if subscription.live && view.pass().is_none() && shape.told < view.cursor && moved {
-                self.push_where(client, index, &mut out);
+                self.push_where(client, index, out);
             }
         }
         if wire.has_ids() && !out.is_empty() {
             out.clear();
-            self.push_all_positions(client, &mut out);
+            self.push_all_positions(client, out);
         }
         match wire {
-            Wire::WebSocket => frame::push_control(&mut out, frame::PING, b""),
-            Wire::Sse(_) | Wire::Lines { .. } | Wire::SocketIo(_) => wire.push_heartbeat(&mut out),
+            Wire::WebSocket => frame::push_control(out, frame::PING, b""),
+            Wire::Sse(_) | Wire::Lines { .. } | Wire::SocketIo(_) => wire.push_heartbeat(out),
         }
-        self.answer(client, &out);
+        self.answer(client, out);
     }
 }
+
+#[cfg(test)]
+#[path = "tests/heartbeat.rs"]
+mod tests;

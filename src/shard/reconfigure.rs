@@ -1,6 +1,7 @@
 //! Following another configuration: limits of clients that are connected, rooms that are gone.
 
-use super::shard::{BEATS, Shard};
+use super::heartbeat::BEATS;
+use super::shard::Shard;
 use super::view::View;
 use crate::wire::{Gap, GapReason, Wire, push_gap, push_unsubscribed, without_id};
 use std::time::Duration;

@@ -7,7 +7,7 @@ use super::client::Client;
 use super::drain::Drain;
 use super::every::Due;
 use super::gathered::Gathered;
-use super::heartbeat::SLOW_LOG;
+use super::heartbeat::{BEATS, SLOW_LOG};
 use super::inbox::{Inbox, Message};
 use super::pace::Paced;
 use super::pages::PageCache;
@@ -114,7 +114,9 @@ pub(super) struct Shard {
     /// `sources.alerts.clients`.
     pub(super) tells_clients: bool,
     pub(super) next_beat: Instant,
-    beat: usize,
+    /// The heartbeat's step, and the next client of it to be asked, while there are some to go.
+    pub(super) beat: usize,
+    pub(super) asking: Option<usize>,
     /// The next client whose socket gets the limits in force, while there are some to go.
     pub(super) refitting: Option<usize>,
     /// Seats of rooms that the configuration no longer has, and until when those who are behind there are waited for.
@@ -130,9 +132,6 @@ pub(super) struct Shard {
     grown: Vec<u32>,
     polled: Vec<(Token, bool, bool)>,
 }
-
-/// Into how many steps a heartbeat is divided: each client is looked at in one of them.
-pub(super) const BEATS: usize = 64;
 
 impl Shard {
     pub(super) fn new(parts: Parts) -> Shard {
@@ -176,6 +175,7 @@ impl Shard {
             started: now,
             now,
             beat: 0,
+            asking: None,
             refitting: None,
             removed: Vec::new(),
             beats: Beats::default(),
@@ -225,6 +225,7 @@ impl Shard {
         let busy = !self.ready.is_empty()
             || !self.catching.is_empty()
             || !self.unread.is_empty()
+            || self.asking.is_some()
             || self.refitting.is_some();
         if busy || !self.parts.bell.prepare_sleep() || !self.parts.inbox.is_empty() {
             self.parts.bell.awake();
@@ -313,15 +314,7 @@ impl Shard {
     }
 
     fn keep_time(&mut self) {
-        if self.now >= self.next_beat {
-            self.next_beat = self.now + self.heartbeat / BEATS as u32;
-            self.beat = (self.beat + 1) % BEATS;
-            if self.beat == 0 {
-                let furthest = std::mem::take(&mut self.behind_events);
-                self.figures.behind_events.store(furthest, Ordering::Relaxed);
-            }
-            self.heartbeat(self.beat);
-        }
+        self.keep_beat();
         for view in std::mem::take(&mut self.held) {
             if self.views.contains(view as usize) {
                 self.make_ready(view);

@@ -1,0 +1,168 @@
+//! Sweeps: what is too old goes in time, and a room that a sweep passes over had nothing to do.
+
+use super::super::generation::Generation;
+use super::super::staged::Staged;
+use super::*;
+use crate::config::{BufferConfig, Config, HistoryConfig, RoomConfig};
+use crate::event::Event;
+use crate::metrics::Metrics;
+use crate::pattern::{Path, Template};
+use crate::room::{Bell, ReadLimit};
+use proptest::prelude::*;
+use std::sync::LazyLock;
+
+/// Making them takes longer than anything else here.
+static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new()));
+
+/// Long after 1970, and in the midst of a second.
+const BEGIN_MS: u64 = 1_700_000_000_250;
+
+/// Rooms `log:…`, `keyed:…` which have a key, and `waits:…` which have a buffer.
+fn generation(events: usize, history_s: u64, keys_s: u64) -> Generation {
+    let room = |name: &str, key: Vec<Path>, buffer: Option<BufferConfig>| {
+        let mut room: RoomConfig = Config::default().rooms.remove(0);
+        (room.name, room.key, room.buffer) = (Template::parse(name).unwrap(), key, buffer);
+        room.history = HistoryConfig { events, age: Duration::from_secs(history_s), bytes: 1 << 20 };
+        room.snapshot.age = Duration::from_secs(keys_s);
+        room
+    };
+    let flush_interval = Duration::from_secs(600);
+    let buffer = BufferConfig { events: None, flush_interval, group_by: None, keep_newest: false };
+    let rooms = vec![
+        room("log:{a}", Vec::new(), None),
+        room("keyed:{a}", vec![Path::top("a")], None),
+        room("waits:{a}", Vec::new(), Some(buffer)),
+    ];
+    let config = Arc::new(Config { rooms, ..Config::default() });
+    Generation::new(Arc::clone(&config), &config.ingest.listen)
+}
+
+fn rooms(generation: &Generation) -> Arc<Rooms> {
+    Rooms::new(&generation.config, vec![Arc::new(Bell::new(|| {}))], Arc::clone(&METRICS))
+}
+
+fn publish(rooms: &Rooms, name: &str, key: &str, at_ms: u64) {
+    let room = rooms.open(name, None).unwrap();
+    let mut staged = Staged::default();
+    let event = Event::new(rooms.number(), at_ms, &[b"{\"type\":\"t\"}"], b"", &mut Vec::new());
+    staged.push(event, "", key, false);
+    let now = (Instant::now(), at_ms);
+    room.publish(&mut staged, &rooms.generation(), now, &rooms.totals, &mut Vec::new()).unwrap();
+}
+
+fn reconfigure(rooms: &Rooms, generation: Generation, at_ms: u64) {
+    rooms.set_generation(generation);
+    let generation = rooms.generation();
+    for room in rooms.all() {
+        let policy = generation.policy_of(generation.policy(room.name()).unwrap());
+        room.reconfigure(policy, at_ms, &rooms.totals, &mut Vec::new());
+    }
+}
+
+/// Events of its log, and keys.
+fn held(room: &Room) -> (usize, usize) {
+    let mut out = Vec::new();
+    let everything = ReadLimit { events: 1000, bytes: 1 << 20, overhead: 0, at_least_one: true };
+    room.read(0, everything, &mut out);
+    (out.len(), room.figures().keys)
+}
+
+#[test]
+fn what_is_too_old_goes_with_the_first_sweep_after_its_time() {
+    let rooms = rooms(&generation(10, 10, 20));
+    publish(&rooms, "keyed:a", "k", BEGIN_MS);
+    publish(&rooms, "keyed:a", "l", BEGIN_MS + 3000);
+    let (room, _, _) = rooms.register("keyed:a", 0, 0).unwrap();
+    for (after_ms, due, left) in [
+        (0, false, (2, 2)),
+        (9_000, false, (2, 2)),
+        // Seconds are looked at as a whole.
+        (10_000, true, (2, 2)),
+        (10_001, true, (1, 2)),
+        (10_002, false, (1, 2)),
+        (13_001, true, (0, 2)),
+        (20_000, true, (0, 2)),
+        (20_001, true, (0, 1)),
+        (22_000, false, (0, 1)),
+        (23_001, true, (0, 0)),
+        (1 << 40, false, (0, 0)),
+    ] {
+        assert_eq!(room.is_due(BEGIN_MS + after_ms), due, "after {after_ms} ms");
+        rooms.sweep_at(BEGIN_MS + after_ms);
+        assert_eq!(held(&room), left, "after {after_ms} ms");
+    }
+    publish(&rooms, "keyed:a", "k", BEGIN_MS + 30_000);
+    assert!(room.is_due(BEGIN_MS + 40_001), "what comes is looked at in its time");
+}
+
+#[test]
+fn a_shorter_age_holds_at_once() {
+    let rooms = rooms(&generation(10, 600, 600));
+    for name in ["log:a", "keyed:a"] {
+        publish(&rooms, name, "k", BEGIN_MS);
+        publish(&rooms, name, "l", BEGIN_MS + 5000);
+    }
+    let (log, keyed) = (rooms.get("log:a").unwrap(), rooms.get("keyed:a").unwrap());
+    reconfigure(&rooms, generation(10, 3, 3), BEGIN_MS + 6000);
+    assert_eq!((held(&log), held(&keyed)), ((1, 0), (1, 2)), "keys go with the next sweep");
+    rooms.sweep_at(BEGIN_MS + 6000);
+    assert_eq!((held(&log), held(&keyed)), ((1, 0), (1, 1)));
+    rooms.sweep_at(BEGIN_MS + 8001);
+    assert_eq!((held(&log), held(&keyed)), ((0, 0), (0, 0)));
+}
+
+#[test]
+fn a_room_is_given_up_once_nobody_holds_it_and_nothing_is_in_it() {
+    let rooms = rooms(&generation(10, 10, 10));
+    publish(&rooms, "log:a", "", BEGIN_MS);
+    let (room, _, _) = rooms.register("log:a", 0, 0).unwrap();
+    rooms.sweep_at(BEGIN_MS + 10_001);
+    assert!(held(&room) == (0, 0) && !room.is_due(BEGIN_MS + 20_000), "it has a reader");
+    rooms.unregister(&room, 0);
+    rooms.sweep_at(BEGIN_MS + 20_000);
+    assert!(rooms.get("log:a").is_some(), "somebody may be about to publish there");
+    drop(room);
+    rooms.sweep_at(BEGIN_MS + 20_000);
+    assert!(rooms.get("log:a").is_none());
+}
+
+const NAMES: [&str; 3] = ["log:a", "keyed:a", "waits:a"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    #[test]
+    fn a_sweep_passes_over_rooms_that_have_nothing_to_do(
+        steps in prop::collection::vec((0..10u8, 0..3usize, 0..5u64), 1..24),
+        later_ms in 0..40_000u64,
+    ) {
+        let rooms = rooms(&generation(3, 8, 12));
+        let mut now_ms = BEGIN_MS;
+        let mut readers = [None, None, None];
+        for (step, name, amount) in steps {
+            match step {
+                0..3 => publish(&rooms, NAMES[name], &amount.to_string(), now_ms),
+                3 => now_ms += amount * 1700,
+                // The system's clock is set.
+                4 => now_ms -= amount * 1700,
+                5 => rooms.sweep_at(now_ms),
+                6 => reconfigure(&rooms, generation(amount as usize, 2 + amount, 14 - 3 * amount), now_ms),
+                7 => match readers[name].take() {
+                    None => readers[name] = rooms.register(NAMES[name], 0, 0).map(|(room, ..)| room),
+                    Some(room) => rooms.unregister(&room, 0),
+                },
+                8 => rooms.all().iter().for_each(|room| {
+                    room.flush_due(Instant::now(), now_ms, true, &rooms.totals, &mut Vec::new());
+                }),
+                _ => rooms.all().iter().for_each(|room| room.shrink(amount * 100, now_ms, &rooms.totals)),
+            }
+        }
+        for room in rooms.all() {
+            let at_ms = now_ms + later_ms;
+            if !room.is_due(at_ms) {
+                let (before, log) = (room.figures(), held(&room));
+                prop_assert!(room.sweep(at_ms, true, &rooms.totals).is_none());
+                prop_assert_eq!((room.figures(), held(&room)), (before, log));
+            }
+        }
+    }
+}
