@@ -68,6 +68,8 @@ pub(super) struct Active {
 
 /// A pass over a view's live members. It sends the frames from `frame` to the end of the last kept chunk.
 pub(super) struct Pass {
+    /// Its number, which no other pass of the shard ever has: from 1 on.
+    pub(super) number: u64,
     /// The first frame that it sends, by its index in the last kept chunk.
     pub(super) frame: usize,
     /// Where its bytes begin and end in the chunk.
