@@ -12,16 +12,18 @@
 
 use super::catch_up::CATCH_UP_BYTES;
 use super::client::Subscription;
-use super::gathered::{At, push_others};
+use super::gathered::{At, Told, push_others};
 use super::shard::Shard;
 use super::view::Pass;
+use crate::config::Namespace;
 use crate::view::Chunk;
 use crate::wire::Wire;
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// Compositions that a shard keeps: members of a pass in so many different sets of rooms come by turns.
-const KEPT: usize = 4;
+/// Compositions that a shard keeps: members of a pass in so many different sets of rooms come by turns. In tests few, so
+/// that positions are written over in simulations of few clients.
+const KEPT: usize = if cfg!(test) { 2 } else { 4 };
 /// A composition keeps so much memory while nothing is sent.
 const RESTING_BYTES: usize = 2 * CATCH_UP_BYTES;
 
@@ -35,10 +37,12 @@ pub(super) struct Part {
 
 /// What of a subscription a composition follows from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    /// The number of the pass that is due to it; 0: none is.
-    pass: u64,
-    at: At,
+pub(super) struct Key {
+    /// The number of the pass that is due to it, which says where it is as well; else the epoch and the offset where it is.
+    at: (u64, u64),
+    is_due: bool,
+    told: Told,
+    namespace: Option<Namespace>,
 }
 
 /// A client's subscriptions in the order of their views.
@@ -129,9 +133,8 @@ impl Compositions {
 impl Composition {
     /// Whether it has the frames of the passes that are due to these parts, in the same order.
     fn has_frames_of(&self, parts: &[Part]) -> bool {
-        let due = |pass: &u64| *pass > 0;
-        let ours = self.of.iter().map(|key| key.pass).filter(due);
-        ours.eq(parts.iter().map(|part| part.of.pass).filter(due))
+        let ours = self.of.iter().filter(|key| key.is_due).map(|key| key.at);
+        ours.eq(parts.iter().filter(|part| part.of.is_due).map(|part| part.of.at))
     }
 
     /// Begins anew for these parts.
@@ -199,16 +202,22 @@ impl Composition {
 impl Shard {
     /// A client's subscriptions, as a composition looks at them.
     pub(super) fn parts_of(&self, client: u32) -> Parts {
-        let subscriptions = &self.clients[client as usize].subscriptions;
-        let mut parts: Parts =
-            subscriptions.iter().zip(0..).map(|(of, index)| self.part(of, index)).collect();
+        let mut parts = Parts::new();
+        for (subscription, index) in self.clients[client as usize].subscriptions.iter().zip(0..) {
+            parts.push(Part { view: subscription.view, subscription: index, of: self.key_of(subscription) });
+        }
         parts.sort_unstable_by_key(|part| part.view);
         parts
     }
 
-    fn part(&self, of: &Subscription, subscription: u32) -> Part {
-        let pass = self.due(of).map_or(0, |(pass, _)| pass.number);
-        Part { view: of.view, subscription, of: Key { pass, at: self.at(of) } }
+    pub(super) fn key_of(&self, subscription: &Subscription) -> Key {
+        let view = &self.views[subscription.view as usize];
+        let (told, namespace) = (subscription.told(), view.wire.namespace());
+        if let Some(pass) = view.pass().filter(|pass| pass.is_due_to(subscription)) {
+            return Key { at: (pass.number, 0), is_due: true, told, namespace };
+        }
+        let At { position, .. } = self.at(subscription);
+        Key { at: (position.epoch.0, position.offset), is_due: false, told, namespace }
     }
 
     /// The kept composition of what passes have for a client; it is made if there is none yet. What is much is not put
@@ -217,19 +226,52 @@ impl Shard {
         if let Some(index) = composed.find(parts) {
             return index;
         }
-        let index = composed.make_room();
+        let oldest = composed.make_room();
+        let alike = self.alike(client, parts, oldest, composed);
         let Compositions { kept, text, .. } = composed;
-        let composition = &mut kept[index];
-        if !composition.has_frames_of(parts) || !self.retell(client, parts, composition, text) {
-            self.compose_anew(client, parts, composition, text);
+        if let Some(alike) = alike
+            && self.retell(client, parts, &mut kept[alike], text)
+        {
+            return alike;
         }
+        let index = alike.unwrap_or(oldest);
+        self.compose_anew(client, parts, &mut kept[index], text);
         index
+    }
+
+    /// A composition with the frames for a client, in which its positions are likely to fit. While the oldest one has other
+    /// frames nothing is lost with it, and those that have these are kept for clients that are elsewhere.
+    fn alike(
+        &self,
+        client: u32,
+        parts: &[Part],
+        oldest: usize,
+        composed: &mut Compositions,
+    ) -> Option<usize> {
+        let Compositions { kept, text, .. } = composed;
+        let first = parts.iter().position(|part| part.of.is_due)?;
+        if !kept[oldest].has_frames_of(parts) {
+            return None;
+        }
+        text.clear();
+        push_others(&self.positions(client, parts), first, text);
+        let fits = |index: &usize| {
+            let run = kept[*index].runs.first();
+            run.is_some_and(|run| run.told_bytes == Some(text.len())) && kept[*index].has_frames_of(parts)
+        };
+        (oldest..kept.len()).chain(0..oldest).find(fits)
+    }
+
+    /// Where a client is in its rooms, in the order of these parts.
+    fn positions(&self, client: u32, parts: &[Part]) -> SmallVec<[At; 4]> {
+        let subscriptions = &self.clients[client as usize].subscriptions;
+        parts.iter().map(|part| self.at(&subscriptions[part.subscription as usize])).collect()
     }
 
     fn compose_anew(&self, client: u32, parts: &[Part], composition: &mut Composition, text: &mut Vec<u8>) {
         let state = &self.clients[client as usize];
         composition.begin(parts);
-        let mut positions = positions(parts);
+        let mut positions = self.positions(client, parts);
         for (place, part) in parts.iter().enumerate() {
             if composition.bytes.len() >= CATCH_UP_BYTES {
                 return;
@@ -248,8 +290,8 @@ impl Shard {
     fn retell(&self, client: u32, parts: &[Part], composition: &mut Composition, text: &mut Vec<u8>) -> bool {
         let state = &self.clients[client as usize];
         composition.note(parts);
-        let mut positions = positions(parts);
-        let due = parts.iter().enumerate().filter(|(_, part)| part.of.pass > 0);
+        let mut positions = self.positions(client, parts);
+        let due = parts.iter().enumerate().filter(|(_, part)| part.of.is_due);
         for (run, (place, part)) in due.enumerate().take(composition.runs.len()) {
             text.clear();
             push_others(&positions, place, text);
@@ -264,32 +306,35 @@ impl Shard {
     }
 }
 
-fn positions(parts: &[Part]) -> SmallVec<[At; 4]> {
-    parts.iter().map(|part| part.of.at).collect()
-}
-
 #[cfg(test)]
 impl Compositions {
     /// How many are kept.
     pub(super) fn count(&self) -> usize {
         self.kept.len()
     }
+
+    /// The most passes that are put together in one of them.
+    pub(super) fn most_runs(&self) -> usize {
+        self.kept.iter().map(|composition| composition.runs.len()).max().unwrap_or(0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::gathered::Told;
     use super::*;
-    use crate::config::Namespace;
     use crate::view::Frame;
-    use crate::wire::{Epoch, Position, SocketIo, Sse};
+    use crate::wire::{SocketIo, Sse};
 
-    fn at(epoch: u64, offset: u64) -> At {
-        At { position: Position { epoch: Epoch(epoch), offset }, told: Told::Yes, namespace: None }
+    fn at(epoch: u64, offset: u64) -> Key {
+        Key { at: (epoch, offset), is_due: false, told: Told::Yes, namespace: None }
     }
 
-    fn part(view: u32, pass: u64, at: At) -> Part {
-        Part { view, subscription: 7 - view, of: Key { pass, at } }
+    fn due(pass: u64) -> Key {
+        Key { is_due: true, ..at(pass, 0) }
+    }
+
+    fn part(view: u32, of: Key) -> Part {
+        Part { view, subscription: 7 - view, of }
     }
 
     /// A wire, and a chunk of its frames with a pass over all but the first of them.
@@ -326,17 +371,18 @@ mod tests {
     fn a_composition_is_for_whoever_has_the_same_passes_due_and_is_at_the_same_places() {
         let [main, other] = ["/", "/other"].map(|name| Namespace::named(name).unwrap());
         let position = at(2, 9);
-        let parts = |pass, second| [part(1, pass, at(1, 4)), part(5, 0, second)];
+        let parts = |pass, second| [part(1, due(pass)), part(5, second)];
         let mut composed = Compositions::default();
         let index = composed.make_room();
         composed.kept[index].begin(&parts(3, position));
         assert_eq!(composed.find(&parts(3, position)), Some(index));
-        let in_namespace = |namespace| At { namespace: Some(namespace), ..position };
+        let in_namespace = |namespace| Key { namespace: Some(namespace), ..position };
         let elsewhere = [
             parts(4, position),
             parts(3, at(2, 8)),
             parts(3, at(3, 9)),
-            parts(3, At { told: Told::NotYet, ..position }),
+            parts(3, Key { told: Told::NotYet, ..position }),
+            parts(3, Key { is_due: true, ..position }),
             parts(3, in_namespace(main)),
         ];
         for (index, parts) in elsewhere.iter().enumerate() {
@@ -350,7 +396,7 @@ mod tests {
     #[test]
     fn as_many_are_kept_as_there_is_room_for_and_the_oldest_goes_first() {
         let mut composed = Compositions::default();
-        let parts = |number: usize| [part(0, number as u64, at(1, 0))];
+        let parts = |number: usize| [part(0, due(number as u64))];
         for number in 1..=2 * KEPT {
             let index = composed.make_room();
             composed.kept[index].begin(&parts(number));

@@ -204,8 +204,8 @@ impl Shard {
         let offset = if subscription.live { self.live_position(subscription) } else { subscription.position };
         let view = &self.views[subscription.view as usize];
         let epoch = self.seats[view.seat as usize].room.epoch();
-        let told = if subscription.snapshot_to > 0 { Told::NotYet } else { Told::Yes };
-        At { position: Position { epoch, offset }, told, namespace: view.wire.namespace() }
+        let (told, namespace) = (subscription.told(), view.wire.namespace());
+        At { position: Position { epoch, offset }, told, namespace }
     }
 
     /// Appends an `id` that tells where a client is in all of its rooms, if its wire has that.

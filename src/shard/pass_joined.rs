@@ -85,7 +85,9 @@ impl Shard {
                 for place in composition.served(sent) {
                     self.note_served(client, parts[place].subscription, view);
                 }
-                if let Some(cut) = composition.cut(sent) {
+                if sent < composition.bytes.len()
+                    && let Some(cut) = composition.cut(sent)
+                {
                     self.cut_composed(client, parts[cut.place].subscription, &cut, composition);
                 }
             }
@@ -110,10 +112,6 @@ impl Shard {
     pub(super) fn due(&self, subscription: &Subscription) -> Option<(&Pass, &Chunk)> {
         let active = self.views[subscription.view as usize].active.as_ref()?;
         let pass = active.pass.as_ref()?;
-        let is_due = subscription.live
-            && !subscription.served
-            && subscription.member >= pass.next
-            && pass.end > pass.start;
-        is_due.then(|| (pass, active.kept.last().expect("a pass has a chunk")))
+        pass.is_due_to(subscription).then(|| (pass, active.kept.last().expect("a pass has a chunk")))
     }
 }

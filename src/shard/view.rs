@@ -1,5 +1,6 @@
 //! A view in a shard: who reads it, how far it is encoded, and the pass that is under way.
 
+use super::client::Subscription;
 use super::every::Every;
 use crate::event::Filter;
 use crate::view::Kept;
@@ -93,6 +94,13 @@ pub(super) struct Hold {
     pub(super) since: Instant,
     /// When half the members had passed the chunk.
     pub(super) half_at: Option<Instant>,
+}
+
+impl Pass {
+    /// Whether it has something for a subscription that it has not come to.
+    pub(super) fn is_due_to(&self, subscription: &Subscription) -> bool {
+        subscription.live && !subscription.served && subscription.member >= self.next && self.end > self.start
+    }
 }
 
 impl View {
