@@ -1,5 +1,6 @@
 //! A client and its subscriptions, as a shard keeps them.
 
+use super::gathered::Told;
 use super::socket::Socket;
 use super::socketio::SocketIoClient;
 use crate::config::ClientLimits;
@@ -100,6 +101,11 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
+    /// Whether its position is told.
+    pub(super) fn told(&self) -> Told {
+        if self.snapshot_to > 0 { Told::NotYet } else { Told::Yes }
+    }
+
     /// Events that it lacks, of a view whose cursor is there. Of one that begins with a snapshot nobody knows.
     pub(super) fn lacks(&self, cursor: u64) -> u64 {
         if self.live || self.snapshot_to > 0 { 0 } else { cursor.saturating_sub(self.position) }

@@ -2,7 +2,7 @@
 //!
 //! A short send may end anywhere, and must leave every subscription at the last event it had.
 
-use super::client::Client;
+use super::client::{Client, Subscription};
 use super::shard::Shard;
 use crate::config::Namespace;
 use crate::view::Chunk;
@@ -24,27 +24,24 @@ pub(super) struct Gathered {
 
 /// Where a client is in one of its rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct At {
-    position: Position,
-    told: Told,
+pub(super) struct At {
+    pub(super) position: Position,
+    pub(super) told: Told,
     /// Of Socket.IO, in which namespace: each keeps its own positions, and the client may be in the same room in two of them.
-    namespace: Option<Namespace>,
+    pub(super) namespace: Option<Namespace>,
 }
 
 /// Whether a position is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+pub(super) enum Told {
     Yes,
     /// A snapshot leads to it: who comes back before its end has it anew.
     NotYet,
 }
 
-/// Positions as text, each with a comma after it. Clients of one pass are often in the same rooms, and at the same places
-/// there, so that the text is kept for the next of them.
+/// Positions as text, each with a comma after it.
 #[derive(Default)]
 struct Others {
-    /// The positions that the text was made of.
-    of: Vec<At>,
     /// The subscription that is left out.
     but: u32,
     text: Vec<u8>,
@@ -52,28 +49,13 @@ struct Others {
     is_current: bool,
 }
 
-impl Others {
-    /// Makes the text of all positions but one that are in the namespace of that one, unless it is that already.
-    fn make(&mut self, positions: &[At], but: u32) {
-        let is_other = |index: usize| index != but as usize;
-        let namespace = |positions: &[At]| positions.get(but as usize).and_then(|at| at.namespace);
-        let own = namespace(positions);
-        let same = self.but == but
-            && self.of.len() == positions.len()
-            && namespace(&self.of) == own
-            && (0..positions.len()).all(|index| !is_other(index) || self.of[index] == positions[index]);
-        self.is_current = true;
-        if same {
-            return;
-        }
-        self.but = but;
-        self.of.clear();
-        self.of.extend_from_slice(positions);
-        self.text.clear();
-        let others = positions.iter().enumerate().filter(|(index, _)| is_other(*index)).map(|(_, at)| at);
-        for at in others.filter(|at| at.told == Told::Yes && at.namespace == own) {
-            at.position.push(&mut self.text);
-            self.text.push(b',');
+/// Appends the positions but that of one room that are told in the namespace of that one, each with a comma after it.
+pub(super) fn push_others(positions: &[At], but: usize, out: &mut Vec<u8>) {
+    let own = positions.get(but).and_then(|at| at.namespace);
+    for (index, at) in positions.iter().enumerate() {
+        if index != but && at.told == Told::Yes && at.namespace == own {
+            at.position.push(out);
+            out.push(b',');
         }
     }
 }
@@ -139,7 +121,9 @@ impl Gathered {
             return self.bytes.extend_from_slice(frame);
         }
         if !self.others.is_current || self.others.but != subscription {
-            self.others.make(&self.positions, subscription);
+            self.others.text.clear();
+            push_others(&self.positions, subscription as usize, &mut self.others.text);
+            (self.others.but, self.others.is_current) = (subscription, true);
         }
         self.wire.push_with_others(&mut self.bytes, frame, &self.others.text);
     }
@@ -212,14 +196,16 @@ impl Shard {
 
     /// Where a client is in each of its rooms, in the order of its subscriptions.
     fn positions_of<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = At> + 'a {
-        client.subscriptions.iter().map(|subscription| {
-            let offset =
-                if subscription.live { self.live_position(subscription) } else { subscription.position };
-            let view = &self.views[subscription.view as usize];
-            let epoch = self.seats[view.seat as usize].room.epoch();
-            let told = if subscription.snapshot_to > 0 { Told::NotYet } else { Told::Yes };
-            At { position: Position { epoch, offset }, told, namespace: view.wire.namespace() }
-        })
+        client.subscriptions.iter().map(|subscription| self.at(subscription))
+    }
+
+    /// Where a subscription is.
+    pub(super) fn at(&self, subscription: &Subscription) -> At {
+        let offset = if subscription.live { self.live_position(subscription) } else { subscription.position };
+        let view = &self.views[subscription.view as usize];
+        let epoch = self.seats[view.seat as usize].room.epoch();
+        let (told, namespace) = (subscription.told(), view.wire.namespace());
+        At { position: Position { epoch, offset }, told, namespace }
     }
 
     /// Appends an `id` that tells where a client is in all of its rooms, if its wire has that.
@@ -267,17 +253,14 @@ mod tests {
             let position = Position { epoch: Epoch(epoch), offset: 7 };
             At { namespace: Some(namespace), ..at(position) }
         };
-        let mut others = Others::default();
-        let mut text = |positions: &[At], but| {
-            others.make(positions, but);
-            String::from_utf8(others.text.clone()).unwrap()
+        let text = |positions: &[At], but| {
+            let mut text = Vec::new();
+            push_others(positions, but, &mut text);
+            String::from_utf8(text).unwrap()
         };
         // The same room in both, and another.
         let positions = [in_room(1, main), in_room(1, other), in_room(2, main)];
         assert_eq!([0, 1, 2].map(|but| text(&positions, but)), ["2:7,", "", "1:7,"]);
-        // What is kept of one client is not another's who is elsewhere.
-        let positions = [in_room(1, main), in_room(1, other), in_room(2, other)];
-        assert_eq!(text(&positions, 2), "1:7,");
     }
 
     #[test]
@@ -295,28 +278,6 @@ mod tests {
             String::from_utf8_lossy(&gathered.bytes),
             "id: 1:7,2:9,a:1\nx\n\nid: 1:7,2:9,a:4\nyy\n\nid: a:4,2:9,1:8\nz\n\n"
         );
-    }
-
-    #[test]
-    fn what_is_kept_of_one_client_is_not_told_to_another_who_is_elsewhere() {
-        let position = |epoch, offset| Position { epoch: Epoch(epoch), offset };
-        let mut gathered = Gathered { wire: Wire::Sse(Sse::default()), ..Gathered::default() };
-        let mut told = |positions: &[Position], subscription| {
-            gathered.bytes.clear();
-            gathered.positions = positions.iter().copied().map(at).collect();
-            gathered.others.is_current = false;
-            gathered.frame(subscription, b"id: c:3\nz\n\n");
-            gathered.mark(subscription, 3, 1, None);
-            String::from_utf8(gathered.bytes.clone()).unwrap()
-        };
-        let (a, b, c) = (position(0xa, 1), position(0xb, 2), position(0xc, 2));
-        assert_eq!(told(&[a, b, c], 2), "id: a:1,b:2,c:3\nz\n\n");
-        assert_eq!(told(&[a, b, c], 2), "id: a:1,b:2,c:3\nz\n\n");
-        assert_eq!(told(&[a, b, position(0xc, 1)], 2), "id: a:1,b:2,c:3\nz\n\n");
-        assert_eq!(told(&[b, a, c], 2), "id: b:2,a:1,c:3\nz\n\n");
-        assert_eq!(told(&[b, position(0xa, 7), c], 2), "id: b:2,a:7,c:3\nz\n\n");
-        assert_eq!(told(&[b, c], 1), "id: b:2,c:3\nz\n\n");
-        assert_eq!(told(&[b, c, a], 1), "id: b:2,a:1,c:3\nz\n\n");
     }
 
     #[test]

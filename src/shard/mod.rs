@@ -6,6 +6,7 @@
 
 mod catch_up;
 mod client;
+mod composed;
 mod connection;
 mod drain;
 mod every;

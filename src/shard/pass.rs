@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Sends of one slice.
-const SLICE_SENDS: usize = 256;
+/// Sends of one slice. In tests few, so that passes of few members last over several slices, and overlap.
+const SLICE_SENDS: usize = if cfg!(test) { 12 } else { 256 };
 /// Time of one slice.
 const SLICE_TIME: Duration = Duration::from_millis(2);
 /// Sends of a view's pass before another view has its turn.
-const TURN_SENDS: usize = 64;
+const TURN_SENDS: usize = if cfg!(test) { 3 } else { 64 };
 /// Of so many sends, one is for a client who catches up.
 const CATCH_UP_SHARE: usize = 4;
 /// Events that one pass encodes at most.
@@ -184,7 +184,10 @@ impl Shard {
             shape.skipped = skipped;
         }
         let from = state.cursor;
-        active.pass = Some(Pass { frame, start, end, from, next: 0, events, delivered: 0, accepted_at_ms });
+        self.passes_begun += 1;
+        let number = self.passes_begun;
+        let (next, delivered) = (0, 0);
+        active.pass = Some(Pass { number, frame, start, end, from, next, events, delivered, accepted_at_ms });
         state.cursor = to;
         self.passing += 1;
     }
@@ -313,6 +316,9 @@ impl Shard {
         }
         self.stats.passes += 1;
         self.passing -= 1;
+        if self.passing == 0 {
+            self.composed.rest();
+        }
         if state.awaited {
             self.wake_waiting(view);
         }

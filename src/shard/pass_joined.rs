@@ -3,8 +3,8 @@
 //! Where frames are the same for everybody they go out as they lie in the views' chunks. On a wire whose frames tell the
 //! positions of all of a client's rooms they are put together for the client.
 
-use super::catch_up::CATCH_UP_BYTES;
 use super::client::Subscription;
+use super::composed::{Composition, Cut};
 use super::shard::Shard;
 use super::socket::Sent;
 use super::view::Pass;
@@ -72,59 +72,46 @@ impl Shard {
     }
 
     /// Sends to a client what the passes of its rooms have for it, each frame with the positions of its other rooms. What
-    /// is much is not put together: it would be more than a socket takes. The other passes have the rest in their turns.
+    /// was not put together the other passes have in their turns.
     pub(super) fn send_composed(&mut self, client: u32, view: u32) {
-        let mut gathered = self.begin_gathering(client);
-        let state = &self.clients[client as usize];
-        let mut due: SmallVec<[u32; 8]> = SmallVec::new();
-        for (index, subscription) in state.subscriptions.iter().enumerate() {
-            if gathered.bytes.len() >= CATCH_UP_BYTES {
-                break;
-            }
-            if let Some((pass, chunk)) = self.due(subscription) {
-                gathered.frames(index as u32, chunk, pass.frame..chunk.frames.len(), usize::MAX);
-                due.push(index as u32);
-            }
-        }
-        let sent = state.socket.send(&gathered.bytes);
+        let mut composed = std::mem::take(&mut self.composed);
+        let parts = self.parts_of(client);
+        let index = self.compose(client, &parts, &mut composed);
+        let composition = composed.get(index);
         self.stats.sends += 1;
-        let Sent::Bytes(sent) = sent else {
-            self.gathered = gathered;
-            return self.gone(client, 1006);
-        };
-        let taken = gathered.taken(sent);
-        let mut marks = gathered.marks.as_slice();
-        let mut begun = taken.marks;
-        for index in due {
-            let own = marks.iter().take_while(|mark| mark.subscription == index).count();
-            let (of_room, later) = marks.split_at(own);
-            if of_room.last().is_none_or(|last| last.end <= sent) {
-                self.note_served(client, index, view);
-                (marks, begun) = (later, begun - own);
-                continue;
+        match self.clients[client as usize].socket.send(&composition.bytes) {
+            Sent::Gone => self.gone(client, 1006),
+            Sent::Bytes(sent) => {
+                for place in composition.served(sent) {
+                    self.note_served(client, parts[place].subscription, view);
+                }
+                if sent < composition.bytes.len()
+                    && let Some(cut) = composition.cut(sent)
+                {
+                    self.cut_composed(client, parts[cut.place].subscription, &cut, composition);
+                }
             }
-            let had = &of_room[..begun];
-            let from = self.clients[client as usize].subscriptions[index as usize].view;
-            let from = self.views[from as usize].pass().map_or(0, |pass| pass.from);
-            let position = had.last().map_or(from, |mark| mark.position);
-            let events = had.iter().map(|mark| u64::from(mark.events)).sum();
-            let rest = &gathered.bytes[taken.rest.clone()];
-            self.clients[client as usize].keep_unsent(rest);
-            self.stats.levels.pinned_bytes += rest.len() as i64;
-            self.stop_short(client, index, position, events);
-            break;
         }
-        self.gathered = gathered;
+        self.composed = composed;
+    }
+
+    /// A client's socket was full in the midst of a composition, or before one of its passes.
+    fn cut_composed(&mut self, client: u32, subscription: u32, cut: &Cut, composition: &Composition) {
+        let state = &self.clients[client as usize].subscriptions[subscription as usize];
+        let (pass, chunk) = self.due(state).expect("what was cut is not served");
+        let frames = pass.frame..pass.frame + cut.begun;
+        let position = if cut.begun > 0 { chunk.frames[frames.end - 1].last } else { pass.from };
+        let events = chunk.events_in(frames);
+        let rest = &composition.bytes[cut.rest.clone()];
+        self.clients[client as usize].keep_unsent(rest);
+        self.stats.levels.pinned_bytes += rest.len() as i64;
+        self.stop_short(client, subscription, position, events);
     }
 
     /// The pass that has something for a subscription, and its chunk.
-    fn due(&self, subscription: &Subscription) -> Option<(&Pass, &Chunk)> {
+    pub(super) fn due(&self, subscription: &Subscription) -> Option<(&Pass, &Chunk)> {
         let active = self.views[subscription.view as usize].active.as_ref()?;
         let pass = active.pass.as_ref()?;
-        let is_due = subscription.live
-            && !subscription.served
-            && subscription.member >= pass.next
-            && pass.end > pass.start;
-        is_due.then(|| (pass, active.kept.last().expect("a pass has a chunk")))
+        pass.is_due_to(subscription).then(|| (pass, active.kept.last().expect("a pass has a chunk")))
     }
 }

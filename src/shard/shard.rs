@@ -4,6 +4,7 @@
 //! passes and on clients who catch up. Nothing here waits but the poll.
 
 use super::client::Client;
+use super::composed::Compositions;
 use super::drain::Drain;
 use super::every::Due;
 use super::gathered::Gathered;
@@ -76,6 +77,8 @@ pub(super) struct Shard {
     pub(super) held: Vec<u32>,
     /// Passes under way.
     pub(super) passing: usize,
+    /// Passes that were begun, ever: the number of the last one.
+    pub(super) passes_begun: u64,
     pub(super) pages: PageCache,
     pub(super) pool: Pool,
     /// Boxed, as views hold them: an idle view has a pointer.
@@ -93,6 +96,8 @@ pub(super) struct Shard {
     pub(super) room_json: Vec<u8>,
     /// What is put together for one client. Kept for its memory.
     pub(super) gathered: Gathered,
+    /// What passes have for clients in several rooms, where it has to be put together.
+    pub(super) composed: Compositions,
     pub(super) stats: Stats,
     /// What others see of the shard.
     pub(super) figures: Arc<ShardFigures>,
@@ -158,6 +163,7 @@ impl Shard {
             catching: VecDeque::new(),
             held: Vec::new(),
             passing: 0,
+            passes_begun: 0,
             pages: PageCache::default(),
             pool: Pool::default(),
             actives: Vec::new(),
@@ -169,6 +175,7 @@ impl Shard {
             keyed: Vec::new(),
             room_json: Vec::new(),
             gathered: Gathered::default(),
+            composed: Compositions::default(),
             stats: Stats::default(),
             slow_log: Bucket::new(SLOW_LOG, 0),
             behind_events: 0,

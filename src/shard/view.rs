@@ -1,5 +1,6 @@
 //! A view in a shard: who reads it, how far it is encoded, and the pass that is under way.
 
+use super::client::Subscription;
 use super::every::Every;
 use crate::event::Filter;
 use crate::view::Kept;
@@ -68,6 +69,8 @@ pub(super) struct Active {
 
 /// A pass over a view's live members. It sends the frames from `frame` to the end of the last kept chunk.
 pub(super) struct Pass {
+    /// Its number, which no other pass of the shard ever has: from 1 on.
+    pub(super) number: u64,
     /// The first frame that it sends, by its index in the last kept chunk.
     pub(super) frame: usize,
     /// Where its bytes begin and end in the chunk.
@@ -91,6 +94,13 @@ pub(super) struct Hold {
     pub(super) since: Instant,
     /// When half the members had passed the chunk.
     pub(super) half_at: Option<Instant>,
+}
+
+impl Pass {
+    /// Whether it has something for a subscription that it has not come to.
+    pub(super) fn is_due_to(&self, subscription: &Subscription) -> bool {
+        subscription.live && !subscription.served && subscription.member >= self.next && self.end > self.start
+    }
 }
 
 impl View {

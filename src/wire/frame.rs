@@ -9,7 +9,7 @@ pub const PING: u8 = 0x9;
 /// A pong's opcode.
 pub const PONG: u8 = 0xA;
 
-const LONGEST_HEADER: usize = 10;
+pub(super) const LONGEST_HEADER: usize = 10;
 
 /// Appends a text frame whose payload `write` appends; it is known to have `least` bytes at least, which may be 0. A header
 /// that turns out to be of another length than expected has the payload moved by a few bytes.
@@ -38,6 +38,22 @@ pub fn push_text(out: &mut Vec<u8>, least: usize, write: impl FnOnce(&mut Vec<u8
         _ => {
             out[start + 1] = 127;
             out[start + 2..start + 10].copy_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+}
+
+/// Appends the header of a text frame whose payload has so many bytes.
+pub(super) fn push_text_header(out: &mut Vec<u8>, payload: usize) {
+    out.push(0x80 | TEXT);
+    match header_bytes(payload) {
+        2 => out.push(payload as u8),
+        4 => {
+            let [high, low] = (payload as u16).to_be_bytes();
+            out.extend_from_slice(&[126, high, low]);
+        }
+        _ => {
+            out.push(127);
+            out.extend_from_slice(&(payload as u64).to_be_bytes());
         }
     }
 }

@@ -4,7 +4,7 @@
 //! The position at the end is what a client of version 4.6 or later tells when it comes back (connection state recovery).
 
 use super::Position;
-use super::frame::push_text;
+use super::frame::{LONGEST_HEADER, push_text, push_text_header};
 use crate::config::Namespace;
 
 /// What a packet has before its JSON: a message of Engine.IO (`4`) that is an event of Socket.IO (`2`).
@@ -81,21 +81,26 @@ impl std::fmt::Debug for SocketIo {
 }
 
 /// Appends a frame that ends with a position, with other positions before that one, each with a comma after it; a frame
-/// that ends with an event as it is.
-pub(super) fn push_with_others(out: &mut Vec<u8>, frame: &[u8], others: &[u8]) {
+/// that ends with an event as it is. Returns where the others begin in `out`.
+pub(super) fn push_with_others(out: &mut Vec<u8>, frame: &[u8], others: &[u8]) -> Option<usize> {
     let payload = match frame[1] {
         126 => &frame[4..],
         127 => &frame[10..],
         _ => &frame[2..],
     };
-    let Some(before) = payload.strip_suffix(b"\"]") else { return out.extend_from_slice(frame) };
+    let Some(before) = payload.strip_suffix(b"\"]") else {
+        out.extend_from_slice(frame);
+        return None;
+    };
     // A position has no quotes in it: it begins after the last one.
     let own = memchr::memrchr(b'"', before).map_or(before.len(), |at| at + 1);
-    push_text(out, payload.len(), |out| {
-        out.extend_from_slice(&payload[..own]);
-        out.extend_from_slice(others);
-        out.extend_from_slice(&payload[own..]);
-    });
+    out.reserve(frame.len() + LONGEST_HEADER + others.len());
+    push_text_header(out, payload.len() + others.len());
+    out.extend_from_slice(&payload[..own]);
+    let told_at = out.len();
+    out.extend_from_slice(others);
+    out.extend_from_slice(&payload[own..]);
+    Some(told_at)
 }
 
 #[cfg(test)]

@@ -191,15 +191,18 @@ impl Wire {
     }
 
     /// Appends a frame that leads somewhere, with positions of other rooms before its own, each with a comma after it. Only
-    /// of a wire that tells them.
-    pub fn push_with_others(self, out: &mut Vec<u8>, frame: &[u8], others: &[u8]) {
+    /// of a wire that tells them. Returns where the others begin in `out`; none if the frame tells no position.
+    pub fn push_with_others(self, out: &mut Vec<u8>, frame: &[u8], others: &[u8]) -> Option<usize> {
         if let Wire::SocketIo(_) = self {
             return push_with_others(out, frame, others);
         }
         // A frame that leads somewhere begins so.
+        out.reserve(frame.len() + others.len());
         out.extend_from_slice(ID);
+        let told_at = out.len();
         out.extend_from_slice(others);
         out.extend_from_slice(&frame[ID.len()..]);
+        Some(told_at)
     }
 
     /// Appends a block that moves its reader and gives it nothing.

@@ -62,6 +62,11 @@ impl SimClient {
         }
     }
 
+    /// The last `id` of a stream of Server-Sent Events.
+    pub(super) fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
     /// Reads so many bytes at most, and checks what is whole of them.
     pub(super) fn read(&mut self, most: usize, published: &Published) -> usize {
         let mut buffer = vec![0; most];

@@ -345,9 +345,8 @@ impl Recovered {
     /// A connected client, one of its namespaces, and a room.
     fn pick(&mut self, index: usize) -> Option<(u32, usize, &'static SimRoom)> {
         let key = self.key(self.clients[index].connection.as_ref()?.number)?;
-        let random = &mut self.simulation.random;
-        let namespace = random.below(3).min(1) as usize;
-        Some((key, namespace, &ROOMS[random.below(ROOMS.len() as u64) as usize]))
+        let namespace = self.simulation.random.below(3).min(1) as usize;
+        Some((key, namespace, &ROOMS[self.simulation.any_room()]))
     }
 
     fn emit(&mut self, key: u32, namespace: usize, name: &str, arg: &Value) {

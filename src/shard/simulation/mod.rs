@@ -9,6 +9,7 @@
 //! The seed is printed when a run fails; `BROADCASTD_SIM_SEED` runs that one alone, `BROADCASTD_SIM_RUNS` sets how many.
 
 mod client;
+mod composed;
 mod emitted;
 mod model;
 mod told;
@@ -30,6 +31,7 @@ use crate::route::{Destination, Scratch};
 use crate::wire::{From, Naming, Position, Sse, SubscribeRoom, Wire};
 use mio::Events;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +101,8 @@ struct Simulation {
     /// Streams that were lost, to come back.
     lost: Vec<Lost>,
     next: u64,
+    /// Which of the rooms are used. Every other time they are few, so that many clients are in the same ones.
+    used: Range<usize>,
 }
 
 fn config() -> Config {
@@ -137,6 +141,7 @@ impl Simulation {
             // Every third time clients are paced, and time enough passes for them.
             config.limits.client.deliveries = Some(Rate { per_second: 100_000.0, burst: 30 });
         }
+        let few = (seed / 2 % (ROOMS.len() as u64 - 2)) as usize;
         let metrics = Arc::new(Metrics::new());
         let polls = ShardPolls::new(1).unwrap();
         let rooms = Rooms::new(&Arc::new(config.clone()), polls.bells(), Arc::clone(&metrics));
@@ -155,6 +160,7 @@ impl Simulation {
             published: Published(ROOMS.iter().map(|room| (room.name.to_owned(), Vec::new())).collect()),
             lost: Vec::new(),
             next: 0,
+            used: if seed.is_multiple_of(2) { 0..ROOMS.len() } else { few..few + 3 },
         }
     }
 
@@ -177,6 +183,11 @@ impl Simulation {
             self.turns(turns);
         }
         self.finish();
+    }
+
+    /// One of the rooms that are used, by its place.
+    fn any_room(&mut self) -> usize {
+        self.used.start + self.random.below(self.used.len() as u64) as usize
     }
 
     fn turns(&mut self, count: usize) {
@@ -207,7 +218,7 @@ impl Simulation {
         };
         let mut rooms = Vec::new();
         for _ in 0..=self.random.below(3) {
-            let name = ROOMS[self.random.below(ROOMS.len() as u64) as usize].name.to_owned();
+            let name = ROOMS[self.any_room()].name.to_owned();
             // With `snapshot` asked for, which only a room with a key can be.
             if !rooms.contains(&name) {
                 rooms.push(name);
@@ -277,7 +288,7 @@ impl Simulation {
             return None;
         }
         let index = self.random.below(self.clients.len() as u64) as usize;
-        let room = &ROOMS[self.random.below(ROOMS.len() as u64) as usize];
+        let room = &ROOMS[self.any_room()];
         let number = self.clients[index].number;
         let key = self.shard.clients.iter().find(|(_, client)| client.number == number && !client.closing);
         key.filter(|_| self.clients[index].asked.is_none()).map(|(key, _)| (index, key as u32, room))
@@ -321,7 +332,7 @@ impl Simulation {
     }
 
     fn publish(&mut self) {
-        let index = self.random.below(ROOMS.len() as u64) as usize;
+        let index = self.any_room();
         let count = if self.random.one_in(4) { 300 } else { self.random.below(10) + 1 };
         let size = if self.random.one_in(3) { 5000 } else { 20 };
         self.publisher.begin(0);
