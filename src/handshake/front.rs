@@ -5,6 +5,7 @@ use super::refusal::Refusal;
 use super::socketio::{self, probe};
 use super::state::{Accepted, Admitted, Ends, FrontState, Purpose, with_headers};
 use super::stream::cors_of_refusal;
+use super::tail::{Tail, Tailed};
 use super::under_way::Place;
 use crate::http::{Answer, Asked, Body, Patience, Reply};
 use crate::listen::{Listener, Stream};
@@ -63,6 +64,8 @@ pub(super) struct Visit<'a> {
     pub(super) ends: Ends,
     pub(super) place: &'a Arc<Place>,
     pub(super) patience: &'a Patience,
+    /// Told once a request waits that is to be given up when the client closes its side.
+    pub(super) tail: &'a Arc<Tail>,
 }
 
 /// hyper is to let go of the connection without an answer.
@@ -164,17 +167,18 @@ where
     /// is left of it here.
     async fn handshake(&self, stream: Stream, place: &Arc<Place>) {
         let patience = Patience::new(self.state.config().server.handshake_timeout);
+        let tail = Arc::new(Tail::default());
         let served = match stream {
             Stream::Tcp(stream, peer) => {
                 let peer = Some(peer.ip().to_canonical());
                 let ends = Ends { peer, local: stream.local_addr().ok().map(|local| local.ip()) };
-                let visit = Visit { ends, place, patience: &patience };
+                let visit = Visit { ends, place, patience: &patience, tail: &tail };
                 let take = |stream: tokio::net::TcpStream| stream.into_std().map(ClientSocket::Tcp);
                 within(&patience, self.serve(stream, &visit, take)).await
             }
             Stream::Unix(stream) => {
                 let ends = Ends { peer: None, local: None };
-                let visit = Visit { ends, place, patience: &patience };
+                let visit = Visit { ends, place, patience: &patience, tail: &tail };
                 let take = |stream: tokio::net::UnixStream| stream.into_std().map(ClientSocket::Unix);
                 within(&patience, self.serve(stream, &visit, take)).await
             }
@@ -210,7 +214,7 @@ where
         let mut connection = http1::Builder::new()
             .max_buf_size(BUFFER_BYTES)
             .header_read_timeout(None)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Tailed::new(stream, Arc::clone(visit.tail))), service)
             .with_upgrades();
         let ended = (&mut connection).await;
         let accepted_now = accepted.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -224,7 +228,7 @@ where
             }
             (Err(_), Some(Accepted { upgrade: None, purpose: Purpose::Client(admitted) })) => {
                 let parts = connection.into_parts()?;
-                hand_over(*admitted, (parts.io.into_inner(), parts.read_buf), take)
+                hand_over(*admitted, (parts.io.into_inner().into_inner(), parts.read_buf), take)
             }
             (Ok(()), None) => None,
             (Err(error), _) => {
@@ -244,6 +248,7 @@ where
         }
         let (parts, body) = request.into_parts();
         if socketio::is_asked(&self.state.config().socketio, parts.uri.path()) {
+            visit.tail.tell();
             let (answer, accepted) = socketio::answer(&self.state, &self.adopt, visit, parts, body).await;
             return (Ok(answer), accepted);
         }
@@ -313,8 +318,9 @@ where
             return None;
         }
     };
-    let parts = upgraded.downcast::<TokioIo<S>>().expect("the connection was served on this very type");
-    Some((parts.io.into_inner(), parts.read_buf))
+    let parts =
+        upgraded.downcast::<TokioIo<Tailed<S>>>().expect("the connection was served on this very type");
+    Some((parts.io.into_inner().into_inner(), parts.read_buf))
 }
 
 /// Takes the bare socket out of tokio's hands. It stays non-blocking, its registration with tokio's poll is gone, and of

@@ -19,6 +19,7 @@ mod request;
 mod socketio;
 mod state;
 mod stream;
+mod tail;
 mod under_way;
 
 #[cfg(test)]

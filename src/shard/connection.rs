@@ -364,6 +364,8 @@ impl Shard {
         self.stats.levels.pinned_bytes -= state.pinned_bytes() as i64;
         self.stats.levels.blocked -= i64::from(state.blocked);
         self.stats.levels.clients[state.wire.transport() as usize] -= 1;
+        // Its place is free before anybody can read that it is gone.
+        drop(state);
         self.count_clients();
     }
 
