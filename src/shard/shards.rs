@@ -60,7 +60,8 @@ impl ShardPolls {
         alerts: &Alerts,
     ) -> Vec<Parts> {
         let (numbers, shaped_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
-        let recovery = Arc::new(Recovery::default());
+        let keep = rooms.generation().config.socketio.recovery;
+        let recovery = Arc::new(Recovery::new(keep));
         let parts = |(index, (poll, bell)): (usize, (mio::Poll, Arc<Bell>))| Parts {
             index: index as u16,
             poll,
@@ -93,7 +94,7 @@ impl Shards {
     ) -> io::Result<(Arc<Shards>, ShardThreads)> {
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
         let parts = polls.into_parts(rooms, metrics, alerts);
-        let recovery = parts.first().map(|parts| Arc::clone(&parts.recovery)).unwrap_or_default();
+        let recovery = parts.first().map(|parts| Arc::clone(&parts.recovery)).expect("there is a shard");
         for parts in parts {
             handles
                 .push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
@@ -114,9 +115,7 @@ impl Shards {
 
     /// Lets those come back whom the process before remembered, within `socketio.recovery` from now on.
     pub fn remember(&self, texts: &[String]) {
-        if let Some(recovery) = self.rooms.generation().config.socketio.recovery {
-            self.recovery.add_texts(texts, Instant::now() + recovery);
-        }
+        self.recovery.add_texts(texts, Instant::now());
     }
 
     /// Hands a connection to the shard with the fewest clients, which serves it from now on, and says which it is. Never
@@ -165,6 +164,7 @@ impl Shards {
 
     /// Has every shard follow the generation that the rooms have now, for clients that are connected as well.
     pub fn reconfigure(&self) {
+        self.recovery.keep_for(self.rooms.generation().config.socketio.recovery, Instant::now());
         for handle in &self.handles {
             handle.inbox.put(Message::Reconfigure);
         }

@@ -143,18 +143,24 @@ impl Place {
     fn event(&mut self, args: &[Value], published: &Published) {
         let name = args[0].as_str().unwrap();
         match name {
-            "connection_established" | "closing" => return assert_eq!(args.len(), 2),
+            "connection_established" => {
+                // One that begins anew is in no room; one that comes back is where its last string says.
+                assert_eq!(args.get(2), (args[1]["recovered"] == false).then(|| json!("")).as_ref());
+                self.last_offset = args.get(2).map(|_| String::new()).or(self.last_offset.take());
+                return;
+            }
+            "closing" => return assert_eq!(args.len(), 2),
             "subscription_confirmed" => {
                 for room in args[1]["subscriptions"].as_array().unwrap() {
                     self.joined(room.as_str().unwrap(), published);
                 }
-                return;
+                return self.told(args[2].as_str().unwrap(), published);
             }
             "unsubscription_confirmed" => {
                 for room in args[1]["unsubscribed"].as_array().unwrap() {
                     self.rooms.remove(room.as_str().unwrap());
                 }
-                return;
+                return self.told(args[2].as_str().unwrap(), published);
             }
             _ => {}
         }
@@ -190,7 +196,7 @@ impl Place {
     /// A string that says where the client is: it has had that, and no more.
     fn told(&mut self, string: &str, published: &Published) {
         let mut told = Vec::new();
-        for position in string.split(',') {
+        for position in string.split(',').filter(|position| !position.is_empty()) {
             let (epoch, offset) = position.split_once(':').unwrap();
             let room = self.rooms.iter_mut().find(|(_, (_, room))| room.epoch == epoch);
             let (name, (_, room)) = room.unwrap_or_else(|| panic!("{string}: not in {position}"));
