@@ -150,6 +150,7 @@ fn a_client_that_is_closed_while_it_goes_over_to_its_socket_is_told_so() {
     let (status, answer) = http(&server.admin[0], delete.as_bytes());
     assert!(status < 300, "{status} {answer}");
     check_closed(&mut io, 4000);
+    io.0.send(&frame(0x88, &4000_u16.to_be_bytes()));
     server.until_metric("broadcastd_clients", |clients| clients == 0.0);
 }
 
