@@ -1,6 +1,6 @@
 //! The shards, seen from outside.
 
-use super::inbox::{Inbox, Message};
+use super::inbox::{Inbox, Message, Open};
 use super::inspect::ClientFigures;
 use super::new_client::{NewClient, Upgraded};
 use super::recovery::Recovery;
@@ -99,7 +99,11 @@ impl Shards {
             handles
                 .push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
             let thread = std::thread::Builder::new().name(format!("shard-{}", parts.index));
-            threads.push(thread.spawn(move || Shard::new(parts).run())?);
+            let open = Open(Arc::clone(&parts.inbox));
+            threads.push(thread.spawn(move || {
+                let _open = open;
+                Shard::new(parts).run()
+            })?);
         }
         Ok((Arc::new(Shards { handles, recovery, rooms: Arc::clone(rooms) }), ShardThreads { threads }))
     }

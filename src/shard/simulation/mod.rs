@@ -11,6 +11,7 @@
 mod client;
 mod emitted;
 mod model;
+mod stopping;
 mod told;
 
 use self::client::{Lost, SimClient, StreamAsked};
