@@ -51,6 +51,9 @@ struct Gone {
 struct Entry {
     /// The number of the client that has it.
     owner: u64,
+    /// Whether it has ever been in a room. One that has not begins anew: there is nothing to go on with, and the `subscribe`
+    /// that it may have sent was lost with its connection.
+    is_used: bool,
     remembered: Remembered,
 }
 
@@ -94,13 +97,14 @@ impl Recovery {
 
     /// Remembers a client under a secret, in place of whoever had it.
     pub(super) fn begin(&self, pid: &str, owner: u64, remembered: Remembered) {
-        self.lock().clients.insert(pid.into(), Entry { owner, remembered });
+        self.lock().clients.insert(pid.into(), Entry { owner, is_used: false, remembered });
     }
 
     /// Notes a room that a client is in from now on, or is in otherwise than before. One that `goes_on` where it was has begun
     /// where it did: of what it was sent since it may not have had all.
     pub(super) fn joined(&self, pid: &str, owner: u64, mut room: RememberedRoom, goes_on: bool) {
-        self.change(pid, owner, |rooms| {
+        self.change(pid, owner, |Entry { is_used, remembered: Remembered { rooms, .. }, .. }| {
+            *is_used = true;
             let before = rooms.iter().position(|other| other.room == room.room);
             if let Some(before) = before.map(|index| rooms.remove(index)).filter(|_| goes_on) {
                 (room.began, room.with_snapshot) = (before.began, before.with_snapshot);
@@ -111,7 +115,7 @@ impl Recovery {
 
     /// Notes that a client is no longer in a room.
     pub(super) fn left(&self, pid: &str, owner: u64, room: &str) {
-        self.change(pid, owner, |rooms| rooms.retain(|other| &*other.room != room));
+        self.change(pid, owner, |entry| entry.remembered.rooms.retain(|other| &*other.room != room));
     }
 
     /// A client has lost its connection, and is remembered for a while.
@@ -140,7 +144,8 @@ impl Recovery {
     ) -> Option<Remembered> {
         let mut inner = self.lock();
         inner.forget_some(now);
-        let entry = inner.clients.get_mut(pid).filter(|entry| entry.remembered.namespace == namespace)?;
+        let is_it = |entry: &&mut Entry| entry.is_used && entry.remembered.namespace == namespace;
+        let entry = inner.clients.get_mut(pid).filter(is_it)?;
         entry.owner = owner;
         let remembered = entry.remembered.clone();
         entry.remembered.offered = Arc::clone(offers);
@@ -150,22 +155,23 @@ impl Recovery {
     /// Everybody who is remembered, one text for each: for the next process, after this one's last client is gone.
     pub(super) fn to_texts(&self) -> Vec<String> {
         let inner = self.lock();
-        inner.clients.iter().map(|(pid, entry)| text_of(pid, &entry.remembered)).collect()
+        let used = inner.clients.iter().filter(|(_, entry)| entry.is_used);
+        used.map(|(pid, entry)| text_of(pid, &entry.remembered)).collect()
     }
 
     /// Remembers those whom the process before did. A text that cannot be read is passed over: whose it was begins anew.
     pub(super) fn add_texts(&self, texts: &[String], now: Instant) {
         let mut inner = self.lock();
         for (pid, remembered) in texts.iter().filter_map(|text| of_text(text)) {
-            inner.clients.insert(pid.clone(), Entry { owner: 0, remembered });
+            inner.clients.insert(pid.clone(), Entry { owner: 0, is_used: true, remembered });
             inner.remember(&pid, 0, now);
         }
         inner.forget_some(now);
     }
 
-    fn change(&self, pid: &str, owner: u64, change: impl FnOnce(&mut Vec<RememberedRoom>)) {
+    fn change(&self, pid: &str, owner: u64, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.lock().clients.get_mut(pid).filter(|entry| entry.owner == owner) {
-            change(&mut entry.remembered.rooms);
+            change(entry);
         }
     }
 

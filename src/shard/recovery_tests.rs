@@ -129,6 +129,7 @@ fn what_is_remembered_of_who_is_gone_is_bounded() {
     for number in 0..40 {
         let pid = number.to_string();
         recovery.begin(&pid, number, Remembered { rooms: rooms.clone(), ..remembered() });
+        recovery.joined(&pid, number, room("b"), false);
         recovery.gone(&pid, number, now);
         assert!(recovery.lock().gone_bytes <= MOST_GONE_BYTES);
     }
@@ -144,6 +145,7 @@ fn how_long_is_remembered_is_said_of_those_who_are_gone_already() {
     let (recovery, now) = (Recovery::new(Some(10 * SECOND)), Instant::now());
     let gone = |since| {
         recovery.begin("p", 1, remembered());
+        recovery.joined("p", 1, room("a"), false);
         recovery.gone("p", 1, since);
     };
     let is_back = |now| back(&recovery, 2, now).is_some();
@@ -170,8 +172,22 @@ fn how_long_is_remembered_is_said_of_those_who_are_gone_already() {
 fn who_comes_back_is_told_what_it_was_offered_before() {
     let (recovery, now) = (Recovery::new(Some(SECOND)), Instant::now());
     recovery.begin("p", 1, Remembered { offered: offers(&["a"]), ..remembered() });
+    recovery.joined("p", 1, room("a"), false);
     for (owner, offered, before) in [(2, &["a", "b"][..], &["a"][..]), (3, &[], &["a", "b"]), (4, &[], &[])] {
         let back = recovery.take_over("p", Namespace::main(), (owner, &offers(offered)), now).unwrap();
         assert_eq!(*back.offered, *before);
     }
+}
+
+#[test]
+fn who_was_never_in_a_room_begins_anew() {
+    let (before, after, now) = (Recovery::new(Some(SECOND)), Recovery::new(Some(SECOND)), Instant::now());
+    before.begin("p", 1, remembered());
+    assert!(back(&before, 2, now).is_none() && before.to_texts().is_empty());
+    // Whoever has left all of its rooms comes back to none.
+    before.joined("p", 1, room("a"), false);
+    before.left("p", 1, "a");
+    assert!(back(&before, 2, now).unwrap().rooms.is_empty());
+    after.add_texts(&before.to_texts(), now);
+    assert!(back(&after, 1, now).is_some());
 }

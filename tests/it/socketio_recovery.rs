@@ -153,7 +153,9 @@ fn who_comes_back_is_in_the_rooms_that_all_are_to_be_in_since() {
 fn how_long_clients_are_remembered_follows_a_reload_for_those_who_are_gone_already() {
     let config = |recovery: &str| format!("[socketio]\nrecovery = \"{recovery}\"\n{ROOMS}");
     let server = Server::start(&config("1h"));
-    let (client, _) = Keeping::connect(&server, Back::default());
+    let (mut client, _) = Keeping::connect(&server, Back::default());
+    client.emit("subscribe", &json!("all"));
+    client.event("subscription_confirmed");
     let Keeping { io, back } = client;
     drop(io);
     server.until_metric("broadcastd_clients", |clients| clients == 0.0);
@@ -166,4 +168,18 @@ fn how_long_clients_are_remembered_follows_a_reload_for_those_who_are_gone_alrea
     server.reconfigure(&config("off"));
     server.reconfigure(&config("1h"));
     assert!(!Keeping::connect(&server, back).1, "it was forgotten when nobody was remembered");
+}
+
+#[test]
+fn who_was_in_no_room_when_its_connection_was_lost_is_not_recovered() {
+    let server = Server::start(ROOMS);
+    let (client, _) = Keeping::connect(&server, Back::default());
+    // What it emitted is lost with its connection: it must know that it is to emit it again.
+    let (mut client, recovered) = client.again(&server);
+    assert!(!recovered);
+    client.emit("subscribe", &json!("all"));
+    client.event("subscription_confirmed");
+    client.emit("unsubscribe", &json!("all"));
+    client.event("unsubscription_confirmed");
+    assert!(client.again(&server).1, "it has left all rooms");
 }

@@ -320,7 +320,14 @@ impl Recovered {
         let key = self.key(number).unwrap();
         for namespace in 0..2 {
             let order = self.rooms_of(key, namespace);
+            let of_shard = self.simulation.shard.clients[key as usize].socketio_mut().unwrap();
+            let given = of_shard.place(Namespace::named(NAMESPACES[namespace]).unwrap()).unwrap().pid.clone();
             let place = &mut self.clients[index].places[namespace];
+            if given.as_deref() != place.pid.as_deref() {
+                // It begins anew, and has what it knew of its last session until it reads so.
+                let (pid, last_offset) = (place.pid.take(), place.last_offset.take());
+                *place = Place { pid, last_offset, ..Place::default() };
+            }
             assert_eq!(order.len(), place.is_in.len(), "it is in the same rooms");
             for name in order {
                 let begun = begun(&self.simulation.shard, key, namespace, &name);
