@@ -318,10 +318,10 @@ impl Recovered {
         });
         let number = self.simulation.shard.parts.numbers.load(std::sync::atomic::Ordering::Relaxed);
         let key = self.key(number).unwrap();
-        for namespace in 0..2 {
+        for (namespace, name) in NAMESPACES.iter().enumerate() {
             let order = self.rooms_of(key, namespace);
             let of_shard = self.simulation.shard.clients[key as usize].socketio_mut().unwrap();
-            let given = of_shard.place(Namespace::named(NAMESPACES[namespace]).unwrap()).unwrap().pid.clone();
+            let given = of_shard.place(Namespace::named(name).unwrap()).unwrap().pid.clone();
             let place = &mut self.clients[index].places[namespace];
             if given.as_deref() != place.pid.as_deref() {
                 // It begins anew, and has what it knew of its last session until it reads so.
