@@ -4,6 +4,7 @@ use super::node::Value;
 use super::reader::{Item, Reader, Section, join};
 use super::sections::put;
 use super::{Config, Namespace};
+use std::sync::Arc;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -36,7 +37,7 @@ pub struct SocketIoConfig {
     /// The event with which it unsubscribes.
     pub leave: String,
     /// Rooms that every client is in from the beginning.
-    pub auto_join: Vec<String>,
+    pub auto_join: Arc<[String]>,
     /// What becomes of other events that clients emit.
     pub unknown_emit: UnknownEmit,
     /// What rooms' events are emitted as, by the rooms' names as they are declared.
@@ -64,7 +65,7 @@ impl Default for SocketIoConfig {
             recovery: Some(Duration::from_secs(120)),
             join: "subscribe".to_owned(),
             leave: "unsubscribe".to_owned(),
-            auto_join: Vec::new(),
+            auto_join: Arc::default(),
             unknown_emit: UnknownEmit::Error,
             names: vec![("performance_metrics".to_owned(), "performance_metrics_batch".to_owned())],
         }
@@ -147,7 +148,7 @@ pub(super) fn apply(reader: &mut Reader, config: &mut Config) {
         }
         true
     });
-    for name in &config.socketio.auto_join {
+    for name in config.socketio.auto_join.iter() {
         let is_there = |room: &super::RoomConfig| {
             if room.name.is_static() { room.name.source() == name } else { room.name.could_make(name) }
         };

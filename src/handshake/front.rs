@@ -223,7 +223,7 @@ where
                 let parts = upgraded(upgrade?).await?;
                 match purpose {
                     Purpose::Client(admitted) => hand_over(*admitted, parts, take),
-                    Purpose::Probe(turn) => probe(turn, parts, visit.patience, take).await,
+                    Purpose::Probe(turn) => probe(turn, parts, visit, take).await,
                 }
             }
             (Err(_), Some(Accepted { upgrade: None, purpose: Purpose::Client(admitted) })) => {

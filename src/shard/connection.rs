@@ -74,6 +74,7 @@ impl Shard {
             self.received(client, &early);
         }
         self.end_if_alone(client);
+        self.end_if_late(client);
     }
 
     /// Closes a client that is in no room and cannot subscribe to one.

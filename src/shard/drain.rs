@@ -60,11 +60,24 @@ impl Shard {
         self.drain.as_ref().filter(|drain| drain.closing).map_or(now, |drain| drain.unfinished)
     }
 
+    /// Closes a client whose handshake ended after everybody was closed: the shard would wait for it until the deadline.
+    pub(super) fn end_if_late(&mut self, client: u32) {
+        let is_late = self.drain.as_ref().is_some_and(|drain| drain.closing);
+        if let Some(state) = self.clients.get(client as usize).filter(|_| is_late) {
+            let number = state.number;
+            self.close_stopping(client, number);
+        }
+    }
+
+    fn close_stopping(&mut self, client: u32, number: u64) {
+        self.close(client, 1001, "the daemon is stopping", Some(retry_after_ms(number)));
+    }
+
     fn close_all(&mut self) {
         let clients: Vec<(u32, u64)> =
             self.clients.iter().map(|(key, client)| (key as u32, client.number)).collect();
         for (client, number) in clients {
-            self.close(client, 1001, "the daemon is stopping", Some(retry_after_ms(number)));
+            self.close_stopping(client, number);
         }
     }
 }

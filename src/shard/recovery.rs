@@ -32,15 +32,16 @@ pub(super) struct Recovery {
 #[derive(Default)]
 struct Inner {
     clients: HashMap<Box<str>, Entry>,
-    /// Those who are gone, and until when they are remembered, in the order in which they went. One that has come back since
-    /// is passed over.
+    /// For how long those who are gone are remembered: as it is now, whatever it was when they went.
+    keep: Duration,
+    /// Those who are gone, in the order in which they went. One that has come back since is passed over.
     gone: VecDeque<Gone>,
     /// The sum of what they take.
     gone_bytes: usize,
 }
 
 struct Gone {
-    until: Instant,
+    since: Instant,
     pid: Box<str>,
     /// The number of the client that it was.
     owner: u64,
@@ -50,6 +51,9 @@ struct Gone {
 struct Entry {
     /// The number of the client that has it.
     owner: u64,
+    /// Whether it has ever been in a room. One that has not begins anew: there is nothing to go on with, and the `subscribe`
+    /// that it may have sent was lost with its connection.
+    is_used: bool,
     remembered: Remembered,
 }
 
@@ -60,6 +64,8 @@ pub(super) struct Remembered {
     pub(super) sid: Box<str>,
     pub(super) namespace: Namespace,
     pub(super) rooms: Vec<RememberedRoom>,
+    /// What `auto_join` was when it was last put into those rooms: a room that is new there it has not left.
+    pub(super) offered: Arc<[String]>,
 }
 
 /// A room that it was in.
@@ -76,15 +82,29 @@ pub(super) struct RememberedRoom {
 }
 
 impl Recovery {
+    /// Nobody yet, and for how long who is gone will be remembered (`socketio.recovery`).
+    pub(super) fn new(keep: Option<Duration>) -> Recovery {
+        let keep = keep.unwrap_or_default();
+        Recovery { inner: Mutex::new(Inner { keep, ..Inner::default() }) }
+    }
+
+    /// Changes for how long, for those who are gone already as well; none: they are forgotten.
+    pub(super) fn keep_for(&self, keep: Option<Duration>, now: Instant) {
+        let mut inner = self.lock();
+        inner.keep = keep.unwrap_or_default();
+        inner.forget_some(now);
+    }
+
     /// Remembers a client under a secret, in place of whoever had it.
     pub(super) fn begin(&self, pid: &str, owner: u64, remembered: Remembered) {
-        self.lock().clients.insert(pid.into(), Entry { owner, remembered });
+        self.lock().clients.insert(pid.into(), Entry { owner, is_used: false, remembered });
     }
 
     /// Notes a room that a client is in from now on, or is in otherwise than before. One that `goes_on` where it was has begun
     /// where it did: of what it was sent since it may not have had all.
     pub(super) fn joined(&self, pid: &str, owner: u64, mut room: RememberedRoom, goes_on: bool) {
-        self.change(pid, owner, |rooms| {
+        self.change(pid, owner, |Entry { is_used, remembered: Remembered { rooms, .. }, .. }| {
+            *is_used = true;
             let before = rooms.iter().position(|other| other.room == room.room);
             if let Some(before) = before.map(|index| rooms.remove(index)).filter(|_| goes_on) {
                 (room.began, room.with_snapshot) = (before.began, before.with_snapshot);
@@ -95,13 +115,13 @@ impl Recovery {
 
     /// Notes that a client is no longer in a room.
     pub(super) fn left(&self, pid: &str, owner: u64, room: &str) {
-        self.change(pid, owner, |rooms| rooms.retain(|other| &*other.room != room));
+        self.change(pid, owner, |entry| entry.remembered.rooms.retain(|other| &*other.room != room));
     }
 
     /// A client has lost its connection, and is remembered for a while.
-    pub(super) fn gone(&self, pid: &str, owner: u64, until: Instant, now: Instant) {
+    pub(super) fn gone(&self, pid: &str, owner: u64, now: Instant) {
         let mut inner = self.lock();
-        inner.remember(pid, owner, until);
+        inner.remember(pid, owner, now);
         inner.forget_some(now);
     }
 
@@ -113,41 +133,45 @@ impl Recovery {
         }
     }
 
-    /// Gives what is remembered under a secret to the client that knows it now. Whoever had it, and is perhaps still thought to
-    /// be connected, has it no longer.
+    /// Gives what is remembered under a secret to the client that knows it now, and notes what it is offered from now on.
+    /// Whoever had it, and is perhaps still thought to be connected, has it no longer.
     pub(super) fn take_over(
         &self,
         pid: &str,
         namespace: Namespace,
-        owner: u64,
+        (owner, offers): (u64, &Arc<[String]>),
         now: Instant,
     ) -> Option<Remembered> {
         let mut inner = self.lock();
         inner.forget_some(now);
-        let entry = inner.clients.get_mut(pid).filter(|entry| entry.remembered.namespace == namespace)?;
+        let is_it = |entry: &&mut Entry| entry.is_used && entry.remembered.namespace == namespace;
+        let entry = inner.clients.get_mut(pid).filter(is_it)?;
         entry.owner = owner;
-        Some(entry.remembered.clone())
+        let remembered = entry.remembered.clone();
+        entry.remembered.offered = Arc::clone(offers);
+        Some(remembered)
     }
 
     /// Everybody who is remembered, one text for each: for the next process, after this one's last client is gone.
     pub(super) fn to_texts(&self) -> Vec<String> {
         let inner = self.lock();
-        inner.clients.iter().map(|(pid, entry)| text_of(pid, &entry.remembered)).collect()
+        let used = inner.clients.iter().filter(|(_, entry)| entry.is_used);
+        used.map(|(pid, entry)| text_of(pid, &entry.remembered)).collect()
     }
 
     /// Remembers those whom the process before did. A text that cannot be read is passed over: whose it was begins anew.
-    pub(super) fn add_texts(&self, texts: &[String], until: Instant) {
+    pub(super) fn add_texts(&self, texts: &[String], now: Instant) {
         let mut inner = self.lock();
         for (pid, remembered) in texts.iter().filter_map(|text| of_text(text)) {
-            inner.clients.insert(pid.clone(), Entry { owner: 0, remembered });
-            inner.remember(&pid, 0, until);
+            inner.clients.insert(pid.clone(), Entry { owner: 0, is_used: true, remembered });
+            inner.remember(&pid, 0, now);
         }
-        inner.forget_some(Instant::now());
+        inner.forget_some(now);
     }
 
-    fn change(&self, pid: &str, owner: u64, change: impl FnOnce(&mut Vec<RememberedRoom>)) {
+    fn change(&self, pid: &str, owner: u64, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.lock().clients.get_mut(pid).filter(|entry| entry.owner == owner) {
-            change(&mut entry.remembered.rooms);
+            change(entry);
         }
     }
 
@@ -157,29 +181,33 @@ impl Recovery {
 }
 
 impl Remembered {
-    /// What it takes, roughly. A filter counts whole, however many share it: it may be left alone with it.
+    /// What it takes, roughly. A filter counts whole, however many share it: it may be left alone with it. So do the names of
+    /// `auto_join`.
     fn bytes(&self) -> usize {
         let of_filter = |filter: &Arc<Filter>| FILTER_SHARE * filter.source().len();
         let of_room =
             |room: &RememberedRoom| ENTRY_BYTES + room.room.len() + room.filter.as_ref().map_or(0, of_filter);
-        ENTRY_BYTES + self.rooms.iter().map(of_room).sum::<usize>()
+        let offered = self.offered.iter().map(|name| size_of::<String>() + name.len());
+        ENTRY_BYTES + self.rooms.iter().map(of_room).sum::<usize>() + offered.sum::<usize>()
     }
 }
 
 impl Inner {
-    /// Notes until when a client is remembered that is gone, if it is the one who has the secret.
-    fn remember(&mut self, pid: &str, owner: u64, until: Instant) {
+    /// Notes since when a client is gone, if it is the one who has the secret.
+    fn remember(&mut self, pid: &str, owner: u64, since: Instant) {
         if let Some(entry) = self.clients.get(pid).filter(|entry| entry.owner == owner) {
             let bytes = entry.remembered.bytes();
             self.gone_bytes += bytes;
-            self.gone.push_back(Gone { until, pid: pid.into(), owner, bytes });
+            self.gone.push_back(Gone { since, pid: pid.into(), owner, bytes });
         }
     }
 
     /// Forgets those whose time is over, and the oldest where there are too many.
     fn forget_some(&mut self, now: Instant) {
         while let Some(gone) = self.gone.front()
-            && (gone.until <= now || self.gone.len() > MOST_GONE || self.gone_bytes > MOST_GONE_BYTES)
+            && (gone.since + self.keep <= now
+                || self.gone.len() > MOST_GONE
+                || self.gone_bytes > MOST_GONE_BYTES)
         {
             let Some(Gone { pid, owner, bytes, .. }) = self.gone.pop_front() else { return };
             self.gone_bytes -= bytes;
@@ -202,8 +230,14 @@ fn text_of(pid: &str, remembered: &Remembered) -> String {
         })
     };
     let rooms: Vec<Value> = remembered.rooms.iter().map(room).collect();
-    let namespace = remembered.namespace.as_str();
-    json!({ "pid": pid, "sid": &*remembered.sid, "namespace": namespace, "rooms": rooms }).to_string()
+    json!({
+        "pid": pid,
+        "sid": &*remembered.sid,
+        "namespace": remembered.namespace.as_str(),
+        "rooms": rooms,
+        "offered": &*remembered.offered,
+    })
+    .to_string()
 }
 
 fn of_text(text: &str) -> Option<(Box<str>, Remembered)> {
@@ -223,136 +257,13 @@ fn of_text(text: &str) -> Option<(Box<str>, Remembered)> {
         })
     };
     let rooms = value["rooms"].as_array()?.iter().map(room).collect::<Option<Vec<_>>>()?;
+    let name = |value: &Value| value.as_str().map(str::to_owned);
+    let offered = value["offered"].as_array()?.iter().map(name).collect::<Option<Vec<_>>>()?.into();
     let namespace = Namespace::named(value["namespace"].as_str()?)?;
-    Some((value["pid"].as_str()?.into(), Remembered { sid: value["sid"].as_str()?.into(), namespace, rooms }))
+    let sid = value["sid"].as_str()?.into();
+    Some((value["pid"].as_str()?.into(), Remembered { sid, namespace, rooms, offered }))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn remembered() -> Remembered {
-        Remembered { sid: "sid".into(), namespace: Namespace::main(), rooms: Vec::new() }
-    }
-
-    fn room(name: &str) -> RememberedRoom {
-        let began = Position { epoch: crate::wire::Epoch(1), offset: 0 };
-        let (room, with_snapshot) = (name.into(), false);
-        RememberedRoom { room, filter: None, every: None, snapshot: None, began, with_snapshot }
-    }
-
-    fn rooms(remembered: &Remembered) -> Vec<&str> {
-        remembered.rooms.iter().map(|room| &*room.room).collect()
-    }
-
-    #[test]
-    fn who_comes_back_in_time_has_its_rooms() {
-        let (recovery, now) = (Recovery::default(), Instant::now());
-        let (soon, later) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
-        recovery.begin("p", 1, remembered());
-        for name in ["a", "b", "a"] {
-            recovery.joined("p", 1, room(name), false);
-        }
-        recovery.joined("p", 2, room("foreign"), false);
-        recovery.left("p", 1, "b");
-        recovery.gone("p", 1, later, now);
-        assert!(recovery.take_over("q", Namespace::main(), 2, soon).is_none());
-        assert!(recovery.take_over("p", Namespace::named("/x").unwrap(), 2, soon).is_none());
-        let back = recovery.take_over("p", Namespace::main(), 2, soon).unwrap();
-        assert_eq!((&*back.sid, rooms(&back)), ("sid", vec!["a"]));
-        // It has come back: its old end no longer counts, nor does what its old connection still says.
-        recovery.left("p", 1, "a");
-        recovery.forget("p", 1);
-        let again = recovery.take_over("p", Namespace::main(), 3, later).unwrap();
-        assert_eq!(rooms(&again), ["a"]);
-        recovery.gone("p", 3, later, later);
-        assert!(recovery.take_over("p", Namespace::main(), 4, later).is_none());
-        assert!(recovery.lock().clients.is_empty() && recovery.lock().gone.is_empty());
-    }
-
-    #[test]
-    fn who_comes_back_before_it_was_missed_has_its_rooms() {
-        let (recovery, now) = (Recovery::default(), Instant::now());
-        recovery.begin("p", 1, remembered());
-        recovery.joined("p", 1, room("a"), false);
-        assert_eq!(rooms(&recovery.take_over("p", Namespace::main(), 2, now).unwrap()), ["a"]);
-        recovery.gone("p", 1, now, now);
-        assert!(recovery.lock().clients.contains_key("p"));
-        recovery.forget("p", 2);
-        assert!(recovery.lock().clients.is_empty());
-    }
-
-    #[test]
-    fn the_next_process_remembers_the_same() {
-        let (before, after, now) = (Recovery::default(), Recovery::default(), Instant::now());
-        let later = now + Duration::from_secs(1);
-        before.begin("p", 7, remembered());
-        let filter = Some(Arc::new(Filter::new(Condition::parse("value > 1").unwrap())));
-        let every = Some(Duration::from_millis(2500));
-        let (snapshot, with_snapshot) = (Some(true), true);
-        before.joined("p", 7, RememberedRoom { filter, every, snapshot, with_snapshot, ..room("a") }, false);
-        before.joined("p", 7, room("b"), false);
-        let mut texts = before.to_texts();
-        texts.push("{}".to_owned());
-        after.add_texts(&texts, later);
-        assert_eq!(after.to_texts(), before.to_texts());
-        assert_eq!(rooms(&after.take_over("p", Namespace::main(), 1, now).unwrap()), ["a", "b"]);
-        after.add_texts(&texts, later);
-        assert!(after.take_over("p", Namespace::main(), 1, later).is_none());
-    }
-
-    #[test]
-    fn a_room_that_goes_on_has_begun_where_it_did() {
-        let (recovery, now) = (Recovery::default(), Instant::now());
-        recovery.begin("p", 1, remembered());
-        let at = |offset| RememberedRoom {
-            began: Position { offset, ..room("a").began },
-            with_snapshot: offset == 3,
-            ..room("a")
-        };
-        let began = || {
-            let rooms = recovery.take_over("p", Namespace::main(), 1, now).unwrap().rooms;
-            (rooms[0].began.offset, rooms[0].with_snapshot)
-        };
-        // There is nothing yet that it could go on from.
-        for (offset, goes_on, expected) in
-            [(2, true, (2, false)), (3, false, (3, true)), (9, true, (3, true)), (9, false, (9, false))]
-        {
-            recovery.joined("p", 1, at(offset), goes_on);
-            assert_eq!(began(), expected);
-        }
-    }
-
-    #[test]
-    fn no_more_are_remembered_than_may_be() {
-        let (recovery, now) = (Recovery::default(), Instant::now());
-        let later = now + Duration::from_secs(1);
-        for number in 0..=MOST_GONE as u64 {
-            let pid = number.to_string();
-            recovery.begin(&pid, number, remembered());
-            recovery.gone(&pid, number, later, now);
-        }
-        assert_eq!(recovery.lock().clients.len(), MOST_GONE);
-        assert!(recovery.take_over("0", Namespace::main(), 1, now).is_none());
-    }
-
-    #[test]
-    fn what_is_remembered_of_who_is_gone_is_bounded() {
-        let (recovery, now) = (Recovery::default(), Instant::now());
-        let later = now + Duration::from_secs(1);
-        let list = vec!["\"0123456789\""; 256].join(",");
-        let filter = Arc::new(Filter::new(Condition::parse(&format!("a in [{list}]")).unwrap()));
-        let rooms = vec![RememberedRoom { filter: Some(filter), ..room("a") }; 256];
-        for number in 0..40 {
-            let pid = number.to_string();
-            recovery.begin(&pid, number, Remembered { rooms: rooms.clone(), ..remembered() });
-            recovery.gone(&pid, number, later, now);
-            assert!(recovery.lock().gone_bytes <= MOST_GONE_BYTES);
-        }
-        let left = recovery.lock().clients.len();
-        assert!((1..40).contains(&left), "{left} are left");
-        assert!(recovery.take_over("39", Namespace::main(), 50, now).is_some());
-        recovery.lock().forget_some(later);
-        assert_eq!(recovery.lock().gone_bytes, 0);
-    }
-}
+#[path = "recovery_tests.rs"]
+mod tests;

@@ -17,11 +17,22 @@ use serde_json::{Value, json};
 /// Events after which a client is closed that emits nothing which can be carried out.
 const MISTAKES: u8 = 16;
 
-/// Appends an event of the service with one argument.
-pub(super) fn push_emit(out: &mut Vec<u8>, namespace: Namespace, name: &str, argument: &Value) {
+/// Appends an event of the service with one argument, and the positions that it leads to where these are told: the client keeps
+/// the last string that an event ended with, and says it when it comes back.
+pub(super) fn push_emit(
+    out: &mut Vec<u8>,
+    namespace: Namespace,
+    name: &str,
+    argument: &Value,
+    positions: Option<&str>,
+) {
+    let array = match positions {
+        Some(positions) => json!([name, argument, positions]),
+        None => json!([name, argument]),
+    };
     push_text(out, 0, |out| {
         socketio::push_event(out, namespace.as_str(), None, 0, |out| {
-            out.extend_from_slice(json!([name, argument]).to_string().as_bytes());
+            out.extend_from_slice(array.to_string().as_bytes());
         });
     });
 }
@@ -49,7 +60,7 @@ impl Shard {
                 Ok(join) => self.join(client, wire, join.narrowed(), out),
                 Err(error) => {
                     let answer = told(&error);
-                    push_emit(out, wire.namespace(), "subscription_error", &answer);
+                    push_emit(out, wire.namespace(), "subscription_error", &answer, None);
                     self.blunder(client);
                     answer
                 }
@@ -63,7 +74,14 @@ impl Shard {
                     self.leave_named(client, wire, &rooms);
                     self.clients[client as usize].mistakes = 0;
                     let answer = json!({ "unsubscribed": rooms, "timestamp": now_ms() });
-                    push_emit(out, wire.namespace(), "unsubscription_confirmed", &answer);
+                    let positions = self.positions_in(client, wire);
+                    push_emit(
+                        out,
+                        wire.namespace(),
+                        "unsubscription_confirmed",
+                        &answer,
+                        positions.as_deref(),
+                    );
                     answer
                 }
                 Err(error) => self.complain(client, wire, &error, out),
@@ -71,7 +89,7 @@ impl Shard {
         } else if name == "ping" {
             self.clients[client as usize].mistakes = 0;
             let answer = json!({ "timestamp": now_ms() });
-            push_emit(out, wire.namespace(), "pong", &answer);
+            push_emit(out, wire.namespace(), "pong", &answer, None);
             answer
         } else if config.unknown_emit == UnknownEmit::Ignore {
             self.stats.ignored_emits += 1;
@@ -122,10 +140,11 @@ impl Shard {
             self.blunder(client);
         } else {
             self.clients[client as usize].mistakes = 0;
-            push_emit(out, wire.namespace(), "subscription_confirmed", &answer);
+            let positions = self.positions_in(client, wire);
+            push_emit(out, wire.namespace(), "subscription_confirmed", &answer, positions.as_deref());
         }
         for error in &errors {
-            push_emit(out, wire.namespace(), "subscription_error", error);
+            push_emit(out, wire.namespace(), "subscription_error", error, None);
         }
         out.extend_from_slice(&gaps);
         match errors.len() {
@@ -147,7 +166,7 @@ impl Shard {
     }
 
     /// A room that the client is in already is joined again without effect, as in a server of Socket.IO; with another filter
-    /// or pace it goes on where it was.
+    /// or pace it goes on where it was, unless it asks for a snapshot.
     fn join_room(
         &mut self,
         client: u32,
@@ -168,7 +187,8 @@ impl Shard {
             if is_same && request.snapshot.is_none() {
                 return Ok(request.room);
             }
-            if subscription.snapshot_to == 0 {
+            // Whoever asks for a snapshot begins anew with it, as in the native protocol.
+            if subscription.snapshot_to == 0 && request.snapshot != Some(true) {
                 let offset =
                     if subscription.live { self.live_position(subscription) } else { subscription.position };
                 let epoch = self.seats[view.seat as usize].room.epoch();
@@ -227,7 +247,7 @@ impl Shard {
         let room: Value = serde_json::from_slice(room_json).unwrap_or_default();
         self.forget_room(client, namespace, room.as_str().unwrap_or_default());
         let told = json!({ "unsubscribed": [room], "timestamp": now_ms(), "reason": "room_closed" });
-        push_emit(out, namespace, "unsubscription_confirmed", &told);
+        push_emit(out, namespace, "unsubscription_confirmed", &told, None);
     }
 
     fn too_fast(&mut self, wire: SocketIo, is_join: bool, ack: Option<u64>, limit: &str, out: &mut Vec<u8>) {
@@ -238,13 +258,14 @@ impl Shard {
             "hint": "emit it again a little later",
             "timestamp": now_ms(),
         });
-        push_emit(out, wire.namespace(), if is_join { "subscription_error" } else { "error" }, &answer);
+        let name = if is_join { "subscription_error" } else { "error" };
+        push_emit(out, wire.namespace(), name, &answer, None);
         push_answer(out, wire, ack, &answer);
     }
 
     fn complain(&mut self, client: u32, wire: SocketIo, error: &MessageError, out: &mut Vec<u8>) -> Value {
         let answer = told(error);
-        push_emit(out, wire.namespace(), "error", &answer);
+        push_emit(out, wire.namespace(), "error", &answer, None);
         self.blunder(client);
         answer
     }

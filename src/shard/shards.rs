@@ -1,6 +1,6 @@
 //! The shards, seen from outside.
 
-use super::inbox::{Inbox, Message};
+use super::inbox::{Inbox, Message, Open};
 use super::inspect::ClientFigures;
 use super::new_client::{NewClient, Upgraded};
 use super::recovery::Recovery;
@@ -60,7 +60,8 @@ impl ShardPolls {
         alerts: &Alerts,
     ) -> Vec<Parts> {
         let (numbers, shaped_views) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
-        let recovery = Arc::new(Recovery::default());
+        let keep = rooms.generation().config.socketio.recovery;
+        let recovery = Arc::new(Recovery::new(keep));
         let parts = |(index, (poll, bell)): (usize, (mio::Poll, Arc<Bell>))| Parts {
             index: index as u16,
             poll,
@@ -98,7 +99,11 @@ impl Shards {
             handles
                 .push(Handle { inbox: Arc::clone(&parts.inbox), population: Arc::clone(&parts.population) });
             let thread = std::thread::Builder::new().name(format!("shard-{}", parts.index));
-            threads.push(thread.spawn(move || Shard::new(parts).run())?);
+            let open = Open(Arc::clone(&parts.inbox));
+            threads.push(thread.spawn(move || {
+                let _open = open;
+                Shard::new(parts).run()
+            })?);
         }
         Ok((Arc::new(Shards { handles, recovery, rooms: Arc::clone(rooms) }), ShardThreads { threads }))
     }
@@ -114,9 +119,7 @@ impl Shards {
 
     /// Lets those come back whom the process before remembered, within `socketio.recovery` from now on.
     pub fn remember(&self, texts: &[String]) {
-        if let Some(recovery) = self.rooms.generation().config.socketio.recovery {
-            self.recovery.add_texts(texts, Instant::now() + recovery);
-        }
+        self.recovery.add_texts(texts, Instant::now());
     }
 
     /// Hands a connection to the shard with the fewest clients, which serves it from now on, and says which it is. Never
@@ -165,6 +168,7 @@ impl Shards {
 
     /// Has every shard follow the generation that the rooms have now, for clients that are connected as well.
     pub fn reconfigure(&self) {
+        self.recovery.keep_for(self.rooms.generation().config.socketio.recovery, Instant::now());
         for handle in &self.handles {
             handle.inbox.put(Message::Reconfigure);
         }

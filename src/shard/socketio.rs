@@ -6,16 +6,18 @@
 
 use super::new_client::NewSocketIo;
 use super::recovery::{Remembered, RememberedRoom};
+use super::service::push_emit;
 use super::shard::Shard;
-use crate::config::Namespace;
+use crate::config::{Namespace, RoomConfig};
 use crate::room::now_ms;
 use crate::socketio::{self, Beat, Fault, Happened, Heartbeat, Received, Sockets};
-use crate::wire::{Epoch, From, Position, SocketIo, SubscribeRoom, Wire, frame::push_text};
+use crate::wire::{Epoch, From, MessageError, Position, SocketIo, SubscribeRoom, Wire, frame::push_text};
 use serde::Deserialize;
 use serde_json::json;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Rooms that a client is told of when it has connected. A configuration with more has names enough elsewhere.
@@ -229,7 +231,8 @@ impl Shard {
         let auth: Auth = auth.and_then(|auth| serde_json::from_str(auth).ok()).unwrap_or_default();
         let number = self.clients[client as usize].number;
         let back = recovery.and(auth.pid.as_str()).and_then(|pid| {
-            let back = self.parts.recovery.take_over(pid, namespace, number, self.now)?;
+            let owner = (number, &config.auto_join);
+            let back = self.parts.recovery.take_over(pid, namespace, owner, self.now)?;
             Some((Box::<str>::from(pid), back))
         });
         let is_back = back.is_some();
@@ -237,7 +240,7 @@ impl Shard {
             let sid = socketio::random_id()?;
             Ok::<_, getrandom::Error>((
                 socketio::random_id()?,
-                Remembered { sid, namespace, rooms: Vec::new() },
+                Remembered { sid, namespace, rooms: Vec::new(), offered: Arc::clone(&config.auto_join) },
             ))
         };
         let (pid, remembered) = match back.map_or_else(anew, Ok) {
@@ -248,7 +251,7 @@ impl Shard {
             }
         };
         if !is_back && recovery.is_some() {
-            self.parts.recovery.begin(&pid, number, Remembered { rooms: Vec::new(), ..remembered.clone() });
+            self.parts.recovery.begin(&pid, number, remembered.clone());
         }
         let pid = recovery.map(|_| pid);
         let Some(state) = self.clients[client as usize].socketio_mut() else { return };
@@ -259,23 +262,24 @@ impl Shard {
         push_established(out, &place, &generation.rooms, is_back);
         let wire = place.wire();
         state.places.push(place);
-        if is_back {
-            self.go_on(client, wire, remembered.rooms, auth.offset.as_str().unwrap_or_default(), out);
-        } else {
-            let rooms = config.auto_join.iter().map(|room| Ok(SubscribeRoom::to(room.clone())));
-            self.join(client, wire, rooms.collect(), out);
-        }
+        let Remembered { rooms: of_before, offered, .. } = remembered;
+        // One that has come back may have left rooms that it was offered before.
+        let is_new = |room: &&String| {
+            !is_back || !(offered.contains(room) || of_before.iter().any(|before| *before.room == ***room))
+        };
+        let rooms_new = config.auto_join.iter().filter(is_new);
+        let rooms_new = rooms_new.map(|room| Ok(SubscribeRoom::to(room.clone()))).collect::<Vec<_>>();
+        let mut requests = self.going_on(of_before, auth.offset.as_str().unwrap_or_default());
+        requests.extend(rooms_new);
+        self.join(client, wire, requests, out);
     }
 
-    /// Subscribes one that has come back to the rooms that it was in, each after the last event that it had there.
-    fn go_on(
+    /// The rooms that one was in who has come back, each after the last event that it had there.
+    fn going_on(
         &mut self,
-        client: u32,
-        wire: SocketIo,
         rooms: Vec<RememberedRoom>,
         offset: &str,
-        out: &mut Vec<u8>,
-    ) {
+    ) -> Vec<Result<SubscribeRoom, MessageError>> {
         // Longer than any that it was told.
         let most = POSITION_BYTES * rooms.len().max(self.client_limits().rooms);
         let offset = if offset.len() > most { "" } else { offset };
@@ -287,7 +291,7 @@ impl Shard {
             let from = start_of(&positions, began, with_snapshot, epoch);
             requests.push(Ok(SubscribeRoom { room: room.into(), from, condition, every, snapshot }));
         }
-        self.join(client, wire, requests, out);
+        requests
     }
 
     fn disconnect(&mut self, client: u32, name: &str) {
@@ -314,15 +318,11 @@ impl Shard {
 
     /// A client's connection is gone: whether it may come back is for it to say.
     pub(super) fn leave_socketio(&mut self, client: u32) {
-        let recovery = self.parts.rooms.generation().config.socketio.recovery;
         let Some(state) = self.clients.get_mut(client as usize) else { return };
         let number = state.number;
         let Some(socketio) = state.socketio_mut() else { return };
         for pid in socketio.places.iter_mut().filter_map(|place| place.pid.take()) {
-            match recovery {
-                Some(recovery) => self.parts.recovery.gone(&pid, number, self.now + recovery, self.now),
-                None => self.parts.recovery.forget(&pid, number),
-            }
+            self.parts.recovery.gone(&pid, number, self.now);
         }
         self.sessions.remove(&socketio.sid);
     }
@@ -363,16 +363,14 @@ fn start_of(positions: &[Position], began: Position, with_snapshot: bool, epoch:
     }
 }
 
-fn push_established(
-    out: &mut Vec<u8>,
-    place: &Connected,
-    rooms: &[std::sync::Arc<crate::config::RoomConfig>],
-    is_back: bool,
-) {
+/// Tells a client that it is connected. One that begins anew has a string of its last session, and says that until it has
+/// another one: it is told that it is in no room yet. One that has come back needs what it has until its rooms are told.
+fn push_established(out: &mut Vec<u8>, place: &Connected, rooms: &[Arc<RoomConfig>], is_back: bool) {
     let names: Vec<&str> = rooms.iter().take(ROOMS_TOLD).map(|room| room.name.source()).collect();
     let mut told = json!({ "socketId": &*place.sid, "timestamp": now_ms(), "availableRooms": names });
     if place.pid.is_some() {
         told["recovered"] = is_back.into();
     }
-    super::service::push_emit(out, place.namespace, "connection_established", &told);
+    let nowhere = (place.pid.is_some() && !is_back).then_some("");
+    push_emit(out, place.namespace, "connection_established", &told, nowhere);
 }

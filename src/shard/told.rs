@@ -8,7 +8,7 @@ use super::catch_up::Reader;
 use super::gathered::Gathered;
 use super::pass::write_room_json;
 use super::shard::Shard;
-use crate::wire::{Position, Wire, push_position};
+use crate::wire::{Position, SocketIo, Wire, push_position};
 
 impl Shard {
     /// Notes that a new subscription's client was told a head that its view has not come to yet, and is to be told when it
@@ -73,6 +73,27 @@ impl Shard {
         write_room_json(&mut self.room_json, room.name());
         let position = Position { epoch: room.epoch(), offset };
         push_position(view.wire, out, &self.room_json, position);
+    }
+
+    /// Where a client of Socket.IO is in all of its rooms of a namespace, as its events there end with it; none where that is
+    /// not told. A room to which a snapshot leads is not in it before its end.
+    pub(super) fn positions_in(&self, client: u32, wire: SocketIo) -> Option<String> {
+        if !wire.tells_positions() {
+            return None;
+        }
+        let mut text = Vec::new();
+        for subscription in &self.clients[client as usize].subscriptions {
+            let view = &self.views[subscription.view as usize];
+            if view.wire.namespace() != Some(wire.namespace()) || subscription.snapshot_to > 0 {
+                continue;
+            }
+            let offset =
+                if subscription.live { self.live_position(subscription) } else { subscription.position };
+            let epoch = self.seats[view.seat as usize].room.epoch();
+            text.extend_from_slice(if text.is_empty() { b"" } else { b"," });
+            Position { epoch, offset }.push(&mut text);
+        }
+        String::from_utf8(text).ok()
     }
 
     /// Adds where a subscription of a client of Socket.IO is, with the positions of its other rooms, if positions are told.

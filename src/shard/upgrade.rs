@@ -3,8 +3,9 @@
 use super::new_client::Upgraded;
 use super::shard::Shard;
 use super::socket::Socket;
+use crate::wire::frame::push_close;
 use mio::Token;
-use std::io::Read;
+use std::io::{self, Read};
 
 /// What may lie in a socket of the daemon's own that nobody has read, at the most: some times what a shard writes ahead.
 const LEFT_BYTES: u64 = 16 << 20;
@@ -14,13 +15,19 @@ impl Shard {
     /// ways, so that nothing is lost, doubled or out of order.
     pub(super) fn upgrade(&mut self, upgraded: Upgraded) {
         let Upgraded { sid, socket, early, unsent, polled } = upgraded;
-        let Some(client) = self.sessions.remove(&sid) else { return };
-        self.read_all(client);
-        let limits = self.client_limits();
-        let Some(state) = self.clients.get_mut(client as usize).filter(|state| !state.closing) else {
-            return;
+        let client = self.sessions.remove(&sid);
+        if let Some(client) = client {
+            self.read_all(client);
+        }
+        let socket = Socket::new(socket, &self.client_limits());
+        let Some((client, state)) =
+            client.and_then(|client| Some((client, self.clients.get_mut(client as usize)?)))
+        else {
+            // Its session has ended since it asked for this.
+            return say_over(socket);
         };
-        let socket = Socket::new(socket, &limits).and_then(|mut socket| {
+        let is_closing = state.closing;
+        let socket = socket.and_then(|mut socket| {
             socket.register(self.parts.poll.registry(), Token(client as usize))?;
             Ok(socket)
         });
@@ -44,8 +51,21 @@ impl Shard {
         if self.clients.contains(client as usize) {
             self.promote(client);
         }
+        // One that is being closed has been told so with the rest.
+        if let Some(state) = self.clients.get(client as usize).filter(|state| is_closing && !state.blocked) {
+            state.socket.finish();
+        }
         if !early.is_empty() && self.clients.contains(client as usize) {
             self.received(client, &early);
         }
     }
+}
+
+/// Closes a socket whose session is over, as far as it takes a few bytes at once.
+fn say_over(socket: io::Result<Socket>) {
+    let Ok(socket) = socket else { return };
+    let mut out = Vec::new();
+    push_close(&mut out, 1000, "the session is over");
+    socket.send(&out);
+    socket.finish();
 }

@@ -1,7 +1,8 @@
 //! Engine.IO at the daemon's own listeners: what is refused there, how a session is opened, what a reload changes.
 
 use crate::harness::{ROOMS, Server, http};
-use crate::raw::Raw;
+use crate::raw::{Raw, frame};
+use crate::socketio_client::{Io, open_polling, poll, probe};
 use serde_json::Value;
 
 fn request(method: &str, query: &str, headers: &str) -> String {
@@ -108,4 +109,62 @@ fn a_reload_moves_it_and_switches_it_off() {
     assert_eq!((at("/socket.io/"), at("/live/"), at("/live")), (404, 200, 200));
     server.reconfigure(&format!("[socketio]\nenabled = false\n{ROOMS}"));
     assert_eq!((at("/socket.io/"), at("/live/")), (404, 404));
+}
+
+/// A session that polls, in the main namespace and all that it was told of it taken.
+fn polling(server: &Server) -> String {
+    let sid = open_polling(server);
+    assert_eq!(poll(server, &sid, Some("40")), "ok");
+    let mut told = String::new();
+    while !told.contains("connection_established") {
+        told += &poll(server, &sid, None);
+    }
+    sid
+}
+
+/// What a client is told that goes over to its socket while it is closed.
+fn check_closed(io: &mut Io, code: u16) {
+    io.send("5");
+    let (_, _, closing) = io.packet();
+    assert_eq!((&closing[0], &closing[1]["code"]), (&"closing".into(), &code.into()), "{closing}");
+    let (mut kind, _, mut value) = io.packet();
+    if code == 4000 {
+        assert_eq!(kind, "41");
+        (kind, _, value) = io.packet();
+    }
+    assert_eq!((&*kind, value), ("", code.into()), "a close frame");
+}
+
+#[test]
+fn a_client_that_is_closed_while_it_goes_over_to_its_socket_is_told_so() {
+    let server = Server::start(ROOMS);
+    let sid = polling(&server);
+    let mut io = probe(&server, &sid);
+    let (_, list) = Server::get(&server.admin[0], "/api/v1/clients");
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let id = list["clients"][0]["id"].as_str().unwrap();
+    let delete = format!(
+        "DELETE /api/v1/clients/{id} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        server.admin[0]
+    );
+    let (status, answer) = http(&server.admin[0], delete.as_bytes());
+    assert!(status < 300, "{status} {answer}");
+    check_closed(&mut io, 4000);
+    io.0.send(&frame(0x88, &4000_u16.to_be_bytes()));
+    server.until_metric("broadcastd_clients", |clients| clients == 0.0);
+}
+
+#[test]
+fn a_daemon_that_stops_lets_a_client_go_over_to_its_socket_and_tells_it() {
+    let mut server = Server::start(ROOMS);
+    let sid = polling(&server);
+    let mut io = probe(&server, &sid);
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    // Handshakes are ended right after nobody is accepted any more.
+    while std::net::TcpStream::connect(&server.clients[0]).is_ok() {
+        std::thread::yield_now();
+    }
+    check_closed(&mut io, 1001);
+    io.0.send(&frame(0x88, &1001_u16.to_be_bytes()));
+    assert!(server.wait().success());
 }

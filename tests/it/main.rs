@@ -43,6 +43,8 @@ mod shutdown;
 mod slow_client;
 mod snapshot;
 mod socketio;
+mod socketio_client;
+mod socketio_recovery;
 mod sse;
 mod sse_resume;
 mod sse_slow;

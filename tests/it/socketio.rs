@@ -2,102 +2,14 @@
 //! readers that stop. What the library makes of it is tested with the library (tests/socketio).
 
 use crate::harness::{ROOMS, Server, http};
-use crate::raw::{Raw, frame, request};
+use crate::raw::frame;
+use crate::socketio_client::{Back, Io, Packet, open_polling, poll, probe};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// Rates that tests do not reach.
 const GENEROUS: &str = "[limits.client]\nmessages = { rate = \"1000/s\", burst = 10000 }\n\
                         subscriptions = { rate = \"1000/s\", burst = 10000 }\n";
-
-/// A client in one namespace or several.
-struct Io(Raw);
-
-/// A packet: its type as in `42`, its namespace, and its JSON.
-type Packet = (String, String, Value);
-
-/// What a client says when it comes back.
-#[derive(Clone, Default)]
-struct Back {
-    pid: Value,
-    offset: Option<String>,
-}
-
-impl Io {
-    /// Over WebSocket, in no namespace yet.
-    fn open(server: &Server) -> Io {
-        let mut raw = Raw::connect(&server.clients[0]);
-        raw.send(request("/socket.io/?EIO=4&transport=websocket", &[]).as_bytes());
-        assert_eq!(raw.answer().status, 101);
-        let (first, open) = raw.frame().unwrap();
-        assert_eq!((first, open[0]), (0x81, b'0'));
-        Io(raw)
-    }
-
-    /// In a namespace, maybe as one that comes back, and whether it was recovered.
-    fn connect(server: &Server, namespace: &str, back: &Back) -> (Io, Back, bool) {
-        let mut io = Io::open(server);
-        let (pid, recovered) = io.enter(namespace, back);
-        (io, Back { pid, offset: back.offset.clone() }, recovered)
-    }
-
-    fn enter(&mut self, namespace: &str, back: &Back) -> (Value, bool) {
-        let auth = json!({ "pid": back.pid, "offset": back.offset });
-        self.send(&format!("40{namespace},{auth}"));
-        let (kind, of, connected) = self.packet();
-        assert_eq!((&*kind, &*of), ("40", namespace), "{connected}");
-        let (_, _, established) = self.packet();
-        assert_eq!(established[0], "connection_established");
-        (connected["pid"].clone(), established[1]["recovered"] == true)
-    }
-
-    fn send(&mut self, text: &str) {
-        self.0.send(&frame(0x81, text.as_bytes()));
-    }
-
-    fn subscribe(&mut self, namespace: &str, rooms: &Value) {
-        self.send(&format!("42{namespace},{}", json!(["subscribe", { "rooms": rooms }])));
-        let (_, _, answer) = self.packet();
-        assert_eq!(answer[0], "subscription_confirmed", "{answer}");
-    }
-
-    /// The next packet. Pings before it are answered. A close frame is a packet as well, without a type.
-    fn packet(&mut self) -> Packet {
-        loop {
-            let (first, payload) = self.0.frame().expect("the connection is open");
-            if first == 0x88 {
-                let code = u16::from_be_bytes(*payload.first_chunk().unwrap());
-                return (String::new(), String::new(), code.into());
-            }
-            assert_eq!(first, 0x81);
-            let text = String::from_utf8(payload).unwrap();
-            if text == "2" {
-                self.send("3");
-                continue;
-            }
-            let (kind, rest) = text.split_at(2);
-            let (namespace, json) = match rest.split_once(',').filter(|_| rest.starts_with('/')) {
-                Some((namespace, json)) => (namespace, json),
-                None => ("/", rest),
-            };
-            let value = serde_json::from_str(json).unwrap_or(Value::Null);
-            return (kind.to_owned(), namespace.to_owned(), value);
-        }
-    }
-
-    /// The numbers of the next events, which are all in one namespace; and where the last of them leads.
-    fn numbers(&mut self, namespace: &str, count: usize) -> (Vec<u64>, String) {
-        let mut numbers = Vec::new();
-        let mut last = String::new();
-        while numbers.len() < count {
-            let (kind, of, args) = self.packet();
-            assert_eq!((&*kind, &*of, args[0].as_str()), ("42", namespace, Some("t")), "{args}");
-            numbers.push(args[1]["n"].as_u64().unwrap());
-            args[2].as_str().unwrap().clone_into(&mut last);
-        }
-        (numbers, last)
-    }
-}
 
 #[test]
 fn each_namespace_comes_back_to_where_it_was() {
@@ -345,28 +257,11 @@ fn a_room_that_was_refused_to_who_came_back_stays_refused() {
     assert_eq!(io.packet().2[0], "pong");
 }
 
-/// Asks a session that polls. Returns the body.
-fn poll(server: &Server, sid: &str, post: Option<&str>) -> String {
-    let (method, body) = post.map_or(("GET", ""), |body| ("POST", body));
-    let request = format!(
-        "{method} /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let (status, body) = http(&server.clients[0], request.as_bytes());
-    assert_eq!(status, 200, "{body}");
-    body
-}
-
 #[test]
 fn a_session_that_does_not_poll_is_blocked_and_carried_on_over_websocket() {
     let server =
         Server::start(&format!("{GENEROUS}[rooms.all]\ntypes = [\"*\"]\nhistory = {{ events = 500 }}\n"));
-    let open =
-        "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let open = http(&server.clients[0], open.as_bytes()).1;
-    let open: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
-    let sid = open["sid"].as_str().unwrap();
+    let sid = &open_polling(&server);
     assert_eq!(poll(&server, sid, Some("40\u{1e}42[\"subscribe\",\"all\"]")), "ok");
     let mut first = String::new();
     while !first.contains("subscription_confirmed") {
@@ -396,15 +291,9 @@ fn a_session_that_does_not_poll_is_blocked_and_carried_on_over_websocket() {
     for packet in poll(&server, sid, None).split('\u{1e}') {
         take(&serde_json::from_str(packet.strip_prefix("42").unwrap()).unwrap());
     }
-    let mut raw = Raw::connect(&server.clients[0]);
-    let target = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
-    raw.send(request(&target, &[]).as_bytes());
-    assert_eq!(raw.answer().status, 101);
-    raw.send(&frame(0x81, b"2probe"));
-    assert_eq!(raw.frame().unwrap(), (0x81, b"3probe".to_vec()));
+    let mut io = probe(&server, sid);
     // What comes right behind the upgrade is heard.
-    raw.send(&[frame(0x81, b"5"), frame(0x81, b"42[\"ping\"]")].concat());
-    let mut io = Io(raw);
+    io.0.send(&[frame(0x81, b"5"), frame(0x81, b"42[\"ping\"]")].concat());
     let (mut pongs, mut told) = (0, (0, 0));
     while told.0 < total || pongs == 0 {
         let (_, _, args) = io.packet();

@@ -204,6 +204,53 @@ test("an orderly restart of the daemon is a connection that was cut; after a cra
   }
 });
 
+test("a client that begins anew says nothing of where it was before", async () => {
+  const server = await daemon();
+  const proxy = await proxied(server);
+  const client = await Client.to(proxy.addr);
+  await client.subscribe({ rooms: ["all"] });
+  await server.publish({ type: "tick", n: 1 });
+  await until("the first", () => client.numbers.length === 1);
+  client.socket.disconnect();
+  client.socket.connect();
+  await until("a new session", () => connects(client) === 2);
+  await client.had("connection_established");
+  assert.equal(client.socket.recovered, false);
+
+  // What it says when it comes back: its engine is made right after this event.
+  const said = [];
+  const note = ({ data }) => said.push(data);
+  client.socket.io.on("reconnect_attempt", () => queueMicrotask(() => client.socket.io.engine.on("packetCreate", note)));
+  await away(client, proxy, () => {});
+  assert.equal(client.socket.recovered, false, "it was in no room yet");
+  const connect = said.find((data) => typeof data === "string" && data.startsWith("0"));
+  assert.equal(JSON.parse(connect.slice(1)).offset, "");
+
+  await client.subscribe({ rooms: [{ room: "all", from: "start" }] });
+  said.length = 0;
+  await away(client, proxy, () => server.publish({ type: "tick", n: 2 }));
+  await until("the second", () => client.numbers.includes(2));
+  assert.deepEqual(client.numbers, [1, 1, 2]);
+});
+
+test("a room that all are to be in is entered by who comes back, and by who has left it is not", async () => {
+  const config = (rooms) => CONFIG.replace("watch = false", `watch = false\n[socketio]\nauto_join = ${JSON.stringify(rooms)}`);
+  const server = await daemon(config(["agent_states"]));
+  const proxy = await proxied(server);
+  const client = await Client.to(proxy.addr);
+  await client.had("subscription_confirmed");
+  await client.ask("unsubscribe", ["agent_states"]);
+  await server.configure(config(["agent_states", "all"]));
+  const answer = await fetch(`http://${server.admin}/api/v1/config/reload`, { method: "POST" });
+  assert.equal(answer.status, 200, await answer.text());
+  await away(client, proxy, () => {});
+  assert.equal(client.socket.recovered, true);
+  assert.deepEqual((await client.had("subscription_confirmed")).subscriptions, ["all"]);
+  await server.publish(EVENTS.agent_state, { type: "tick", n: 1 });
+  await client.had("tick");
+  assert.equal(client.all("agent_state").length, 1);
+});
+
 test("a client that knows no recovery comes back as a new one", async () => {
   const server = await daemon();
   const proxy = await proxied(server);

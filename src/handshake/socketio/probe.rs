@@ -2,9 +2,9 @@
 //! it, requests that poll are ended, `5` from it. Until then the front itself speaks on the socket, and a probe that
 //! fails leaves the session as it was.
 
-use super::super::front::Arrival;
+use super::super::front::{Arrival, Visit};
+use super::super::under_way::Place;
 use super::session::Turn;
-use crate::http::Patience;
 use crate::shard::ClientSocket;
 use crate::socketio::{Received, parse_text};
 use crate::wire::frame::{PONG, frame_len, push_close, push_control, push_text};
@@ -55,18 +55,18 @@ enum Outcome {
 pub(in crate::handshake) async fn probe<S>(
     turn: Result<Turn, &'static str>,
     (stream, early): (S, Bytes),
-    patience: &Patience,
+    visit: &Visit<'_>,
     take: fn(S) -> io::Result<ClientSocket>,
 ) -> Option<Arrival>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    patience.renew();
+    visit.patience.renew();
     let mut probe = Probe { stream, arrived: early.to_vec(), reader: FrameReader::new(), partial: None };
     drop(early);
     let outcome = match &turn {
         Ok(turn) => tokio::select! {
-            outcome = probe.speak(turn) => outcome.ok()?,
+            outcome = probe.speak(turn, visit.place) => outcome.ok()?,
             () = turn.ended() => Outcome::Close(1000, "the session is over"),
         },
         Err(reason) => Outcome::Close(1008, reason),
@@ -87,7 +87,7 @@ where
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
-    async fn speak(&mut self, turn: &Turn) -> io::Result<Outcome> {
+    async fn speak(&mut self, turn: &Turn, place: &Place) -> io::Result<Outcome> {
         loop {
             let mut out = Vec::new();
             match self.step(&mut out) {
@@ -99,6 +99,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Probe<S> {
                 }
                 Some(Step::Next) => self.stream.write_all(&out).await?,
                 Some(Step::Probed) => {
+                    // From the answer on the client polls no more, and would miss whatever comes if this were ended as a
+                    // handshake: it belongs to its session.
+                    place.wait();
                     push_text(&mut out, 0, |out| out.extend_from_slice(b"3probe"));
                     self.stream.write_all(&out).await?;
                     turn.set_probed();

@@ -1,6 +1,6 @@
 //! The words of a condition.
 
-use super::ConditionError;
+use super::{ConditionError, shown};
 use crate::pattern::Value;
 use std::borrow::Cow;
 
@@ -156,7 +156,7 @@ fn number(source: &str, at: usize) -> Result<(Token, usize), ConditionError> {
     let value = serde_json::from_str::<serde_json::Number>(&rest[..len]).ok();
     match value.as_ref().and_then(Value::from_number) {
         Some(value) => Ok((Token::Literal(value), len)),
-        None => Err(ConditionError::new(format!("`{}` is not a number", &rest[..len]), at, at + len)
+        None => Err(ConditionError::new(format!("`{}` is not a number", shown(&rest[..len])), at, at + len)
             .hint("numbers are written as in JSON; a field's name with such characters stands in backticks")),
     }
 }

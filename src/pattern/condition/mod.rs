@@ -24,10 +24,14 @@ mod parser;
 
 use super::{Path, Value};
 use eval::Expr;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Longest text, in bytes: far more than a person writes, little enough for any client to send.
 const MAX_SOURCE_BYTES: usize = 4096;
+
+/// How much of a word an error shows. Errors go to clients and logs, and what is longer is long by mistake.
+const MAX_SHOWN_CHARS: usize = 40;
 
 /// A compiled condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,11 +124,19 @@ impl std::fmt::Display for ConditionError {
 
 impl std::error::Error for ConditionError {}
 
+/// A word of the source as an error shows it.
+fn shown(word: &str) -> Cow<'_, str> {
+    match word.char_indices().nth(MAX_SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &word[..end]).into(),
+        None => word.into(),
+    }
+}
+
 /// Appends a dotted path as the language writes it.
 fn push_path(out: &mut String, key: &str) -> Result<(), ConditionError> {
     let path = Path::parse(key)
         .filter(|_| !key.contains(|c: char| c == '`' || c.is_control()))
-        .ok_or_else(|| ConditionError::new(format!("{key:?} is not the path of a field"), 0, 0))?;
+        .ok_or_else(|| ConditionError::new(format!("{:?} is not the path of a field", shown(key)), 0, 0))?;
     for (index, name) in path.names().enumerate() {
         if index > 0 {
             out.push('.');
@@ -157,7 +169,7 @@ fn push_equality(out: &mut String, key: &str, value: &serde_json::Value) -> Resu
 fn literal_text(key: &str, value: &serde_json::Value) -> Result<String, ConditionError> {
     match value {
         serde_json::Value::Array(_) | serde_json::Value::Object(_) => Err(ConditionError::new(
-            format!("{key:?} must be a string, number, boolean, null, or a list of those"),
+            format!("{:?} must be a string, number, boolean, null, or a list of those", shown(key)),
             0,
             0,
         )

@@ -1,8 +1,8 @@
 //! From words to a compiled condition.
 
-use super::ConditionError;
 use super::eval::{Expr, Operand, Operator};
 use super::lexer::{Spanned, Token, lex};
+use super::{ConditionError, shown};
 use crate::pattern::{Path, Value};
 
 /// Nesting of `!` and parentheses: bounds the recursion of the parser and of evaluation.
@@ -267,8 +267,8 @@ impl Parser {
     fn unexpected(&self, wanted: &str) -> ConditionError {
         let Spanned { token, start, end } = self.peek();
         let found = match token {
-            Token::Name { text, .. } => format!("`{text}`"),
-            Token::Literal(Value::String(text)) => format!("the string {text:?}"),
+            Token::Name { text, .. } => format!("`{}`", shown(text)),
+            Token::Literal(Value::String(text)) => format!("the string {:?}", shown(text)),
             Token::Literal(_) => "a value".to_owned(),
             Token::Symbol(symbol) => format!("`{symbol}`"),
             Token::End => "the end".to_owned(),
@@ -310,5 +310,5 @@ fn unknown_function(name: &str, place: &Spanned) -> ConditionError {
         "not" => "it is written `!`",
         _ => "there are `has(path)` and `path.startsWith(\"…\")`",
     };
-    ConditionError::new(format!("there is no function `{name}`"), place.start, place.end).hint(hint)
+    ConditionError::new(format!("there is no function `{}`", shown(name)), place.start, place.end).hint(hint)
 }

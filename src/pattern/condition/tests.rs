@@ -159,6 +159,25 @@ fn the_object_form_is_canonical() {
     }
 }
 
+#[test]
+fn what_is_said_of_a_mistake_is_short_however_long_that_is() {
+    let long = "\u{301}".repeat(1000);
+    let sources = [
+        format!("a == `{long}`("),
+        format!("a \"{long}\""),
+        format!("{}(a)", "a".repeat(4000)),
+        format!("a == 1{}", "0x".repeat(1000)),
+    ];
+    for source in sources {
+        let error = Condition::parse(&source).unwrap_err();
+        assert!(error.message.len() < 500, "{error}");
+    }
+    for (key, value) in [(format!("{long}`"), json!(1)), (long.clone(), json!({}))] {
+        let error = Condition::from_object(json!({ (key): value }).as_object().unwrap()).unwrap_err();
+        assert!(error.message.len() < 500, "{error}");
+    }
+}
+
 /// A condition as a tree of its own, to be written out and evaluated naively.
 #[derive(Clone, Debug)]
 enum Tree {

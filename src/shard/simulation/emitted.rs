@@ -143,18 +143,24 @@ impl Place {
     fn event(&mut self, args: &[Value], published: &Published) {
         let name = args[0].as_str().unwrap();
         match name {
-            "connection_established" | "closing" => return assert_eq!(args.len(), 2),
+            "connection_established" => {
+                // One that begins anew is in no room; one that comes back is where its last string says.
+                assert_eq!(args.get(2), (args[1]["recovered"] == false).then(|| json!("")).as_ref());
+                self.last_offset = args.get(2).map(|_| String::new()).or(self.last_offset.take());
+                return;
+            }
+            "closing" => return assert_eq!(args.len(), 2),
             "subscription_confirmed" => {
                 for room in args[1]["subscriptions"].as_array().unwrap() {
                     self.joined(room.as_str().unwrap(), published);
                 }
-                return;
+                return self.told(args[2].as_str().unwrap(), published);
             }
             "unsubscription_confirmed" => {
                 for room in args[1]["unsubscribed"].as_array().unwrap() {
                     self.rooms.remove(room.as_str().unwrap());
                 }
-                return;
+                return self.told(args[2].as_str().unwrap(), published);
             }
             _ => {}
         }
@@ -190,7 +196,7 @@ impl Place {
     /// A string that says where the client is: it has had that, and no more.
     fn told(&mut self, string: &str, published: &Published) {
         let mut told = Vec::new();
-        for position in string.split(',') {
+        for position in string.split(',').filter(|position| !position.is_empty()) {
             let (epoch, offset) = position.split_once(':').unwrap();
             let room = self.rooms.iter_mut().find(|(_, (_, room))| room.epoch == epoch);
             let (name, (_, room)) = room.unwrap_or_else(|| panic!("{string}: not in {position}"));
@@ -312,9 +318,16 @@ impl Recovered {
         });
         let number = self.simulation.shard.parts.numbers.load(std::sync::atomic::Ordering::Relaxed);
         let key = self.key(number).unwrap();
-        for namespace in 0..2 {
+        for (namespace, name) in NAMESPACES.iter().enumerate() {
             let order = self.rooms_of(key, namespace);
+            let of_shard = self.simulation.shard.clients[key as usize].socketio_mut().unwrap();
+            let given = of_shard.place(Namespace::named(name).unwrap()).unwrap().pid.clone();
             let place = &mut self.clients[index].places[namespace];
+            if given.as_deref() != place.pid.as_deref() {
+                // It begins anew, and has what it knew of its last session until it reads so.
+                let (pid, last_offset) = (place.pid.take(), place.last_offset.take());
+                *place = Place { pid, last_offset, ..Place::default() };
+            }
             assert_eq!(order.len(), place.is_in.len(), "it is in the same rooms");
             for name in order {
                 let begun = begun(&self.simulation.shard, key, namespace, &name);

@@ -12,6 +12,7 @@ mod client;
 mod composed;
 mod emitted;
 mod model;
+mod stopping;
 mod told;
 
 use self::client::{Lost, SimClient, StreamAsked};
