@@ -106,15 +106,16 @@ pub(super) async fn serve(opened: Opened) {
                 shared.count_cut(u64::from(bytes.is_some()), bytes.unwrap_or(0));
                 return;
             }
-            () = &mut begun, if !stopping => {
-                stopping = true;
-                serving.as_mut().graceful_shutdown();
-            }
+            // First, so that a request that has come is under way when hyper hears of the stop, and not cut off.
             served = &mut serving => {
                 if let Err(error) = served {
                     tracing::debug!(producer = %connection.name, %error, "producer's connection failed");
                 }
                 return;
+            }
+            () = &mut begun, if !stopping => {
+                stopping = true;
+                serving.as_mut().graceful_shutdown();
             }
         }
     }

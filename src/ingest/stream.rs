@@ -17,9 +17,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::Interest;
+use tokio::time::Instant;
 
 /// How long a producer may take to read its last answers. It has ended its own direction, so nothing else is lost.
 const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
+/// How long a connection is left alone from its beginning on, also if the daemon stops meanwhile. Who connects to say a few
+/// lines or to make a request has its answer by then, which takes a direction that has not been ended.
+const FIRST_WORDS: Duration = Duration::from_millis(250);
 
 /// Serves a connection to its end.
 pub(super) async fn serve(shared: Rc<Shared>, stream: Stream, listener: Slot, permit: Permit) {
@@ -73,7 +78,12 @@ impl Raw {
     /// Reads to the end. Returns the connection if it is HTTP.
     async fn run(mut self) -> Option<http::Opened> {
         let shared = self.shared.clone();
-        let mut begun = pin!(shared.stop.begun());
+        let first_words = Instant::now() + FIRST_WORDS;
+        let mut stopping = pin!(async {
+            shared.stop.begun().await;
+            // Boxed: it is not there before the daemon stops.
+            Box::pin(tokio::time::sleep_until(first_words)).await;
+        });
         let mut cut = pin!(shared.stop.cut());
         loop {
             let interest = if self.answers.is_due() {
@@ -84,7 +94,7 @@ impl Raw {
             tokio::select! {
                 biased;
                 () = &mut cut => return self.cut_off(),
-                () = &mut begun, if !self.half_closed => {
+                () = &mut stopping, if !self.half_closed => {
                     self.half_close();
                     continue;
                 }
