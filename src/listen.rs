@@ -27,6 +27,10 @@ const PENDING_CONNECTIONS: i32 = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a listener that is removed goes on accepting whoever has connected before: what waits in the kernel would be reset
+/// with it.
+pub(crate) const LAST_CONNECTIONS: Duration = Duration::from_millis(20);
+
 /// A bound, listening socket. Dropping it closes it and removes a Unix socket's file.
 #[derive(Debug)]
 pub struct Listener {

@@ -8,7 +8,7 @@ use super::stream::cors_of_refusal;
 use super::tail::{Tail, Tailed};
 use super::under_way::Place;
 use crate::http::{Answer, Asked, Body, Patience, Reply};
-use crate::listen::{Listener, Stream};
+use crate::listen::{LAST_CONNECTIONS, Listener, Stream};
 use crate::memory;
 use crate::metrics::HandshakeRefusal;
 use crate::shard::{ClientSocket, NewClient, Upgraded};
@@ -34,9 +34,6 @@ const BUFFER_BYTES: usize = 16 * 1024;
 /// none has begun or ended for [`QUIET`].
 const BURST: usize = 100;
 const QUIET: Duration = Duration::from_secs(1);
-
-/// How long a listener that is removed goes on accepting.
-const LAST_CONNECTIONS: Duration = Duration::from_millis(20);
 
 /// How long clients that poll may take to read their last answers while the daemon stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);

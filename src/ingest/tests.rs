@@ -47,7 +47,7 @@ struct Bench {
     shared: Rc<Shared>,
     serving: JoinHandle<()>,
     /// Dropped with the bench, which ends accepting.
-    _removed: Trigger,
+    removed: Trigger,
     _folder: tempfile::TempDir,
 }
 
@@ -97,7 +97,7 @@ impl Bench {
         tasks.spawn_local(thread::accept(shared.clone(), listener, slot, removal, vec![door], permits));
         let served = shared.clone();
         let serving = tokio::task::spawn_local(async move { thread::serve(&served, arrivals, tasks).await });
-        Bench { list, addr, trigger, metrics, shared, serving, _removed: removed, _folder: folder }
+        Bench { list, addr, trigger, metrics, shared, serving, removed, _folder: folder }
     }
 
     async fn tcp(&self) -> TcpStream {
@@ -372,6 +372,22 @@ fn a_request_on_a_connection_from_before_the_stop_is_answered() {
             assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer:?}");
         }
         assert_eq!(bench.stop().await, Drained::default());
+    });
+}
+
+#[test]
+fn who_has_connected_before_its_listener_goes_is_served() {
+    run(TCP, async |bench| {
+        let BoundAddr::Tcp(addr) = &bench.addr else { panic!("not TCP: {}", bench.addr) };
+        // The kernel has it, and nobody has accepted it.
+        let mut stream = std::net::TcpStream::connect(addr).unwrap();
+        bench.removed.fire();
+        stream.write_all(b"{\"type\":\"e\"}\n").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut answer = String::new();
+        TcpStream::from_std(stream).unwrap().read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("{\"accepted\":1"), "{answer}");
     });
 }
 

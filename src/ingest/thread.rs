@@ -4,7 +4,7 @@ use super::intake::{Gate, Intake};
 use super::pipe::{self, Input};
 use super::shared::{Drained, Permit, Permits, Settings, Shared, Slot, Stop};
 use super::{Source, Wiring, stream};
-use crate::listen::{Listener, Loose, Stream};
+use crate::listen::{LAST_CONNECTIONS, Listener, Loose, Stream};
 use crate::shutdown::Shutdown;
 use arc_swap::ArcSwap;
 use std::io;
@@ -218,7 +218,10 @@ pub(super) async fn accept(
     permits: Arc<Permits>,
 ) {
     let mut begun = std::pin::pin!(shared.stop.begun());
-    let mut removed = std::pin::pin!(removed.begun());
+    let mut removed = std::pin::pin!(async {
+        removed.begun().await;
+        tokio::time::sleep(LAST_CONNECTIONS).await;
+    });
     loop {
         let stream = tokio::select! {
             biased;
