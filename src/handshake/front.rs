@@ -61,7 +61,7 @@ pub(super) struct Visit<'a> {
     pub(super) ends: Ends,
     pub(super) place: &'a Arc<Place>,
     pub(super) patience: &'a Patience,
-    /// Told once a request waits that is to be given up when the client closes its side.
+    /// Told of a request that is to be given up when the client closes its side.
     pub(super) tail: &'a Arc<Tail>,
 }
 
@@ -203,10 +203,15 @@ where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let accepted = Mutex::new(None);
-        let service = service_fn(|request: Request<Incoming>| async {
-            let (response, client) = self.answer(visit, request).await;
-            *accepted.lock().unwrap_or_else(PoisonError::into_inner) = client;
-            response
+        let service = service_fn(|request: Request<Incoming>| {
+            // At once, and not when the answer is first polled: hyper may look for the end before.
+            visit.tail.keep();
+            let accepted = &accepted;
+            async move {
+                let (response, client) = self.answer(visit, request).await;
+                *accepted.lock().unwrap_or_else(PoisonError::into_inner) = client;
+                response
+            }
         });
         let mut connection = http1::Builder::new()
             .max_buf_size(BUFFER_BYTES)

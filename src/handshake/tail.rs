@@ -1,8 +1,9 @@
-//! The end of what a client sends, kept back until it is known what was asked.
+//! The end of what a client sends, kept back while a request is answered that must not be given up for it.
 //!
 //! hyper gives a request up once the client has closed its side, before or after the answer is begun. For a request that waits
 //! that is right: nobody is there any more. But who sends a request and closes its side at once, as `nc -N` does, is
-//! allowed to and waits for the answer (RFC 9112, section 9.6, speaks of half-closed connections).
+//! allowed to and waits for the answer (RFC 9112, section 9.6, speaks of half-closed connections). Before a request's head is
+//! whole there is nothing to answer, and an end is one.
 
 use std::io;
 use std::pin::Pin;
@@ -16,21 +17,27 @@ pub(super) struct Tail(Mutex<State>);
 
 #[derive(Debug, Default)]
 enum State {
-    /// Nothing has come: an end is one.
+    /// An end is one.
     #[default]
-    Silent,
-    /// Something has come: an end is kept back.
+    Told,
+    /// A request is here: an end is kept back.
     Kept,
     /// It has come and is kept back from this reader.
     Waiting(Waker),
-    /// An end is one.
-    Told,
 }
 
 impl Tail {
+    /// A request has come: until [`tell`](Self::tell) an end is kept back.
+    pub(super) fn keep(&self) {
+        let mut state = self.state();
+        if let State::Told = *state {
+            *state = State::Kept;
+        }
+    }
+
     /// From now on the end is told when it comes, or if it has come.
     pub(super) fn tell(&self) {
-        if let State::Waiting(waker) = std::mem::replace(&mut *self.state(), State::Told) {
+        if let State::Waiting(waker) = std::mem::take(&mut *self.state()) {
             waker.wake();
         }
     }
@@ -68,13 +75,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tailed<S> {
         std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let is_end = buffer.filled().len() == before && buffer.remaining() > 0;
         let mut state = self.tail.state();
-        match (&*state, is_end) {
-            (State::Silent, false) => *state = State::Kept,
-            (State::Kept | State::Waiting(_), true) => {
-                *state = State::Waiting(cx.waker().clone());
-                return Poll::Pending;
-            }
-            _ => {}
+        if is_end && !matches!(*state, State::Told) {
+            *state = State::Waiting(cx.waker().clone());
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
@@ -112,7 +115,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     #[tokio::test]
-    async fn an_end_is_kept_back_once_something_has_come_until_it_may_be_told() {
+    async fn an_end_is_kept_back_while_a_request_is_answered_until_it_may_be_told() {
         let (mut client, stream) = duplex(64);
         let tail = Arc::new(Tail::default());
         let mut tailed = Tailed::new(stream, Arc::clone(&tail));
@@ -120,6 +123,7 @@ mod tests {
         drop(client);
         let mut bytes = [0; 8];
         assert_eq!(tailed.read(&mut bytes).await.unwrap(), 3);
+        tail.keep();
         let reading = tokio::spawn(async move { tailed.read(&mut [0; 8]).await.unwrap() });
         while !matches!(*tail.state(), State::Waiting(_)) {
             tokio::task::yield_now().await;
@@ -130,9 +134,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_says_nothing_has_an_end_at_once() {
-        let (client, stream) = duplex(64);
+    async fn without_a_request_an_end_is_one() {
+        let (mut client, stream) = duplex(64);
+        client.write_all(b"GET").await.unwrap();
         drop(client);
-        assert_eq!(Tailed::new(stream, Arc::default()).read(&mut [0; 8]).await.unwrap(), 0);
+        let mut tailed = Tailed::new(stream, Arc::default());
+        let mut bytes = Vec::new();
+        assert_eq!(tailed.read_to_end(&mut bytes).await.unwrap(), 3);
     }
 }

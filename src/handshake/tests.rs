@@ -281,6 +281,32 @@ async fn clients_over_a_limit_are_refused() {
     assert_eq!(bench.take().forwarded, "203.0.113.10".parse().ok());
 }
 
+#[tokio::test]
+async fn who_closes_its_side_is_answered_if_its_request_is_whole_and_gone_if_not() {
+    let mut bench = Bench::new(|_| {});
+    let ask = async |bench: &mut Bench, request: &str| {
+        let mut client = bench.connect().await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        // Long before its time is over, which is counted.
+        bench.settle().await;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    for version in ["1.1", "1.0"] {
+        let answer = ask(&mut bench, &format!("GET / HTTP/{version}\r\nHost: localhost\r\n\r\n")).await;
+        assert!(answer.contains(" 200 OK"), "{answer}");
+    }
+    // Whether its body is read is for the page to say.
+    let cut = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf";
+    assert!(ask(&mut bench, cut).await.contains(" 200 OK"));
+    for cut in ["", "G", "GET / HTTP/1.1\r\nHost: loc"] {
+        assert_eq!(ask(&mut bench, cut).await, "", "{cut:?}");
+        assert!(!bench.counted("timeout"), "{cut:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_does_not_finish_its_request_is_cut_off() {
     let mut bench = Bench::new(|_| {});

@@ -22,6 +22,7 @@ mod rooms;
 mod seats;
 mod staged;
 mod start;
+mod state;
 mod totals;
 
 pub use bell::Bell;

@@ -7,6 +7,7 @@ use super::keys::KeysRead;
 use super::log::ReadLimit;
 use super::seats::{Seats, Tokens};
 use super::staged::{Staged, Taken};
+use super::state::{ALWAYS_DUE, State};
 use super::totals::Totals;
 use crate::config::RoomConfig;
 use crate::event::{Entry, Event, KeyId};
@@ -31,24 +32,6 @@ pub struct Room {
 /// In the number of subscriptions: set once, when the room stops being an interest. Read without the lock on the way of
 /// every event.
 const HOLDS_EVENTS: u32 = 1 << 31;
-/// There is something to do for each sweep, and for none.
-const ALWAYS_DUE: u32 = 0;
-const NEVER_DUE: u32 = u32::MAX;
-
-struct State {
-    /// What the configuration says of the room, and in which generation.
-    config: Arc<RoomConfig>,
-    serial: u32,
-    /// Offset that the log goes on after, while there is none.
-    head: u64,
-    body: Option<Box<Body>>,
-    seats: Seats,
-    /// Closed rooms are out of the registry; whoever still publishes to one looks the name up again.
-    closed: bool,
-    /// Closed because the configuration no longer has the name: readers get what is in it, and leave.
-    removed: bool,
-}
-
 /// What a generation of the configuration says of a room.
 pub(super) struct Policy {
     pub(super) config: Arc<RoomConfig>,
@@ -482,64 +465,6 @@ impl Room {
     fn live(&self) -> Result<MutexGuard<'_, State>, Closed> {
         let state = self.lock();
         if state.closed { Err(Closed) } else { Ok(state) }
-    }
-}
-
-impl State {
-    /// Of an interest, where reading after `after` begins: an interest that goes on where a room was given up has nothing
-    /// of what came before.
-    fn first_after(&self, after: u64) -> u64 {
-        after.max(self.head) + 1
-    }
-
-    /// Whether nothing would be lost with it.
-    fn is_empty(&self) -> bool {
-        self.body.as_ref().is_none_or(|body| body.is_empty())
-    }
-
-    /// The second since 1970 before which a sweep has nothing to do.
-    fn due_s(&mut self) -> u32 {
-        if self.is_empty() {
-            // Nobody reads it and nothing is in it: it can be given up as soon as nobody holds it.
-            return if self.seats.is_empty() { ALWAYS_DUE } else { NEVER_DUE };
-        }
-        let due_ms = self.body.as_mut().and_then(|body| body.due_ms(&self.config));
-        due_ms.map_or(NEVER_DUE, |due_ms| u32::try_from(due_ms / 1000).unwrap_or(NEVER_DUE))
-    }
-
-    /// Takes another generation's policy over. A buffer that is not what it was is flushed.
-    fn adopt(&mut self, policy: Policy, totals: &Totals) {
-        let (old, new) = (&self.config, &policy.config);
-        let same = old.buffer == new.buffer && old.key == new.key && old.urgent == new.urgent;
-        if let (false, Some(body)) = (same, &mut self.body) {
-            let change = totals.change(body.held());
-            body.flush();
-            change.apply(body.held());
-        }
-        if let Some(body) = &mut self.body {
-            let change = totals.change(body.held());
-            body.follow(&self.config, &policy.config, policy.keys);
-            change.apply(body.held());
-        }
-        (self.config, self.serial) = (policy.config, policy.serial);
-    }
-
-    /// Lets everything go: nobody reads the room, and nobody can find it.
-    fn empty(&mut self, totals: &Totals) {
-        if let Some(mut body) = self.body.take() {
-            let change = totals.change(body.held());
-            self.head = body.log.head();
-            *body = Body::new(self.head, &self.config, 0);
-            change.apply(body.held());
-        }
-    }
-
-    fn release(&mut self, totals: &Totals) {
-        if let Some(body) = &mut self.body {
-            let change = totals.change(body.held());
-            body.release(self.seats.passed());
-            change.apply(body.held());
-        }
     }
 }
 

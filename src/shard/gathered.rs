@@ -195,7 +195,7 @@ impl Shard {
     }
 
     /// Where a client is in each of its rooms, in the order of its subscriptions.
-    fn positions_of<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = At> + 'a {
+    pub(super) fn positions_of<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = At> + 'a {
         client.subscriptions.iter().map(|subscription| self.at(subscription))
     }
 
@@ -221,13 +221,21 @@ impl Shard {
 
 /// Appends a block of an `id` alone: all positions that are told. Nothing where there is none.
 fn push_ids(positions: impl Iterator<Item = At>, out: &mut Vec<u8>) {
-    let mut is_first = true;
+    let start = out.len();
+    push_told(positions, ID, out);
+    if out.len() > start {
+        out.extend_from_slice(b"\n\n");
+    }
+}
+
+/// Appends all positions that are told, with commas between them and `before` in front of the first.
+pub(super) fn push_told(positions: impl Iterator<Item = At>, before: &[u8], out: &mut Vec<u8>) {
+    let mut between = before;
     for At { position, .. } in positions.filter(|at| at.told == Told::Yes) {
-        out.extend_from_slice(if is_first { ID } else { b"," });
-        is_first = false;
+        out.extend_from_slice(between);
+        between = b",";
         position.push(out);
     }
-    out.extend_from_slice(if is_first { b"" } else { b"\n\n" });
 }
 
 #[cfg(test)]

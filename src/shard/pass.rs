@@ -316,9 +316,6 @@ impl Shard {
         }
         self.stats.passes += 1;
         self.passing -= 1;
-        if self.passing == 0 {
-            self.composed.rest();
-        }
         if state.awaited {
             self.wake_waiting(view);
         }

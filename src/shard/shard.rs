@@ -220,6 +220,9 @@ impl Shard {
         self.take_messages();
         self.take_grown();
         self.slice();
+        if self.passing == 0 {
+            self.composed.rest();
+        }
         self.keep_time();
         self.stats.publish(&self.parts.metrics);
         let ended = Instant::now() + self.ahead;

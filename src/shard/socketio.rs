@@ -223,14 +223,15 @@ impl Shard {
         let Some(namespace) = config.namespaces.iter().copied().find(|known| known.as_str() == name) else {
             return push_text(out, 0, |out| socketio::push_connect_error(out, name, "Invalid namespace"));
         };
-        // Whether positions are told is settled with the first namespace: they are told in all of them, or in none.
+        // Whether positions are told is settled with the first namespace: they are told in all of them, or in none, whatever a
+        // reload has changed since.
         let state = &mut self.clients[client as usize];
         let is_first = state.socketio_mut().is_some_and(|state| state.places.is_empty());
-        let recovery = config.recovery.filter(|_| is_first || state.wire.tells_all_positions());
-        state.wire = Wire::SocketIo(SocketIo::new(namespace, recovery.is_some()));
+        let may_return = if is_first { config.recovery.is_some() } else { state.wire.tells_all_positions() };
+        state.wire = Wire::SocketIo(SocketIo::new(namespace, may_return));
         let auth: Auth = auth.and_then(|auth| serde_json::from_str(auth).ok()).unwrap_or_default();
         let number = self.clients[client as usize].number;
-        let back = recovery.and(auth.pid.as_str()).and_then(|pid| {
+        let back = config.recovery.filter(|_| may_return).and(auth.pid.as_str()).and_then(|pid| {
             let owner = (number, &config.auto_join);
             let back = self.parts.recovery.take_over(pid, namespace, owner, self.now)?;
             Some((Box::<str>::from(pid), back))
@@ -250,10 +251,10 @@ impl Shard {
                 return push_text(out, 0, |out| socketio::push_connect_error(out, name, "no id can be made"));
             }
         };
-        if !is_back && recovery.is_some() {
+        if !is_back && may_return {
             self.parts.recovery.begin(&pid, number, remembered.clone());
         }
-        let pid = recovery.map(|_| pid);
+        let pid = may_return.then_some(pid);
         let Some(state) = self.clients[client as usize].socketio_mut() else { return };
         state.connect_by_ms = None;
         state.sockets.connected(name);

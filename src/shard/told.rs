@@ -5,7 +5,7 @@
 //! How far a live one comes after that without an event is told with the heartbeat.
 
 use super::catch_up::Reader;
-use super::gathered::Gathered;
+use super::gathered::{Gathered, push_told};
 use super::pass::write_room_json;
 use super::shard::Shard;
 use crate::wire::{Position, SocketIo, Wire, push_position};
@@ -82,17 +82,8 @@ impl Shard {
             return None;
         }
         let mut text = Vec::new();
-        for subscription in &self.clients[client as usize].subscriptions {
-            let view = &self.views[subscription.view as usize];
-            if view.wire.namespace() != Some(wire.namespace()) || subscription.snapshot_to > 0 {
-                continue;
-            }
-            let offset =
-                if subscription.live { self.live_position(subscription) } else { subscription.position };
-            let epoch = self.seats[view.seat as usize].room.epoch();
-            text.extend_from_slice(if text.is_empty() { b"" } else { b"," });
-            Position { epoch, offset }.push(&mut text);
-        }
+        let positions = self.positions_of(&self.clients[client as usize]);
+        push_told(positions.filter(|at| at.namespace == Some(wire.namespace())), b"", &mut text);
         String::from_utf8(text).ok()
     }
 

@@ -183,3 +183,27 @@ fn who_was_in_no_room_when_its_connection_was_lost_is_not_recovered() {
     client.event("unsubscription_confirmed");
     assert!(client.again(&server).1, "it has left all rooms");
 }
+
+#[test]
+fn what_the_first_namespace_tells_does_not_change_with_one_that_is_entered_after_a_reload() {
+    let config = |recovery: &str| {
+        format!("[socketio]\nnamespaces = [\"/\", \"/b\"]\nrecovery = \"{recovery}\"\n{ROOMS}")
+    };
+    let server = Server::start(&config("1h"));
+    let (mut io, mut back, _) = Io::connect(&server, "/", &Back::default());
+    io.subscribe("/", &json!(["all", "agent:1"]));
+    server.reconfigure(&config("off"));
+    io.enter("/b", &Back::default());
+    server.publish("1", 1, 1);
+    let (numbers, last) = io.numbers("/", 2);
+    assert_eq!((numbers, last.split(',').count()), (vec![1, 1], 2), "{last}");
+    // So it has nothing twice, should it come back after all.
+    server.reconfigure(&config("1h"));
+    drop(io);
+    back.offset = Some(last);
+    let (mut io, _, recovered) = Io::connect(&server, "/", &back);
+    assert!(recovered);
+    assert_eq!(io.packet().2[0], "subscription_confirmed");
+    server.publish("1", 2, 1);
+    assert_eq!(io.numbers("/", 2).0, [2, 2]);
+}

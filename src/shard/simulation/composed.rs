@@ -52,6 +52,25 @@ fn clients_in_the_same_rooms_share_a_composition_whatever_their_order() {
 }
 
 #[test]
+fn what_was_put_together_for_one_that_is_gone_is_not_kept() {
+    let mut simulation = Simulation::new(1);
+    let [a, b, _] = PLAIN;
+    simulation.stream(&[a, b], From::Now);
+    simulation.turns(3);
+    // Its end is seen by the send, which ends the pass with the view.
+    simulation.clients.clear();
+    simulation.publisher.begin(0);
+    simulation.stage(b, "a", &"x".repeat(300_000), 0);
+    simulation.publisher.commit();
+    simulation.shard.take_grown();
+    simulation.shard.slice();
+    assert_eq!((simulation.shard.views.len(), simulation.shard.composed.count()), (0, 1));
+    simulation.turns(1);
+    assert_eq!(simulation.shard.composed.count(), 0, "a long event's memory is given back");
+    simulation.finish();
+}
+
+#[test]
 fn a_client_in_other_rooms_has_its_own_positions() {
     let mut simulation = Simulation::new(1);
     let [a, b, c] = PLAIN;
