@@ -127,8 +127,8 @@ where
     }
 
     /// Ends handshakes that are under way. Sessions that are served by polling go on until their shards have closed
-    /// them, for what there is must still be delivered.
-    async fn stop(&self, mut handshakes: JoinSet<()>) {
+    /// them, for what there is must still be delivered, or until there is no connection left that could fetch it.
+    pub(super) async fn stop(&self, mut handshakes: JoinSet<()>) {
         let state = &self.state;
         state.under_way.stop();
         let over = async {
@@ -138,7 +138,11 @@ where
         };
         tokio::select! {
             () = over => {}
-            () = async { while handshakes.join_next().await.is_some() {} } => {}
+            () = async { while handshakes.join_next().await.is_some() {} } => {
+                if state.under_way.is_empty() {
+                    state.sessions.end();
+                }
+            }
         }
         handshakes.shutdown().await;
     }

@@ -97,6 +97,11 @@ impl Bench {
         assert_eq!(self.state.under_way(), 0);
     }
 
+    /// Stops the front.
+    pub(super) async fn stop(&mut self) {
+        self.front().stop(std::mem::take(&mut self.handshakes)).await;
+    }
+
     pub(super) fn render(&self) -> String {
         self.metrics.render()
     }

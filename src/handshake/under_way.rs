@@ -74,6 +74,12 @@ impl UnderWay {
         self.lock().handshakes.len()
     }
 
+    /// Whether there is no connection at all.
+    pub(super) fn is_empty(&self) -> bool {
+        let inner = self.lock();
+        inner.handshakes.is_empty() && inner.idle.is_empty() && inner.waiting.is_empty()
+    }
+
     /// Ends every handshake, and none that begins from now on is to be served. Connections of sessions go on.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! The sessions of a front that are served by polling, by their ids.
 
-use super::session::Session;
+use super::session::{CLOSE, Session};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -34,6 +34,12 @@ impl Sessions {
     /// How many there are.
     pub(in crate::handshake) fn len(&self) -> usize {
         self.table().len()
+    }
+
+    /// Ends every session: nobody can come any more.
+    pub(in crate::handshake) fn end(&self) {
+        let sessions: Vec<Arc<Session>> = self.table().values().cloned().collect();
+        sessions.iter().for_each(|session| session.end(CLOSE));
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Arc<Session>> {

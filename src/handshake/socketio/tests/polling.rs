@@ -191,6 +191,28 @@ async fn what_a_shard_sent_before_it_closed_is_delivered_first() {
 }
 
 #[tokio::test]
+async fn a_front_that_stops_ends_sessions_that_nobody_can_ask_for_any_more() {
+    let mut bench = bench();
+    let (alone, mut left) = open(&mut bench).await;
+    drop(alone);
+    let (mut client, mut shard) = open(&mut bench).await;
+    let sid = shard.sid().to_owned();
+    client.write_all(poll(&sid).as_bytes()).await.unwrap();
+    until(|| bench.state.sessions.get(&sid).unwrap().is_taken(Kind::Poll)).await;
+    let stopping = async {
+        bench.stop().await;
+        assert!(left.is_ended().await, "its shard need not wait");
+    };
+    let fetching = async {
+        shard.send(&["42[1]"]).await;
+        read_answer(&mut client).await.is(200, "42[1]");
+        drop(client);
+        assert!(shard.is_ended().await);
+    };
+    tokio::join!(stopping, fetching);
+}
+
+#[tokio::test]
 async fn a_session_that_its_shard_let_go_of_is_unknown_at_once() {
     let mut bench = bench();
     let (mut client, mut shard) = open(&mut bench).await;
