@@ -61,16 +61,31 @@ test("a reload that takes a room away tells its clients, and leaves them connect
   assert.deepEqual(client.life, ["connect"]);
 });
 
-test("a client that an operator closes is told so, and stays away until it is told to come", async () => {
-  const server = await daemon();
-  const client = await Client.to(server.clients);
-  const [{ id }] = await clients(server);
-  const answer = await fetch(`http://${server.admin}/api/v1/clients/${id}`, { method: "DELETE" });
-  assert.ok(answer.ok, await answer.text());
-  await until("the end", () => client.life.length === 2);
-  assert.equal(client.life[1], "disconnect: io server disconnect");
-  assert.equal((await client.had("closing")).code, 4000);
-  client.socket.connect();
-  await client.had("connection_established");
-  assert.equal(client.socket.recovered, false);
-});
+for (const [name, { options, ends }] of Object.entries(WAYS)) {
+  test(`${name}: a client that an operator closes is told so, and stays away until it is told to come`, async () => {
+    const server = await daemon();
+    const client = await Client.to(server.clients, options);
+    await until(`the client to use ${ends}`, () => client.way === ends);
+    const [{ id }] = await clients(server);
+    const answer = await fetch(`http://${server.admin}/api/v1/clients/${id}`, { method: "DELETE" });
+    assert.ok(answer.ok, await answer.text());
+    await until("the end", () => client.life.length === 2);
+    assert.equal(client.life[1], "disconnect: io server disconnect");
+    assert.equal((await client.had("closing")).code, 4000);
+    client.socket.connect();
+    await client.had("connection_established");
+    assert.equal(client.socket.recovered, false);
+  });
+
+  test(`${name}: a client of a daemon that stops is told so, and nobody waits`, async () => {
+    const server = await daemon();
+    const client = await Client.to(server.clients, { ...options, reconnection: false });
+    await until(`the client to use ${ends}`, () => client.way === ends);
+    await client.subscribe({ rooms: ["all"] });
+    const begun = Date.now();
+    await server.kill("SIGTERM");
+    assert.equal((await client.had("closing")).code, 1001);
+    // A client that does not answer a close is waited for for five seconds.
+    assert.ok(Date.now() - begun < 4000, `${Date.now() - begun} ms`);
+  });
+}

@@ -45,6 +45,8 @@ struct State {
     ended: Option<&'static str>,
     /// No request finds it any more.
     is_forgotten: bool,
+    /// The shard has closed it, and all that came before has been given away: the next poll is told.
+    is_over: bool,
     /// Requests that have the session now.
     polls: bool,
     posts: bool,
@@ -322,7 +324,7 @@ impl Session {
     /// Polls no more, unless a request still brings something: false. None when it is over already.
     fn leave(&self) -> Option<bool> {
         let mut state = self.state();
-        if state.ended.is_some() || state.is_forgotten {
+        if state.ended.is_some() || state.is_forgotten || state.is_over {
             return None;
         }
         if !state.posts {
@@ -347,6 +349,12 @@ impl Session {
             payload.push_text(last);
             return Some(payload);
         }
+        if state.is_over {
+            drop(state);
+            payload.push_text(CLOSE);
+            self.end(CLOSE);
+            return Some(payload);
+        }
         if state.is_probed {
             payload.push_text(NOOP);
             return Some(payload);
@@ -369,8 +377,11 @@ impl Session {
         if state.read.is_empty() {
             state.read = Vec::new();
         }
-        drop(state);
-        if is_over {
+        if is_over && !payload.is_empty() {
+            // Not in one payload: socket.io-client takes messages up after the payload, and not at all if it closes.
+            state.is_over = true;
+        } else if is_over {
+            drop(state);
             payload.push_text(CLOSE);
             self.end(CLOSE);
         }

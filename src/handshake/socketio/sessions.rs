@@ -39,7 +39,9 @@ impl Sessions {
     /// Ends every session: nobody can come any more.
     pub(in crate::handshake) fn end(&self) {
         let sessions: Vec<Arc<Session>> = self.table().values().cloned().collect();
-        sessions.iter().for_each(|session| session.end(CLOSE));
+        for session in sessions {
+            session.end(CLOSE);
+        }
     }
 
     pub(super) fn get(&self, id: &str) -> Option<Arc<Session>> {
