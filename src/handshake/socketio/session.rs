@@ -46,7 +46,7 @@ struct State {
     /// No request finds it any more.
     is_forgotten: bool,
     /// The shard has closed it, and all that came before has been given away: the next poll is told.
-    is_over: bool,
+    is_closed: bool,
     /// Requests that have the session now.
     polls: bool,
     posts: bool,
@@ -324,7 +324,7 @@ impl Session {
     /// Polls no more, unless a request still brings something: false. None when it is over already.
     fn leave(&self) -> Option<bool> {
         let mut state = self.state();
-        if state.ended.is_some() || state.is_forgotten || state.is_over {
+        if state.ended.is_some() || state.is_forgotten || state.is_closed {
             return None;
         }
         if !state.posts {
@@ -349,7 +349,7 @@ impl Session {
             payload.push_text(last);
             return Some(payload);
         }
-        if state.is_over {
+        if state.is_closed {
             drop(state);
             payload.push_text(CLOSE);
             self.end(CLOSE);
@@ -379,7 +379,7 @@ impl Session {
         }
         if is_over && !payload.is_empty() {
             // Not in one payload: socket.io-client takes messages up after the payload, and not at all if it closes.
-            state.is_over = true;
+            state.is_closed = true;
         } else if is_over {
             drop(state);
             payload.push_text(CLOSE);
