@@ -100,6 +100,13 @@ impl Bench {
         Bench { list, addr, trigger, metrics, shared, serving, removed, _folder: folder }
     }
 
+    /// Waits until so many producers have been accepted.
+    async fn producers(&self, count: usize) {
+        while !self.metrics.render().contains(&format!("broadcastd_producers {count}\n")) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn tcp(&self) -> TcpStream {
         let BoundAddr::Tcp(addr) = &self.addr else { panic!("not TCP: {}", self.addr) };
         TcpStream::connect(addr).await.unwrap()
@@ -356,9 +363,7 @@ fn stopping_half_closes_producers_and_reads_them_to_their_end() {
 fn a_request_on_a_connection_from_before_the_stop_is_answered() {
     run(TCP, async |bench| {
         let mut streams = [bench.tcp().await, bench.tcp().await];
-        while !bench.metrics.render().contains("broadcastd_producers 2\n") {
-            tokio::task::yield_now().await;
-        }
+        bench.producers(2).await;
         let request =
             "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\n{\"type\":\"e\"}";
         // One has come when the stop begins, and one comes then.
@@ -395,9 +400,7 @@ fn who_has_connected_before_its_listener_goes_is_served() {
 fn who_has_just_connected_may_finish_while_the_daemon_stops() {
     run(TCP, async |bench| {
         let mut streams = [bench.tcp().await, bench.tcp().await];
-        while !bench.metrics.render().contains("broadcastd_producers 2\n") {
-            tokio::task::yield_now().await;
-        }
+        bench.producers(2).await;
         streams[0].write_all(b"{\"type\":\"e\"}\n").await.unwrap();
         bench.list.reaches(1).await;
         bench.trigger.fire();
@@ -430,9 +433,7 @@ fn a_full_backlog_does_not_keep_the_daemon_from_stopping() {
         bench.list.set_full(true);
         let mut stream = bench.tcp().await;
         stream.write_all(b"{\"type\":\"e1\"}\n").await.unwrap();
-        while !bench.metrics.render().contains("broadcastd_producers 1\n") {
-            tokio::task::yield_now().await;
-        }
+        bench.producers(1).await;
         assert_eq!(bench.stop().await.producers_cut, 1);
     });
 }
