@@ -1,6 +1,7 @@
 //! Producers at real sockets, with a list in place of the rooms.
 
 mod http;
+mod stopping;
 
 use super::gathered::{Gathered, listener};
 use super::intake::{Gate, Intake};
@@ -338,103 +339,6 @@ fn producers_over_the_limit_are_refused() {
             tokio::task::yield_now().await;
         }
         assert!(bench.exchange("{\"type\":\"e\"}\n").await.starts_with("{\"accepted\":1"));
-    });
-}
-
-#[test]
-fn stopping_half_closes_producers_and_reads_them_to_their_end() {
-    for setup in [TCP, Setup { ack: Ack::All, ..TCP }] {
-        run(setup, async |bench| {
-            let mut stream = bench.tcp().await;
-            stream.write_all(b"{\"type\":\"e1\"}\n{\"ty").await.unwrap();
-            bench.list.reaches(1).await;
-            bench.trigger.fire();
-            // Totals, if any, and then the end of their direction.
-            stream.read_to_end(&mut Vec::new()).await.unwrap();
-            stream.write_all(b"pe\":\"e2\"}\n{\"type\":\"e3\"}").await.unwrap();
-            stream.shutdown().await.unwrap();
-            bench.list.reaches(3).await;
-            assert_eq!(bench.stop().await, Drained::default());
-        });
-    }
-}
-
-#[test]
-fn a_request_on_a_connection_from_before_the_stop_is_answered() {
-    run(TCP, async |bench| {
-        let mut streams = [bench.tcp().await, bench.tcp().await];
-        bench.producers(2).await;
-        let request =
-            "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\n{\"type\":\"e\"}";
-        // One has come when the stop begins, and one comes then.
-        streams[0].write_all(request.as_bytes()).await.unwrap();
-        bench.trigger.fire();
-        tokio::task::yield_now().await;
-        streams[1].write_all(request.as_bytes()).await.unwrap();
-        for stream in &mut streams {
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer:?}");
-        }
-        assert_eq!(bench.stop().await, Drained::default());
-    });
-}
-
-#[test]
-fn who_has_connected_before_its_listener_goes_is_served() {
-    run(TCP, async |bench| {
-        let BoundAddr::Tcp(addr) = &bench.addr else { panic!("not TCP: {}", bench.addr) };
-        // The kernel has it, and nobody has accepted it.
-        let mut stream = std::net::TcpStream::connect(addr).unwrap();
-        bench.removed.fire();
-        stream.write_all(b"{\"type\":\"e\"}\n").unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        stream.set_nonblocking(true).unwrap();
-        let mut answer = String::new();
-        TcpStream::from_std(stream).unwrap().read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("{\"accepted\":1"), "{answer}");
-    });
-}
-
-#[test]
-fn who_has_just_connected_may_finish_while_the_daemon_stops() {
-    run(TCP, async |bench| {
-        let mut streams = [bench.tcp().await, bench.tcp().await];
-        bench.producers(2).await;
-        streams[0].write_all(b"{\"type\":\"e\"}\n").await.unwrap();
-        bench.list.reaches(1).await;
-        bench.trigger.fire();
-        tokio::task::yield_now().await;
-        streams[1].write_all(b"{\"type\":\"e\"}\n").await.unwrap();
-        for stream in &mut streams {
-            stream.shutdown().await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("{\"accepted\":1,\"rejected\":0"), "{answer}");
-        }
-        assert_eq!(bench.stop().await, Drained::default());
-    });
-}
-
-#[test]
-fn a_producer_that_does_not_end_is_cut_off_and_counted() {
-    run(Setup { patience: Duration::from_millis(20), ..UNIX }, async |bench| {
-        let mut stream = bench.unix().await;
-        stream.write_all(b"{\"type\":\"e1\"}\n{\"ty").await.unwrap();
-        bench.list.reaches(1).await;
-        let expected = Drained { producers_cut: 1, lines_unfinished: 1, bytes_unfinished: 4 };
-        assert_eq!(bench.stop().await, expected);
-    });
-}
-
-#[test]
-fn a_full_backlog_does_not_keep_the_daemon_from_stopping() {
-    run(Setup { patience: Duration::from_millis(20), ..TCP }, async |bench| {
-        bench.list.set_full(true);
-        let mut stream = bench.tcp().await;
-        stream.write_all(b"{\"type\":\"e1\"}\n").await.unwrap();
-        bench.producers(1).await;
-        assert_eq!(bench.stop().await.producers_cut, 1);
     });
 }
 

@@ -64,6 +64,17 @@ for (const [name, { options, ends }] of Object.entries(WAYS)) {
   });
 }
 
+/** A daemon, and a client of it behind a proxy that has had the first event. */
+async function withTheFirst() {
+  const server = await daemon();
+  const proxy = await proxied(server);
+  const client = await Client.to(proxy.addr);
+  await client.subscribe({ rooms: ["all"] });
+  await server.publish({ type: "tick", n: 1 });
+  await until("the first", () => client.numbers.length === 1);
+  return { server, proxy, client };
+}
+
 test("arrays and filters are as they were, and a room that was left is not entered again", async () => {
   const server = await daemon();
   const proxy = await proxied(server);
@@ -97,12 +108,7 @@ test("a subscription that is changed goes on where it was, and so it does after 
 });
 
 test("a room that was left and entered again begins where it was entered", async () => {
-  const server = await daemon();
-  const proxy = await proxied(server);
-  const client = await Client.to(proxy.addr);
-  await client.subscribe({ rooms: ["all"] });
-  await server.publish({ type: "tick", n: 1 });
-  await until("the first", () => client.numbers.length === 1);
+  const { server, proxy, client } = await withTheFirst();
   await client.ask("unsubscribe", ["all"]);
   await server.publish({ type: "tick", n: 2 });
   await client.ask("subscribe", ["all"]);
@@ -205,12 +211,7 @@ test("an orderly restart of the daemon is a connection that was cut; after a cra
 });
 
 test("a client that begins anew says nothing of where it was before", async () => {
-  const server = await daemon();
-  const proxy = await proxied(server);
-  const client = await Client.to(proxy.addr);
-  await client.subscribe({ rooms: ["all"] });
-  await server.publish({ type: "tick", n: 1 });
-  await until("the first", () => client.numbers.length === 1);
+  const { server, proxy, client } = await withTheFirst();
   client.socket.disconnect();
   client.socket.connect();
   await until("a new session", () => connects(client) === 2);
