@@ -12,8 +12,9 @@ use broadcastd::config::{
 use broadcastd::event::{Event, Filter};
 use broadcastd::metrics::Metrics;
 use broadcastd::pattern::{Condition, Path, Template, TypePattern};
-use broadcastd::room::{Publisher, Rooms, now_ms};
+use broadcastd::room::{Publisher, Rooms};
 use broadcastd::route::{Beside, Outcome, Routes, Scratch};
+use broadcastd::time::Moment;
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use serde::Deserialize;
@@ -74,10 +75,10 @@ fn read_and_route(bencher: Bencher<'_, '_>) {
     let routes = Routes::compile(&config, &config.ingest.listen[0]);
     let beside = Beside::default();
     let mut scratch = Scratch::default();
-    let mut seq = 0;
+    let (mut seq, now) = (0, Moment::now());
     bencher.bench_local(|| {
         let line = black_box(AGENT_STATE.as_bytes());
-        let outcome = routes.read(&mut scratch, line, &beside, 1_700_000_000_000, || {
+        let outcome = routes.read(&mut scratch, line, &beside, now, || {
             seq += 1;
             seq
         });
@@ -146,10 +147,10 @@ fn read_into_rooms(bencher: Bencher<'_, '_>, config: Config, read: &[u8], count:
     let beside = Beside::default();
     let mut scratch = Scratch::default();
     let mut ingest = || {
-        let (routes, now_ms) = (publisher.begin(0), now_ms());
+        let (routes, now) = (publisher.begin(0), Moment::now());
         for line in lines(black_box(read)) {
             let number = || publisher.number();
-            let outcome = routes.read(&mut scratch, line, &beside, now_ms, number);
+            let outcome = routes.read(&mut scratch, line, &beside, now, number);
             let Ok(Outcome::Event(event)) = outcome else { panic!("the line is an event") };
             assert!(publisher.stage(&event, &scratch));
         }

@@ -50,4 +50,5 @@ pub mod rejected;
 pub mod reload;
 pub mod shutdown;
 pub mod systemd;
+pub mod time;
 pub mod watch;

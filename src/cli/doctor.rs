@@ -390,7 +390,7 @@ fn proxies(config: &Config) -> Look {
 fn clock() -> Look {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if now < LONG_AGO {
-        let said = "says that it is before 2024: timestamps and history by age will be wrong";
+        let said = "says that it is before 2024: timestamps and times in `since` will be wrong";
         return Look::wrong("clock", said, "timedatectl set-ntp true");
     }
     Look::ok("clock", "is plausible")

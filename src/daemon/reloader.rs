@@ -7,9 +7,9 @@ use crate::metrics::{Metrics, ReloadResult};
 use crate::reload::{
     Cause, Change, Diff, Fault, Outcome, Recent, Refusal, Reload, Request, Requests, Settling, hash_number,
 };
-use crate::room::now_ms;
 use crate::route::failed_tests;
 use crate::systemd;
+use crate::time::now_ms;
 use crate::watch::Watcher;
 use serde_json::json;
 use std::path::PathBuf;

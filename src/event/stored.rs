@@ -108,7 +108,7 @@ impl Event {
         u64::from_le_bytes(self.array(SEQ))
     }
 
-    /// When the event was accepted, in milliseconds since the Unix epoch.
+    /// When the event was accepted, in log time ([`Moment`](crate::time::Moment)).
     pub fn accepted_at_ms(&self) -> u64 {
         u64::from_le_bytes(self.array(ACCEPTED_AT))
     }

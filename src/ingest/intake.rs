@@ -9,9 +9,10 @@ use crate::metrics::{ListenerFigures, Metrics};
 use crate::rejected::{Refused, RejectedLines};
 use crate::room::{Publisher, Rooms};
 use crate::route::{Beside, Outcome, Rejection, RejectionCode, Routes, Scratch, parse_with};
+use crate::time::Moment;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// Where a thread's reads go. Owned by the thread.
 pub(super) struct Intake {
@@ -58,7 +59,7 @@ pub(super) struct Reading<'i> {
     intake: &'i mut Intake,
     listener: &'i ListenerFigures,
     routes: Arc<Routes>,
-    now_ms: u64,
+    now: Moment,
     /// Whether every line is refused, because the backlog is full and the listener sheds.
     sheds: bool,
     bytes: usize,
@@ -109,7 +110,7 @@ impl Intake {
             intake: self,
             listener,
             routes,
-            now_ms: now_ms(),
+            now: Moment::now(),
             sheds,
             bytes,
             events: 0,
@@ -137,7 +138,7 @@ impl Reading<'_> {
             return Ok((Taken::Control, None));
         }
         let Intake { way, scratch, .. } = &mut *self.intake;
-        let outcome = self.routes.read(scratch, line, beside, self.now_ms, || way.number())?;
+        let outcome = self.routes.read(scratch, line, beside, self.now, || way.number())?;
         self.names_too_long += scratch.names_too_long as u64;
         let warning = scratch.warning.take();
         match outcome {
@@ -163,7 +164,7 @@ impl Reading<'_> {
         excerpt: (&str, usize),
     ) {
         self.rejected[rejection.code as usize] += 1;
-        let (listener, now_ms) = (self.listener.name(), self.now_ms);
+        let (listener, now_ms) = (self.listener.name(), self.now.wall_ms);
         self.intake.rejected.note(&Refused { listener, producer, rejection, line, column, excerpt, now_ms });
     }
 
@@ -278,9 +279,4 @@ fn shed() -> Rejection {
 fn too_many_rooms() -> Rejection {
     Rejection::new(RejectionCode::TooManyRooms, 1, "its rooms do not exist yet, and limits.rooms is reached")
         .hint("raise limits.rooms, or use fields with fewer values in room templates")
-}
-
-fn now_ms() -> u64 {
-    // A clock before 1970 gives 0; nothing here depends on it.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,7 +1,8 @@
 //! What rooms do by time: buffers are flushed, history grows too old, rooms are reclaimed.
 
 use super::room::Room;
-use super::rooms::{Rooms, now_ms};
+use super::rooms::Rooms;
+use crate::time;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -51,8 +52,10 @@ impl Rooms {
         let mut next_sweep = Instant::now() + step;
         while let Some(due) = self.wait(next_sweep) {
             self.flush(due, false);
-            if Instant::now() >= next_sweep {
-                self.sweep(part, now_ms());
+            let now = Instant::now();
+            if now >= next_sweep {
+                time::notice_sleep();
+                self.sweep(part, time::log_ms(now));
                 part = (part + 1) % Rooms::PARTS;
                 next_sweep = Instant::now() + step;
                 self.report();
@@ -80,7 +83,9 @@ impl Rooms {
     fn flush(&self, rooms: Vec<Arc<Room>>, force: bool) {
         let mut tokens = Vec::new();
         for room in rooms {
-            if let Some(at) = room.flush_due(Instant::now(), now_ms(), force, &self.totals, &mut tokens) {
+            let now = Instant::now();
+            let at = (now, time::log_ms(now));
+            if let Some(at) = room.flush_due(at, force, &self.totals, &mut tokens) {
                 self.clock.flush_at(at, room);
             }
         }

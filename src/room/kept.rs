@@ -9,7 +9,8 @@
 //! | records | a kind (one byte), a length (four), a body; numbers are little-endian |
 //! | checksum | CRC-32, four bytes, the last ones |
 //!
-//! `START`, a `BESIDE` for each piece of text that others keep in the file, then of every room `ROOM`, `KEYED` if it has keys and a `KEY` for each of them, in the order of their newest events,
+//! `START` (with the moment of writing: the events' times are the writer's log time, and only ages mean something to the
+//! reader), a `BESIDE` for each piece of text that others keep in the file, then of every room `ROOM`, `KEYED` if it has keys and a `KEY` for each of them, in the order of their newest events,
 //! and an `EVENT` for each of its history, oldest first, then `REMEMBERED` for names that have an epoch and no events, then `END`. What else a room has is
 //! a kind of record of its own between a `ROOM` and the next, and another `FORMAT`.
 //!
@@ -23,10 +24,11 @@ use super::body::Body as Held;
 use super::generation::Generation;
 use super::log::ReadLimit;
 use super::room::KnownKey;
-use super::rooms::{Rooms, now_ms};
+use super::rooms::Rooms;
 use crate::config::{Config, HistoryConfig, RoomConfig};
 use crate::event::{Batch, Entry, Event, TypeSpan};
 use crate::metrics::Metrics;
+use crate::time::{Moment, Stamp};
 use crate::wire::Epoch;
 use records::{Body, RecordReader, RecordWriter};
 use std::collections::HashMap;
@@ -38,7 +40,9 @@ use std::time::Instant;
 /// What every such file begins with.
 const MAGIC: &[u8] = b"broadcastd rooms\n";
 /// Rises with every change of what is written.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
+/// Read as well. Its events have wall times, and it does not say when it was written.
+const FORMAT_OF_WALL_TIMES: u32 = 3;
 
 const START: u8 = b'S';
 const ROOM: u8 = b'R';
@@ -74,7 +78,7 @@ pub enum NotKept {
     #[error("it is no file of broadcastd's")]
     Foreign,
     /// Another version wrote it.
-    #[error("another version wrote it, in format {0}; this one reads format {FORMAT}")]
+    #[error("another version wrote it, in format {0}; this one reads {FORMAT_OF_WALL_TIMES} and {FORMAT}")]
     Format(u32),
     /// Another daemon wrote it.
     #[error("it is the daemon's whose configuration is {0}")]
@@ -89,10 +93,22 @@ impl Rooms {
     /// Nobody may publish any more. `beside` is text that somebody else wants to have again. An error after `until`; what was
     /// written by then is of no use.
     pub fn keep(&self, owner: &str, beside: &[String], out: impl Write, until: Instant) -> io::Result<Kept> {
-        let mut out = RecordWriter::new(out, until)?;
+        self.keep_at(&Stamp::now(), owner, beside, RecordWriter::new(out, until)?)
+    }
+
+    fn keep_at(
+        &self,
+        at: &Stamp,
+        owner: &str,
+        beside: &[String],
+        mut out: RecordWriter<impl Write>,
+    ) -> io::Result<Kept> {
         let mut kept = Kept::default();
         let (seq, next_epoch) = (self.seq.load(Ordering::Relaxed), self.next_epoch.load(Ordering::Relaxed));
-        out.record(START, &[&seq.to_le_bytes(), &next_epoch.to_le_bytes(), owner.as_bytes()])?;
+        let Moment { log_ms, wall_ms } = at.moment;
+        let numbers = [seq, next_epoch, log_ms, wall_ms, at.up_ms, at.boot.len() as u64];
+        let numbers = numbers.map(u64::to_le_bytes).concat();
+        out.record(START, &[&numbers, at.boot.as_bytes(), owner.as_bytes()])?;
         for text in beside {
             out.record(BESIDE, &[text.as_bytes()])?;
         }
@@ -143,6 +159,16 @@ impl Rooms {
         config: &Arc<Config>,
         bells: Vec<Arc<Bell>>,
         metrics: Arc<Metrics>,
+        from: (&str, impl Read, u64),
+    ) -> Result<(Arc<Rooms>, Kept, Vec<String>), NotKept> {
+        Rooms::going_on_at(Stamp::now(), config, bells, metrics, from)
+    }
+
+    fn going_on_at(
+        now: Stamp,
+        config: &Arc<Config>,
+        bells: Vec<Arc<Bell>>,
+        metrics: Arc<Metrics>,
         (owner, input, len): (&str, impl Read, u64),
     ) -> Result<(Arc<Rooms>, Kept, Vec<String>), NotKept> {
         let mut input = RecordReader::new(input, len)?;
@@ -153,7 +179,8 @@ impl Rooms {
             rooms: &rooms,
             places: generation.limits.rooms.saturating_sub(statics),
             generation,
-            now_ms: now_ms(),
+            times: Times { written_ms: now.moment.wall_ms, here_ms: now.moment.log_ms },
+            now,
             room: None,
             events: HashMap::new(),
             seen: Kept::default(),
@@ -225,7 +252,8 @@ struct Reading<'a> {
     generation: Arc<Generation>,
     /// Places among `limits.rooms` that static rooms do not need.
     places: usize,
-    now_ms: u64,
+    now: Stamp,
+    times: Times,
     /// The room whose events are read.
     room: Option<ReadRoom>,
     /// Events by their number: rooms share an event as they did before.
@@ -236,6 +264,20 @@ struct Reading<'a> {
     kept: Kept,
     /// What others had written.
     beside: Vec<String>,
+}
+
+/// One moment in the writer's time and in log time here.
+#[derive(Clone, Copy)]
+struct Times {
+    written_ms: u64,
+    here_ms: u64,
+}
+
+impl Times {
+    /// The log time here that leaves an event its age. Later times than the moment become the moment.
+    fn here(self, at_ms: u64) -> u64 {
+        self.here_ms.saturating_sub(self.written_ms.saturating_sub(at_ms))
+    }
 }
 
 struct ReadRoom {
@@ -261,7 +303,15 @@ impl Reading<'_> {
             return Err(NotKept::Damaged("it does not begin where it must"));
         }
         let mut start = Body::new(&body);
-        let (seq, next_epoch, written_for) = (start.number()?, start.number()?, start.text()?);
+        let (seq, next_epoch) = (start.number()?, start.number()?);
+        if input.format() == FORMAT {
+            let moment = Moment { log_ms: start.number()?, wall_ms: start.number()? };
+            let (up_ms, boot_len) = (start.number()?, start.number()?);
+            let written = Stamp { moment, up_ms, boot: start.text_of(boot_len)? };
+            let here_ms = self.now.moment.log_ms.saturating_sub(self.now.ms_since(&written));
+            self.times = Times { written_ms: moment.log_ms, here_ms };
+        }
+        let written_for = start.text()?;
         if written_for != owner {
             return Err(NotKept::OtherDaemon(written_for));
         }
@@ -291,7 +341,7 @@ impl Reading<'_> {
                     if counts != (self.seen.rooms, self.seen.events) {
                         return Err(NotKept::Damaged("rooms or events are missing"));
                     }
-                    self.rooms.relieve(self.now_ms);
+                    self.rooms.relieve(self.now.moment.log_ms);
                     return Ok(());
                 }
                 _ => return Err(NotKept::Damaged("it holds what was never written")),
@@ -329,7 +379,7 @@ impl Reading<'_> {
         let (id, offset, len) = (body.number()?, body.number()?, body.number()?);
         let text = body.text_of(len)?;
         if offset > 0 {
-            let numbers = (body.number()?, body.number()?);
+            let numbers = (body.number()?, self.times.here(body.number()?));
             let span = TypeSpan::from_number(body.number()?);
             let (json, beside) = body.two()?;
             let event = Event::typed(numbers, &[json], span, beside, &mut Vec::new());
@@ -346,7 +396,7 @@ impl Reading<'_> {
         let room = room.ok_or(NotKept::Damaged("an event belongs to no room"))?;
         room.left -= 1;
         self.seen.events += 1;
-        let (seq, accepted_at_ms) = (body.number()?, body.number()?);
+        let (seq, accepted_at_ms) = (body.number()?, self.times.here(body.number()?));
         let (span, key) = (TypeSpan::from_number(body.number()?), body.number()?);
         let batch = match body.byte()? {
             0 => Batch::Single,
@@ -363,7 +413,7 @@ impl Reading<'_> {
         if known.is_none() {
             self.events.insert(seq, event);
         }
-        held.trim(history, self.now_ms, u64::MAX);
+        held.trim(history, self.now.moment.log_ms, u64::MAX);
         Ok(())
     }
 
@@ -387,7 +437,7 @@ impl Reading<'_> {
         let limit = self.generation.limits.history_memory;
         if self.rooms.totals.history_bytes() > limit.saturating_add(1 << 20) {
             self.events.clear();
-            self.rooms.relieve(self.now_ms);
+            self.rooms.relieve(self.now.moment.log_ms);
         }
         Ok(())
     }

@@ -33,6 +33,6 @@ pub use keys::KeysRead;
 pub use log::ReadLimit;
 pub use publisher::Publisher;
 pub use room::{Room, Tail};
-pub use rooms::{Rooms, now_ms};
+pub use rooms::Rooms;
 pub use start::Start;
 pub use totals::Totals;

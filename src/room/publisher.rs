@@ -5,12 +5,13 @@
 
 use super::generation::Generation;
 use super::room::{Closed, Room};
-use super::rooms::{Rooms, now_ms};
+use super::rooms::Rooms;
 use super::seats::Tokens;
 use super::staged::Staged;
 use crate::config::RoomConfig;
 use crate::event::Event;
 use crate::route::{Destination, Routes, Scratch};
+use crate::time::log_ms;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 use std::ops::Range;
@@ -109,7 +110,8 @@ impl Publisher {
     /// Publishes what was staged, room by room, and wakes the shards that have subscriptions there.
     pub fn commit(&mut self) {
         let Some(generation) = self.generation.take() else { return };
-        let (now, now_ms) = (Instant::now(), now_ms());
+        let now = Instant::now();
+        let now_ms = log_ms(now);
         let mut events = 0;
         for slot in 0..self.used {
             events += self.slots[slot].staged.len() as u64;

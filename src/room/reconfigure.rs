@@ -1,7 +1,8 @@
 //! Rooms follow another configuration while events flow.
 
 use super::generation::Generation;
-use super::rooms::{Rooms, now_ms};
+use super::rooms::Rooms;
+use crate::time::log_ms;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,13 +35,13 @@ impl Rooms {
                 None => self.remove(&room, &mut tokens),
                 Some(config) => {
                     let policy = generation.policy_of(config);
-                    room.reconfigure(policy, now_ms(), self.totals(), &mut tokens);
+                    room.reconfigure(policy, log_ms(Instant::now()), self.totals(), &mut tokens);
                 }
             }
         }
         self.ring(&mut tokens);
         self.open_statics();
-        self.relieve(now_ms());
+        self.relieve(log_ms(Instant::now()));
     }
 }
 
@@ -52,6 +53,7 @@ mod tests {
     use crate::pattern::{Path, Template, TypePattern};
     use crate::room::{Bell, Publisher, ReadLimit, Room};
     use crate::route::{Beside, Outcome, Scratch};
+    use crate::time::Moment;
 
     fn room(name: &str, change: impl FnOnce(&mut RoomConfig)) -> RoomConfig {
         let mut room = RoomConfig {
@@ -89,7 +91,8 @@ mod tests {
         let mut scratch = Scratch::default();
         for line in lines {
             let number = publisher.number();
-            let outcome = routes.read(&mut scratch, line.as_bytes(), &Beside::default(), now_ms(), || number);
+            let outcome =
+                routes.read(&mut scratch, line.as_bytes(), &Beside::default(), Moment::now(), || number);
             let Ok(Outcome::Event(event)) = outcome else { panic!("{line} is an event") };
             assert!(publisher.stage(&event, &scratch));
         }

@@ -22,7 +22,7 @@ pub struct Room {
     epoch: Epoch,
     /// Subscriptions, over all shards, and [`HOLDS_EVENTS`]: a record with room for both would be of the allocator's next size.
     subscribers: AtomicU32,
-    /// Before this second since 1970 a sweep has nothing to do here. Written under the lock and read without it: most rooms
+    /// Before this second of log time a sweep has nothing to do here. Written under the lock and read without it: most rooms
     /// have nothing to do in most sweeps.
     due_s: AtomicU32,
     tally: LazyTally,
@@ -258,8 +258,7 @@ impl Room {
     /// Flushes the buffer if its time has come. Returns when to come back, if anything is left to flush later.
     pub(super) fn flush_due(
         &self,
-        now: Instant,
-        now_ms: u64,
+        (now, now_ms): (Instant, u64),
         force: bool,
         totals: &Totals,
         tokens: &mut Tokens,
@@ -384,7 +383,7 @@ impl Room {
         self.tail(&self.lock()).first
     }
 
-    /// The offset after which everything was accepted at `since_ms` or later.
+    /// The offset after which everything was accepted at `since_ms` (log time) or later.
     pub fn offset_before(&self, since_ms: u64) -> u64 {
         let state = self.lock();
         state.body.as_ref().map_or(state.head, |body| body.log.offset_before(since_ms))

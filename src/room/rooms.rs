@@ -9,13 +9,13 @@ use super::seats::Tokens;
 use super::totals::Totals;
 use crate::config::{Config, RoomConfig};
 use crate::metrics::Metrics;
+use crate::time::now_ms;
 use crate::wire::Epoch;
 use arc_swap::ArcSwap;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Parts of the registry, each with a lock of its own.
 const TABLES: usize = 32;
@@ -336,11 +336,6 @@ fn share(mut bytes: Vec<u64>, total: u64) -> u64 {
         left -= room;
     }
     u64::MAX
-}
-
-/// Milliseconds since the Unix epoch.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
 #[cfg(test)]

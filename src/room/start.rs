@@ -1,7 +1,7 @@
 //! Where in a room's log a reader begins.
 
 use super::room::{Room, Tail};
-use super::rooms::now_ms;
+use crate::time::Moment;
 use crate::wire::From;
 
 /// A place to begin at.
@@ -18,6 +18,11 @@ pub struct Start {
 impl Room {
     /// The place that `from` names in a log with this tail.
     pub fn start(&self, tail: Tail, from: &From) -> Start {
+        self.start_at(tail, from, Moment::to_search)
+    }
+
+    /// The same at a moment.
+    pub(super) fn start_at(&self, tail: Tail, from: &From, now: impl FnOnce() -> Moment) -> Start {
         let oldest = tail.first - 1;
         let since = |ms| self.offset_before(ms).clamp(oldest, tail.head);
         let at = |position| Start { position, resumed: false, began_anew: None };
@@ -25,8 +30,8 @@ impl Room {
             From::Now => at(tail.head),
             From::Start => at(oldest),
             From::Last(count) => at(tail.head.saturating_sub(count).max(oldest)),
-            From::SinceMs(ms) => at(since(ms)),
-            From::Ago(ms) => at(since(now_ms().saturating_sub(ms))),
+            From::SinceMs(wall_ms) => at(since(now().log_of(wall_ms))),
+            From::Ago(ms) => at(since(now().log_ms.saturating_sub(ms))),
             From::After(position) if position.epoch == tail.epoch && position.offset <= tail.head => {
                 Start { position: position.offset, resumed: position.offset >= oldest, began_anew: None }
             }

@@ -38,7 +38,7 @@ impl State {
         self.body.as_ref().is_none_or(|body| body.is_empty())
     }
 
-    /// The second since 1970 before which a sweep has nothing to do.
+    /// The second of log time before which a sweep has nothing to do.
     pub(super) fn due_s(&mut self) -> u32 {
         if self.is_empty() {
             // Nobody reads it and nothing is in it: it can be given up as soon as nobody holds it.

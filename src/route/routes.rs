@@ -7,6 +7,7 @@ use super::{Beside, Outcome, Rejection, Scratch, fault, json};
 use crate::config::{Config, IngestListenConfig, Invalid, Unrouted};
 use crate::event::{Event, FieldTree, TypeSpan};
 use crate::pattern::{Path, TypePattern, Value};
+use crate::time::Moment;
 use hashbrown::HashMap;
 use serde_json::Deserializer;
 use std::borrow::Cow;
@@ -82,7 +83,7 @@ impl Routes {
     /// Parses, checks and routes one line, without its line end.
     ///
     /// `number` gives the event its daemon-wide number; it is called once for each [`Outcome::Event`], and not
-    /// otherwise. `now_ms` is put in as `timestamp` where one is missing and wanted. White space around the object is
+    /// otherwise. The wall time of `now` is put in as `timestamp` where one is missing and wanted. White space around the object is
     /// left out of the event; everything in it stays byte for byte. A field that any room or type of the configuration
     /// looks at must not appear twice; what nobody looks at is only checked to be JSON, to its end. Allocates for the
     /// event only, and for strings with escapes in fields that are looked at.
@@ -91,7 +92,7 @@ impl Routes {
         scratch: &mut Scratch,
         line: &[u8],
         beside: &Beside,
-        now_ms: u64,
+        now: Moment,
         number: impl FnOnce() -> u64,
     ) -> Result<Outcome, Box<Rejection>> {
         let is_long = line.len() >= skeleton::SHORTEST_LINE;
@@ -104,14 +105,14 @@ impl Routes {
                 let object = line.trim_ascii();
                 let object_start = object.as_ptr().addr() - line.as_ptr().addr();
                 let mut digits = itoa::Buffer::new();
-                let timestamp = digits.format(now_ms).as_bytes();
+                let timestamp = digits.format(now.wall_ms).as_bytes();
                 // An object with a type is not empty, so that a comma is right.
                 let (begin, rest) = object.split_at(1);
                 let stamped: [&[u8]; 5] = [begin, TIMESTAMP_NAME, timestamp, b",", rest];
                 let json = if add_timestamp { &stamped[..] } else { &[object] };
                 let put_in = json.iter().map(|piece| piece.len()).sum::<usize>() - object.len();
                 let of_type = TypeSpan::new(of_type.start - object_start, of_type.len()).moved_by(put_in);
-                let numbers = (number(), now_ms);
+                let numbers = (number(), now.log_ms);
                 Outcome::Event(Event::typed(numbers, json, of_type, beside.json(), &mut scratch.bytes))
             }
             Taken::Unrouted => Outcome::Unrouted,

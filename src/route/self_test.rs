@@ -2,6 +2,7 @@
 
 use super::{Beside, Outcome, Routes, Scratch};
 use crate::config::{Config, TestConfig};
+use crate::time::Moment;
 use std::fmt::Write;
 
 /// Runs every `[[test]]` through the routes of the first ingest listener. Returns a report for each that failed.
@@ -15,7 +16,7 @@ fn run_test(config: &Config, routes: &Routes, test: &TestConfig) -> Result<(), S
     let with = test.with.iter().map(|(name, value)| (name.clone(), value.clone().into()));
     let beside = Beside::new(with.collect());
     let mut scratch = Scratch::default();
-    let got = match routes.read(&mut scratch, test.line.as_bytes(), &beside, 0, || 0) {
+    let got = match routes.read(&mut scratch, test.line.as_bytes(), &beside, Moment::default(), || 0) {
         Ok(Outcome::Event(_)) => Ok(()),
         Ok(Outcome::Unrouted) => Err("no room took it".to_owned()),
         Ok(Outcome::NameTooLong) => Err("its rooms' names are too long".to_owned()),

@@ -7,7 +7,8 @@ use super::shard::Shard;
 use super::socket::Sent;
 use super::view::{Active, Pass, View};
 use crate::config::RoomConfig;
-use crate::room::{ReadLimit, Room, now_ms};
+use crate::room::{ReadLimit, Room};
+use crate::time::awake_ms_since;
 use crate::view::{CHUNK_BYTES, Emit, Encoder};
 use crate::wire::Wire;
 use std::sync::Arc;
@@ -310,7 +311,7 @@ impl Shard {
             let room = &self.seats[state.seat as usize].room;
             room.tally().delivered.fetch_add(pass.delivered, Ordering::Relaxed);
             if let Some(accepted_at_ms) = pass.accepted_at_ms {
-                let age_ms = now_ms().saturating_sub(accepted_at_ms);
+                let age_ms = awake_ms_since(accepted_at_ms);
                 self.parts.metrics.event_age.record(age_ms as f64 / 1000.0);
             }
         }

@@ -6,8 +6,8 @@ use super::shard::Shard;
 use crate::config::{Namespace, UnknownEmit};
 use crate::event::Filter;
 use crate::pattern::Condition;
-use crate::room::now_ms;
 use crate::socketio::{self, Emitted};
+use crate::time::now_ms;
 use crate::wire::{
     ErrorCode, From, MessageError, Position, SocketIo, SubscribeRoom, Wire, frame::push_text, parse_join,
     parse_leave,

@@ -84,7 +84,7 @@ pub(super) struct Pass {
     pub(super) events: u64,
     /// Events sent so far, once for each client.
     pub(super) delivered: u64,
-    /// When the oldest of its events was accepted, in milliseconds since 1970; none where it was to wait.
+    /// When the oldest of its events was accepted, in log time; none where it was to wait.
     pub(super) accepted_at_ms: Option<u64>,
 }
 

@@ -11,8 +11,9 @@ use crate::alert::{Alert, Alerts, Said, Severity};
 use crate::config::Rate;
 use crate::limits::Bucket;
 use crate::metrics::Metrics;
-use crate::room::{Publisher, Rooms, now_ms};
+use crate::room::{Publisher, Rooms};
 use crate::route::{Beside, Outcome, Scratch};
+use crate::time::Moment;
 use judge::{Judge, Look};
 use serde_json::{Value, json};
 use std::io;
@@ -81,7 +82,7 @@ pub fn publish_test(rooms: &Arc<Rooms>) -> Vec<Reached> {
     let routes = publisher.begin_own();
     let line = event(&alert).to_string();
     let number = || publisher.number();
-    let outcome = routes.read(&mut scratch, line.as_bytes(), &Beside::default(), now_ms(), number);
+    let outcome = routes.read(&mut scratch, line.as_bytes(), &Beside::default(), Moment::now(), number);
     let mut reached = Vec::new();
     if let Ok(Outcome::Event(event)) = outcome
         && publisher.stage(&event, &scratch)
@@ -167,7 +168,7 @@ impl Sources {
             let line = event.to_string();
             let publisher = &self.publisher;
             let number = || publisher.number();
-            match routes.read(&mut self.scratch, line.as_bytes(), &beside, now_ms(), number) {
+            match routes.read(&mut self.scratch, line.as_bytes(), &beside, Moment::now(), number) {
                 Ok(Outcome::Event(event)) if self.publisher.stage(&event, &self.scratch) => {
                     self.metrics.own_events.increment(1);
                 }

@@ -150,7 +150,8 @@ mod tests {
         let mut names: Vec<String> = Vec::new();
         for event in &events {
             let line = event.to_string();
-            let read = routes.read(&mut Scratch::default(), line.as_bytes(), &Beside::default(), 0, || 1);
+            let (scratch, now) = (&mut Scratch::default(), crate::time::Moment::default());
+            let read = routes.read(scratch, line.as_bytes(), &Beside::default(), now, || 1);
             assert!(matches!(read, Ok(Outcome::Event(_))), "{line}: {read:?}");
             names.push(event["metricName"].as_str().unwrap().to_owned());
         }

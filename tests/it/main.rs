@@ -11,6 +11,7 @@ mod bench;
 mod caught_up;
 mod cli;
 mod client;
+mod clock;
 mod config;
 mod doctor;
 mod documents;

@@ -4,12 +4,13 @@ use crate::harness::repository;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor: each imports only from floors below, from its own folder, or from what is named beside it.
-const FLOORS: [(&str, u8, &[&str]); 28] = [
+const FLOORS: [(&str, u8, &[&str]); 29] = [
     ("error", 0, &[]),
     ("memory", 0, &[]),
     ("shutdown", 0, &[]),
     ("query", 0, &[]),
     ("systemd", 0, &[]),
+    ("time", 0, &[]),
     ("pattern", 0, &[]),
     ("config", 0, &["pattern"]),
     ("event", 1, &[]),

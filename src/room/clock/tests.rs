@@ -8,13 +8,15 @@ use crate::event::Event;
 use crate::metrics::Metrics;
 use crate::pattern::{Path, Template};
 use crate::room::{Bell, ReadLimit};
+use crate::time::Moment;
+use crate::wire::From;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
 /// Making them takes longer than anything else here.
 static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new()));
 
-/// Long after 1970, and in the midst of a second.
+/// In the midst of a second.
 const BEGIN_MS: u64 = 1_700_000_000_250;
 
 /// Rooms `log:…`, `keyed:…` which have a key, and `waits:…` which have a buffer.
@@ -126,6 +128,26 @@ fn a_room_is_given_up_once_nobody_holds_it_and_nothing_is_in_it() {
     assert!(rooms.get("log:a").is_none());
 }
 
+#[test]
+fn since_follows_the_wall_clock_at_the_time_of_asking() {
+    let rooms = rooms(&generation(10, 6000, 6000));
+    for at_ms in [0, 60_000, 120_000] {
+        publish(&rooms, "log:a", "", BEGIN_MS + at_ms);
+    }
+    let (room, _, tail) = rooms.register("log:a", 0, 0).unwrap();
+    let log_ms = BEGIN_MS + 120_500;
+    // The wall clock is right; or was an hour ahead, and behind, when the events came.
+    for wall_ms in [9_000_000, 9_000_000 - 3_600_000, 9_000_000 + 3_600_000] {
+        let now = Moment { log_ms, wall_ms };
+        let position = |from| room.start_at(tail, &from, || now).position;
+        for (ago_ms, expected) in [(0, 3), (400, 3), (500, 2), (60_500, 1), (119_000, 1), (120_500, 0)] {
+            assert_eq!(position(From::Ago(ago_ms)), expected, "{ago_ms} ms ago");
+            assert_eq!(position(From::SinceMs(wall_ms - ago_ms)), expected, "since {ago_ms} ms ago");
+        }
+        assert_eq!((position(From::SinceMs(0)), position(From::SinceMs(wall_ms + 1000))), (0, 3));
+    }
+}
+
 const NAMES: [&str; 3] = ["log:a", "keyed:a", "waits:a"];
 
 proptest! {
@@ -141,9 +163,7 @@ proptest! {
         for (step, name, amount) in steps {
             match step {
                 0..3 => publish(&rooms, NAMES[name], &amount.to_string(), now_ms),
-                3 => now_ms += amount * 1700,
-                // The system's clock is set.
-                4 => now_ms -= amount * 1700,
+                3..5 => now_ms += amount * 1700,
                 5 => rooms.sweep_at(now_ms),
                 6 => reconfigure(&rooms, generation(amount as usize, 2 + amount, 14 - 3 * amount), now_ms),
                 7 => match readers[name].take() {
@@ -151,7 +171,7 @@ proptest! {
                     Some(room) => rooms.unregister(&room, 0),
                 },
                 8 => rooms.all().iter().for_each(|room| {
-                    room.flush_due(Instant::now(), now_ms, true, &rooms.totals, &mut Vec::new());
+                    room.flush_due((Instant::now(), now_ms), true, &rooms.totals, &mut Vec::new());
                 }),
                 _ => rooms.all().iter().for_each(|room| room.shrink(amount * 100, now_ms, &rooms.totals)),
             }

@@ -1,6 +1,6 @@
 //! Records with a checksum over all of them, written and read in a stream.
 
-use super::{FORMAT, MAGIC, NotKept};
+use super::{FORMAT, FORMAT_OF_WALL_TIMES, MAGIC, NotKept};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ pub(super) struct RecordWriter<W: Write> {
 /// Reads records.
 pub(super) struct RecordReader<R: Read> {
     input: BufReader<Summed<io::Take<R>>>,
+    format: u32,
 }
 
 /// What goes through it is added to a checksum.
@@ -65,17 +66,23 @@ impl<R: Read> RecordReader<R> {
     pub(super) fn new(inner: R, len: u64) -> Result<RecordReader<R>, NotKept> {
         let inner = inner.take(len.saturating_sub(CHECKSUM_BYTES));
         let summed = Summed { inner, sum: crc32fast::Hasher::new(), until: None };
-        let mut reader = RecordReader { input: BufReader::with_capacity(BUFFER_BYTES, summed) };
+        let mut reader = RecordReader { input: BufReader::with_capacity(BUFFER_BYTES, summed), format: 0 };
         let mut magic = [0; MAGIC.len()];
         if reader.exactly(&mut magic).is_err() || magic != MAGIC {
             return Err(NotKept::Foreign);
         }
         let mut format = [0; 4];
         reader.exactly(&mut format)?;
-        match u32::from_le_bytes(format) {
-            FORMAT => Ok(reader),
+        reader.format = u32::from_le_bytes(format);
+        match reader.format {
+            FORMAT | FORMAT_OF_WALL_TIMES => Ok(reader),
             other => Err(NotKept::Format(other)),
         }
+    }
+
+    /// How it is written.
+    pub(super) fn format(&self) -> u32 {
+        self.format
     }
 
     /// Reads the next record's body into `body`. Returns its kind.

@@ -53,7 +53,7 @@ fn publish(rooms: &Arc<Rooms>, agents: &[u8]) {
         let line = format!("{{\"type\":\"t\",\"agentId\":\"{agent}\",\"text\":\"caf\u{e9} {index}\"}}");
         let number = publisher.number();
         let beside = Beside::default();
-        let outcome = routes.read(&mut scratch, line.as_bytes(), &beside, now_ms(), || number);
+        let outcome = routes.read(&mut scratch, line.as_bytes(), &beside, Moment::now(), || number);
         let Ok(Outcome::Event(event)) = outcome else { panic!("{line} is an event") };
         assert!(publisher.stage(&event, &scratch));
     }
@@ -87,7 +87,12 @@ fn shown(room: &Room) -> Shown {
     let figures = room.figures();
     let mut entries = Vec::new();
     room.read(figures.first - 1, ReadLimit { events: usize::MAX, ..PAGE }, &mut entries);
-    let entries = entries.into_iter().map(|entry| (entry.event, entry.batch)).collect();
+    // Times move with each process's clock, by a millisecond at least.
+    let untimed = |event: &Event| {
+        let (numbers, json) = ((event.seq(), 0), [event.json()]);
+        Event::typed(numbers, &json, event.type_span(), event.beside(), &mut Vec::new())
+    };
+    let entries = entries.iter().map(|entry| (untimed(&entry.event), entry.batch)).collect();
     (room.name().to_owned(), figures.epoch, figures.first, figures.head, entries)
 }
 
@@ -122,9 +127,11 @@ fn rooms_share_an_event_as_before() {
     let before = rooms(usual());
     publish(&before, &[1]);
     let after = restarted(&written(&before), usual()).unwrap();
-    let events: Vec<Event> =
-        ["all", "agent:1"].iter().map(|name| shown(&after.get(name).unwrap()).4.remove(0).0).collect();
-    assert_eq!(events[0].json().as_ptr(), events[1].json().as_ptr());
+    let mut entries = Vec::new();
+    for name in ["all", "agent:1"] {
+        after.get(name).unwrap().read(0, PAGE, &mut entries);
+    }
+    assert_eq!(entries[0].event.json().as_ptr(), entries[1].event.json().as_ptr());
 }
 
 #[test]
@@ -185,8 +192,8 @@ fn history_that_is_too_old_by_now_is_left_out() {
     let before = rooms(usual());
     publish(&before, &[1, 1]);
     let bytes = written(&before);
-    let began = now_ms();
-    while now_ms() < began + 3 {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(3) {
         std::hint::spin_loop();
     }
     let mut config = usual();
@@ -195,6 +202,74 @@ fn history_that_is_too_old_by_now_is_left_out() {
     let figures = after.get("all").unwrap().figures();
     assert_eq!((figures.first, figures.head), (3, 2));
     assert_eq!(after.get("agent:1").unwrap().figures().first, 1);
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Half a minute after `written`, on a log clock of its own. `wall_ms` is how far the wall clock was set.
+fn half_a_minute_later(written: &Stamp, boot: &str, set_ms: i64) -> Stamp {
+    let wall_ms = (written.moment.wall_ms + 30_000).saturating_add_signed(set_ms);
+    let moment = Moment { log_ms: 1 << 40, wall_ms };
+    Stamp { moment, up_ms: written.up_ms + 30_000, boot: boot.to_owned() }
+}
+
+#[test]
+fn restart_keeps_ages_whatever_the_wall_clock_does() {
+    let before = rooms(usual());
+    publish(&before, &[1, 1]);
+    // Written a minute after.
+    let mut written = Stamp { boot: "a".to_owned(), ..Stamp::now() };
+    written.moment.log_ms += 60_000;
+    let mut bytes = Vec::new();
+    let until = Instant::now() + Duration::from_secs(60);
+    before.keep_at(&written, OWNER, &[], RecordWriter::new(&mut bytes, until).unwrap()).unwrap();
+    let hour = HOUR_MS as i64;
+    for (boot, set_ms, least_s, why) in [
+        ("a", 0, 90, "the clock is right"),
+        ("a", -hour, 90, "it was set back"),
+        ("a", 400 * hour, 90, "it was set forward"),
+        ("b", 0, 90, "the machine was booted"),
+        ("b", -hour, 60, "it was booted and its clock set back: only what was before is known"),
+    ] {
+        let now = half_a_minute_later(&written, boot, set_ms);
+        for (age_s, events) in [(least_s - 1, 0), (least_s + 2, 2)] {
+            let mut config = usual();
+            config.rooms[0].history.age = Duration::from_secs(age_s);
+            let (bells, from) = (vec![Arc::new(Bell::new(|| {}))], (OWNER, &bytes[..], bytes.len() as u64));
+            let restarted =
+                Rooms::going_on_at(now.clone(), &Arc::new(config), bells, Arc::clone(&METRICS), from);
+            let (after, ..) = restarted.unwrap();
+            assert_eq!(shown(&after.get("all").unwrap()).4.len(), events, "{why}: age = {age_s} s");
+        }
+    }
+}
+
+#[test]
+fn wall_times_of_the_previous_format_become_ages() {
+    let numbers = |list: &[u64]| list.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let now = Stamp::now();
+    let event = |seq, ago_ms: u64, more: u64| {
+        let at_ms = now.moment.wall_ms + more - ago_ms;
+        let body = [numbers(&[seq, at_ms, 0, 0]), vec![0, 0, 0, 0, 0], b"{}".to_vec()];
+        (EVENT, body.concat())
+    };
+    let bytes = sealed(
+        FORMAT_OF_WALL_TIMES,
+        &[
+            (START, [numbers(&[9, 9]), OWNER.into()].concat()),
+            (ROOM, [numbers(&[7, 3, 3]), b"all".to_vec()].concat()),
+            event(1, 700_000, 0),
+            event(2, 500_000, 0),
+            // The clock was an hour ahead then.
+            event(3, 500_000, HOUR_MS),
+            (END, numbers(&[1, 3])),
+        ],
+    );
+    let after = restarted(&bytes, usual()).unwrap();
+    let kept = shown(&after.get("all").unwrap());
+    assert_eq!((kept.2, kept.3), (2, 3), "the first is older than ten minutes");
+    after.sweep_at(now.moment.log_ms + 601_000);
+    assert_eq!(shown(&after.get("all").unwrap()).4.len(), 0, "none stays for ever");
 }
 
 #[test]
@@ -246,13 +321,13 @@ fn sealed(format: u32, records: &[(u8, Vec<u8>)]) -> Vec<u8> {
 fn what_makes_no_sense_is_refused_whatever_its_checksum() {
     let numbers =
         |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
-    let start = |owner: &str| (START, [numbers(&[9, 9]), owner.into()].concat());
+    let start =
+        |owner: &str| (START, [numbers(&[9, 9, 0, 0, 0, 4]), b"boot".to_vec(), owner.into()].concat());
     let room = |head, events| (ROOM, [numbers(&[7, head, events]), b"all".to_vec()].concat());
     let event = |batch: u8, beside_len: u32| {
         (
             EVENT,
-            [numbers(&[1, now_ms(), 0, 0]), vec![batch], beside_len.to_le_bytes().to_vec(), b"{}".to_vec()]
-                .concat(),
+            [numbers(&[1, 0, 0, 0]), vec![batch], beside_len.to_le_bytes().to_vec(), b"{}".to_vec()].concat(),
         )
     };
     let end = |rooms, events| (END, numbers(&[rooms, events]));
@@ -285,7 +360,7 @@ fn what_makes_no_sense_is_refused_whatever_its_checksum() {
     check(&[us(), end(1, 0)], "rooms or events are missing");
     check(&[us(), end(0, 0), us()], "goes on after its end");
     let why = |bytes: &[u8]| restarted(bytes, usual()).err().map(|why| why.to_string()).unwrap();
-    assert!(why(&sealed(FORMAT + 1, &[us(), end(0, 0)])).contains("another version wrote it, in format 4"));
+    assert!(why(&sealed(FORMAT + 1, &[us(), end(0, 0)])).contains("another version wrote it, in format 5"));
     assert!(why(b"PK\x03\x04 something else").contains("no file of broadcastd's"));
     assert!(why(b"").contains("no file of broadcastd's"));
     let mut endless = sealed(FORMAT, &[us()]);

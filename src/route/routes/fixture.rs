@@ -10,6 +10,8 @@ use crate::route::RejectionCode;
 use std::time::Duration;
 
 pub(super) const NOW_MS: u64 = 1_700_000_000_000;
+/// The same moment on both clocks.
+pub(super) const NOW: Moment = Moment { log_ms: 5_000, wall_ms: NOW_MS };
 
 pub(super) fn room(name: &str, types: &[&str]) -> RoomConfig {
     RoomConfig {
@@ -132,7 +134,7 @@ impl Reader {
     }
 
     pub(super) fn read(&mut self, line: &str) -> Result<Outcome, Box<Rejection>> {
-        self.routes.read(&mut self.scratch, line.as_bytes(), &self.beside, NOW_MS, || 7)
+        self.routes.read(&mut self.scratch, line.as_bytes(), &self.beside, NOW, || 7)
     }
 
     pub(super) fn rooms(&self) -> Vec<&str> {

@@ -86,7 +86,7 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\":,\\ typex01\n".to_vec())], 0..60)) {
         let mut reader = Reader::new(agents());
-        let result = reader.routes.read(&mut reader.scratch, &bytes, &reader.beside, NOW_MS, || 1);
+        let result = reader.routes.read(&mut reader.scratch, &bytes, &reader.beside, NOW, || 1);
         if let Err(rejection) = result {
             prop_assert!(rejection.column >= 1 && rejection.column <= bytes.len().max(1), "{:?}", rejection);
         }

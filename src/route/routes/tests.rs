@@ -55,7 +55,7 @@ fn an_event_knows_where_its_type_is() {
                 format!(r#""a":{{"b":"type","kind": {token}}}"#)
             };
             for line in [format!("{{{member}}}"), format!(r#"  {{ "b": [1, "type"],{member} , "c": 2}} "#)] {
-                let read = routes.read(&mut scratch, line.as_bytes(), &Beside::default(), NOW_MS, || 1);
+                let read = routes.read(&mut scratch, line.as_bytes(), &Beside::default(), NOW, || 1);
                 let Ok(Outcome::Event(event)) = read else { panic!("{line}") };
                 assert_eq!(event.type_json(), Some(token.as_bytes()), "{line}");
             }
@@ -286,7 +286,7 @@ fn lines_that_are_no_events_are_refused() {
     reader.refuses(r#"{"type":5}"#, BadType, 9, "found the number 5");
     reader.refuses(r#"{"type":""}"#, BadType, 9, "found the string \"\"");
     reader.refuses(r#"{"type":null}"#, BadType, 9, "found null");
-    let result = reader.routes.read(&mut reader.scratch, b"{\"type\":\"\xff\"}", &reader.beside, 0, || 0);
+    let result = reader.routes.read(&mut reader.scratch, b"{\"type\":\"\xff\"}", &reader.beside, NOW, || 0);
     let rejection = result.unwrap_err();
     assert_eq!((rejection.code, rejection.column), (RejectionCode::BadUtf8, 10));
     assert!(rejection.message.contains("0xff"));
@@ -416,6 +416,6 @@ fn what_is_wrong_with_a_long_line_is_told_as_for_any_other() {
     let line = [long().as_bytes(), b"\xff", long().as_bytes()].concat();
     let line = [br#"{"type":"x","x":""#, &line[..], b"\"}"].concat();
     let Reader { routes, scratch, beside, .. } = &mut reader;
-    let rejection = routes.read(scratch, &line, beside, NOW_MS, || 1).unwrap_err();
+    let rejection = routes.read(scratch, &line, beside, NOW, || 1).unwrap_err();
     assert_eq!((rejection.code, rejection.column), (RejectionCode::BadUtf8, 17 + long().len() + 1));
 }

@@ -27,15 +27,16 @@ use crate::event::Event;
 use crate::limits::ClientCounter;
 use crate::metrics::Metrics;
 use crate::pattern::{Condition, Path, Template, TypePattern};
-use crate::room::{Publisher, Rooms, now_ms};
+use crate::room::{Publisher, Rooms};
 use crate::route::{Destination, Scratch};
+use crate::time::{log_ms, now_ms};
 use crate::wire::{From, Naming, Position, Sse, SubscribeRoom, Wire};
 use mio::Events;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const FILTER: &str = "k == \"a\"";
 const STEPS: usize = 400;
@@ -352,7 +353,7 @@ impl Simulation {
     fn stage(&mut self, index: usize, kind: &str, pad: &str, key: u8) {
         self.next += 1;
         let json = format!("{{\"type\":\"t\",\"n\":{},\"k\":\"{kind}\",\"pad\":\"{pad}\"}}", self.next);
-        let event = Event::new(self.next, now_ms(), &[json.as_bytes()], b"", &mut Vec::new());
+        let event = Event::new(self.next, log_ms(Instant::now()), &[json.as_bytes()], b"", &mut Vec::new());
         let room = &ROOMS[index];
         let mut scratch = Scratch::default();
         if key > 0 {

@@ -21,8 +21,9 @@ use crate::event::Event;
 use crate::limits::ClientCounter;
 use crate::metrics::Metrics;
 use crate::pattern::{Template, TypePattern};
-use crate::room::{Generation, Publisher, Rooms, now_ms};
+use crate::room::{Generation, Publisher, Rooms};
 use crate::route::{Destination, Scratch};
+use crate::time::{log_ms, now_ms};
 use crate::wire::{Epoch, From, SubscribeRoom, Wire};
 use client::SimClient;
 use mio::Events;
@@ -227,7 +228,8 @@ impl Simulation {
         for _ in 0..count {
             self.next += 1;
             let json = format!("{{\"type\":\"t\",\"n\":{},\"pad\":\"{pad}\"}}", self.next);
-            let event = Event::new(self.next, now_ms(), &[json.as_bytes()], b"", &mut Vec::new());
+            let event =
+                Event::new(self.next, log_ms(Instant::now()), &[json.as_bytes()], b"", &mut Vec::new());
             let mut scratch = Scratch::default();
             if of != name {
                 scratch.text.push_str(name);
@@ -259,7 +261,7 @@ impl Simulation {
     /// Time passes: history goes, and rooms that nobody needs are reclaimed.
     fn age(&mut self) {
         let later = if self.random.one_in(2) { AGE * 2 } else { Duration::ZERO };
-        self.rooms.sweep_at(now_ms() + later.as_millis() as u64);
+        self.rooms.sweep_at(log_ms(Instant::now()) + later.as_millis() as u64);
     }
 
     fn reload(&mut self) {

@@ -5,11 +5,13 @@
 
 use broadcastd::config::{Config, Dirs, Input};
 use broadcastd::route::{Beside, Outcome, RejectionCode, Routes, Scratch};
+use broadcastd::time::Moment;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use std::sync::LazyLock;
 
 const NOW_MS: u64 = 1_700_000_000_000;
+const NOW: Moment = Moment { log_ms: 5_000, wall_ms: NOW_MS };
 
 const CONFIG: &str = r#"
 [rooms.all]
@@ -53,7 +55,7 @@ fn lengthened(data: &[u8]) -> Vec<u8> {
 
 fn check(routes: &Routes, line: &[u8]) {
     let mut scratch = Scratch::default();
-    let outcome = routes.read(&mut scratch, line, &Beside::default(), NOW_MS, || 1);
+    let outcome = routes.read(&mut scratch, line, &Beside::default(), NOW, || 1);
     let text = std::str::from_utf8(line);
     let Ok(text) = text else {
         return assert_eq!(outcome.map_err(|rejection| rejection.code).err(), Some(RejectionCode::BadUtf8));
