@@ -72,6 +72,6 @@ pub(super) const HELP: [(&str, &str); 42] = [
     ("broadcastd_alerts_suppressed_total", "Alerts that were not published because they came too fast."),
     (
         "broadcastd_event_age_seconds",
-        "Age of the oldest event of a pass when the last client has been sent it, from acceptance.",
+        "Age of the oldest event of a pass when the last client has been sent it, from acceptance or the flush of its buffer.",
     ),
 ];

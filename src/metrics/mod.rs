@@ -128,7 +128,7 @@ pub struct Metrics {
     pub passes: Counter,
     /// Passes put off because a client that goes on reading still needed the oldest chunk.
     pub holds: Counter,
-    /// `broadcastd_event_age_seconds`: from acceptance to the end of a pass, one sample for each pass.
+    /// `broadcastd_event_age_seconds`: from acceptance, or the flush, to the end of a pass; one sample for each pass.
     pub event_age: Histogram,
     /// What shards note of themselves, by their index.
     shards: Mutex<Vec<Arc<ShardFigures>>>,

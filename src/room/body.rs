@@ -3,6 +3,7 @@
 //! Owned by its room, under the room's lock.
 
 use super::buffer::Buffer;
+use super::flushes::Flushes;
 use super::keys::Keys;
 use super::log::Log;
 use super::totals::Held;
@@ -20,6 +21,8 @@ pub(super) struct Body {
     pub(super) on_clock: bool,
     /// Batches flushed.
     pub(super) batches: u64,
+    /// When what the buffer held came into the log.
+    pub(super) flushes: Flushes,
 }
 
 impl Body {
@@ -28,7 +31,8 @@ impl Body {
         let log = Log::new(head);
         let has_key = !config.key.is_empty();
         let keys = has_key.then(|| Box::new(Keys::new(keys, log.first())));
-        Body { log, buffer: Buffer::default(), keys, on_clock: false, batches: 0 }
+        let (buffer, flushes) = (Buffer::default(), Flushes::default());
+        Body { log, buffer, keys, on_clock: false, batches: 0, flushes }
     }
 
     /// Appends an event to the log, and notes it as the newest of its key.
@@ -49,8 +53,11 @@ impl Body {
     }
 
     /// Appends what the buffer holds.
-    pub(super) fn flush(&mut self) {
-        let Body { log, buffer, keys, batches, .. } = self;
+    pub(super) fn flush(&mut self, now_ms: u64) {
+        let Body { log, buffer, keys, batches, flushes, .. } = self;
+        if buffer.opened_at().is_some() {
+            flushes.note(log.head() + 1, now_ms);
+        }
         buffer.flush(|event, key, batch| {
             *batches += u64::from(batch == Batch::Last);
             append(log, keys, event, key, batch);
@@ -60,12 +67,14 @@ impl Body {
     /// Lets go of what is over the limits of history, and of backlog up to the offset `passed`.
     pub(super) fn trim(&mut self, limit: &HistoryConfig, now_ms: u64, passed: u64) {
         self.log.trim(limit, now_ms, passed);
+        self.flushes.release(passed);
         self.note_log();
     }
 
     /// Lets go of backlog up to the offset `passed`.
     pub(super) fn release(&mut self, passed: u64) {
         self.log.release(passed);
+        self.flushes.release(passed);
         self.note_log();
     }
 

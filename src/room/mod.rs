@@ -8,6 +8,7 @@ mod body;
 mod buffer;
 mod clock;
 mod figures;
+mod flushes;
 mod generation;
 mod kept;
 mod keys;

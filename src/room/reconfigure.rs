@@ -32,7 +32,7 @@ impl Rooms {
         let mut tokens = Vec::new();
         for room in self.all() {
             match generation.policy(room.name()) {
-                None => self.remove(&room, &mut tokens),
+                None => self.remove(&room, log_ms(Instant::now()), &mut tokens),
                 Some(config) => {
                     let policy = generation.policy_of(config);
                     room.reconfigure(policy, log_ms(Instant::now()), self.totals(), &mut tokens);

@@ -172,7 +172,7 @@ impl Room {
         if generation.serial > state.serial
             && let Some(config) = generation.policy(&self.name)
         {
-            state.adopt(generation.policy_of(config), totals);
+            state.adopt(generation.policy_of(config), now_ms, totals);
         }
         let is_of_this_generation = generation.serial == state.serial;
         let body = state.body.as_mut().expect("a publisher opens a room before it publishes there");
@@ -186,7 +186,7 @@ impl Room {
                     let pushed = body.buffer.push(config, keys, event, group, key, now);
                     published.replaced += u64::from(pushed.replaced);
                     if pushed.full || urgent {
-                        body.flush();
+                        body.flush(now_ms);
                     }
                 });
                 if let (Some(opened), false) = (body.buffer.opened_at(), body.on_clock) {
@@ -197,7 +197,7 @@ impl Room {
             _ => {
                 // A read that another generation routed has not the keys and groups of this one's buffer.
                 if body.buffer.opened_at().is_some() {
-                    body.flush();
+                    body.flush(now_ms);
                 }
                 let same_key = |config: &Arc<RoomConfig>| config.key == state.config.key;
                 let has_keys = is_of_this_generation || generation.policy(&self.name).is_some_and(same_key);
@@ -221,7 +221,7 @@ impl Room {
             return;
         }
         let head = state.body.as_ref().map(|body| body.log.head());
-        state.adopt(policy, totals);
+        state.adopt(policy, now_ms, totals);
         if let Some(body) = &mut state.body {
             let change = totals.change(body.held());
             body.trim(&state.config.history, now_ms, state.seats.passed());
@@ -235,13 +235,13 @@ impl Room {
 
     /// Closes the room for good, since the configuration no longer has its name. What its buffer holds is flushed, and
     /// readers are told, so that they come and see.
-    pub(super) fn close(&self, totals: &Totals, tokens: &mut Tokens) {
+    pub(super) fn close(&self, now_ms: u64, totals: &Totals, tokens: &mut Tokens) {
         let mut guard = self.lock();
         let state = &mut *guard;
         (state.closed, state.removed) = (true, true);
         if let Some(body) = &mut state.body {
             let change = totals.change(body.held());
-            body.flush();
+            body.flush(now_ms);
             change.apply(body.held());
         }
         state.seats.tell_all(tokens);
@@ -275,7 +275,7 @@ impl Room {
             return Some(due);
         }
         let change = totals.change(body.held());
-        body.flush();
+        body.flush(now_ms);
         body.trim(&state.config.history, now_ms, state.seats.passed());
         change.apply(body.held());
         state.seats.tell(tokens);
@@ -307,7 +307,8 @@ impl Room {
     }
 
     /// Reads events after `after` into `out` for a shard's view, and notes that the shard has been told. Returns the
-    /// offset of the first event read and the log's head. The wait for the lock is added to `lock_wait_ns`.
+    /// offset of the first event read, when that was flushed (log time; 0 where it waited in no buffer), and the log's
+    /// head. The wait for the lock is added to `lock_wait_ns`.
     pub fn take(
         &self,
         shard: u16,
@@ -315,12 +316,15 @@ impl Room {
         limit: ReadLimit,
         out: &mut Vec<Entry>,
         lock_wait_ns: &mut u64,
-    ) -> (u64, u64) {
+    ) -> (u64, u64, u64) {
         let mut state = self.lock_timed(lock_wait_ns);
         state.seats.reads(shard);
         match &state.body {
-            None => (state.first_after(after), state.head),
-            Some(body) => (body.log.read(after, limit, out), body.log.head()),
+            None => (state.first_after(after), 0, state.head),
+            Some(body) => {
+                let first = body.log.read(after, limit, out);
+                (first, body.flushes.at_ms(first), body.log.head())
+            }
         }
     }
 

@@ -269,7 +269,7 @@ impl Rooms {
 
     /// Takes a room whose name the configuration no longer has out of the registry. Its readers keep it until they have
     /// had what is in it.
-    pub(super) fn remove(&self, room: &Arc<Room>, tokens: &mut Tokens) {
+    pub(super) fn remove(&self, room: &Arc<Room>, now_ms: u64, tokens: &mut Tokens) {
         let hash = self.hasher.hash_one(room.name());
         let mut table = self.table(part_of(hash));
         if let Ok(entry) = table.find_entry(hash, |other| Arc::ptr_eq(other, room)) {
@@ -280,7 +280,7 @@ impl Rooms {
             }
         }
         // Under the table's lock nobody can find the room while it closes.
-        room.close(&self.totals, tokens);
+        room.close(now_ms, &self.totals, tokens);
     }
 
     fn drop_if_unused(&self, room: &Arc<Room>) {

@@ -49,12 +49,12 @@ impl State {
     }
 
     /// Takes another generation's policy over. A buffer that is not what it was is flushed.
-    pub(super) fn adopt(&mut self, policy: Policy, totals: &Totals) {
+    pub(super) fn adopt(&mut self, policy: Policy, now_ms: u64, totals: &Totals) {
         let (old, new) = (&self.config, &policy.config);
         let same = old.buffer == new.buffer && old.key == new.key && old.urgent == new.urgent;
         if let (false, Some(body)) = (same, &mut self.body) {
             let change = totals.change(body.held());
-            body.flush();
+            body.flush(now_ms);
             change.apply(body.held());
         }
         if let Some(body) = &mut self.body {

@@ -353,17 +353,8 @@ mod tests {
         }
         let (start, end) = (chunk.frames[0].end as usize, chunk.bytes.len());
         let (number, events) = (1, frames.len() as u64 - 1);
-        let pass = Pass {
-            number,
-            frame: 1,
-            start,
-            end,
-            from: 1,
-            next: 0,
-            events,
-            delivered: 0,
-            accepted_at_ms: None,
-        };
+        let pass =
+            Pass { number, frame: 1, start, end, from: 1, next: 0, events, delivered: 0, due_ms: None };
         (pass, chunk)
     }
 

@@ -115,7 +115,7 @@ impl Shard {
         let limit =
             ReadLimit { events: ABSORBED_EVENTS, bytes: ABSORBED_BYTES, overhead: 0, at_least_one: true };
         self.entries.clear();
-        let first = self.take(view, after, limit);
+        let (first, _) = self.take(view, after, limit);
         if self.entries.is_empty() {
             return;
         }

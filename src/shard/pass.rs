@@ -103,7 +103,7 @@ impl Shard {
         let room_left = active.kept.last().map_or(0, |chunk| CHUNK_BYTES.saturating_sub(chunk.bytes.len()));
         limit.bytes = if room_left >= CHUNK_ROOM { room_left } else { 0 };
         self.entries.clear();
-        let mut first = self.take(view, cursor, limit);
+        let mut taken = self.take(view, cursor, limit);
         if self.entries.is_empty() {
             if !self.views[view as usize].grown {
                 self.settle(view);
@@ -114,21 +114,22 @@ impl Shard {
                 return false;
             }
             limit = ReadLimit { bytes: CHUNK_BYTES, at_least_one: true, ..limit };
-            first = self.take(view, cursor, limit);
+            taken = self.take(view, cursor, limit);
             self.begin_chunk(view);
         }
-        self.encode(view, first);
+        self.encode(view, taken);
         true
     }
 
-    /// Reads what is new. What the limit left over keeps the view in the queue.
-    pub(super) fn take(&mut self, view: u32, after: u64, limit: ReadLimit) -> u64 {
+    /// Reads what is new. What the limit left over keeps the view in the queue. Returns the first event's offset, and when
+    /// it was flushed, as [`Room::take`] does.
+    pub(super) fn take(&mut self, view: u32, after: u64, limit: ReadLimit) -> (u64, u64) {
         let state = &mut self.views[view as usize];
         let room = &self.seats[state.seat as usize].room;
-        let (first, head) =
+        let (first, flushed_ms, head) =
             room.take(self.parts.index, after, limit, &mut self.entries, &mut self.stats.lock_wait_ns);
         state.grown = head >= first + self.entries.len() as u64;
-        first
+        (first, flushed_ms)
     }
 
     pub(super) fn begin_chunk(&mut self, view: u32) {
@@ -138,7 +139,7 @@ impl Shard {
         state.active.as_mut().expect("a view in a pass is active").kept.push(chunk, cursor);
     }
 
-    fn encode(&mut self, view: u32, first: u64) {
+    fn encode(&mut self, view: u32, (first, flushed_ms): (u64, u64)) {
         let View { wire, seat, shape, active, .. } = &mut self.views[view as usize];
         let room = &self.seats[*seat as usize].room;
         write_room_json(&mut self.room_json, room.name());
@@ -154,10 +155,11 @@ impl Shard {
         let encoder = Encoder { wire: *wire, room_json, epoch: room.epoch(), filter, emit };
         let skipped = encoder.live(chunk, &self.entries, first, skipped);
         let left_out = self.entries.len() as u64 - chunk.events_in(frame..chunk.frames.len());
-        let accepted_at_ms = self.entries.first().map_or(0, |entry| entry.event.accepted_at_ms());
+        // What a buffer held back was to wait until it was flushed.
+        let due_ms = self.entries.first().map_or(0, |entry| entry.event.accepted_at_ms()).max(flushed_ms);
         let to = first + self.entries.len() as u64 - 1;
         self.entries.clear();
-        self.begin_sending(view, (frame, start), to, (skipped, left_out), Some(accepted_at_ms));
+        self.begin_sending(view, (frame, start), to, (skipped, left_out), Some(due_ms));
         self.note_passed(view);
     }
 
@@ -169,7 +171,7 @@ impl Shard {
         (frame, start): (usize, usize),
         to: u64,
         (skipped, left_out): (u64, u64),
-        accepted_at_ms: Option<u64>,
+        due_ms: Option<u64>,
     ) {
         let state = &mut self.views[view as usize];
         let active = state.active.as_mut().expect("a view in a pass is active");
@@ -188,7 +190,7 @@ impl Shard {
         self.passes_begun += 1;
         let number = self.passes_begun;
         let (next, delivered) = (0, 0);
-        active.pass = Some(Pass { number, frame, start, end, from, next, events, delivered, accepted_at_ms });
+        active.pass = Some(Pass { number, frame, start, end, from, next, events, delivered, due_ms });
         state.cursor = to;
         self.passing += 1;
     }
@@ -310,9 +312,8 @@ impl Shard {
         if let Some(pass) = active.pass.take().filter(|pass| pass.delivered > 0) {
             let room = &self.seats[state.seat as usize].room;
             room.tally().delivered.fetch_add(pass.delivered, Ordering::Relaxed);
-            if let Some(accepted_at_ms) = pass.accepted_at_ms {
-                let age_ms = awake_ms_since(accepted_at_ms);
-                self.parts.metrics.event_age.record(age_ms as f64 / 1000.0);
+            if let Some(due_ms) = pass.due_ms {
+                self.parts.metrics.event_age.record(awake_ms_since(due_ms) as f64 / 1000.0);
             }
         }
         self.stats.passes += 1;

@@ -84,8 +84,8 @@ pub(super) struct Pass {
     pub(super) events: u64,
     /// Events sent so far, once for each client.
     pub(super) delivered: u64,
-    /// When the oldest of its events was accepted, in log time; none where it was to wait.
-    pub(super) accepted_at_ms: Option<u64>,
+    /// Since when its oldest event was to be sent, in log time: accepted, or flushed. None in a view with a pace.
+    pub(super) due_ms: Option<u64>,
 }
 
 /// The oldest chunk must go, and a client that goes on reading still needs it.

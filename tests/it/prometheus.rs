@@ -1,10 +1,11 @@
 //! What operators see: the exposition as Prometheus' own tools read it, and what the series say.
 
-use crate::harness::{Client, DEADLINE, ROOMS, Server, repository};
+use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, repository};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 fn metrics(server: &Server) -> String {
     let (status, text) = Server::get(&server.admin[0], "/metrics");
@@ -154,7 +155,7 @@ async fn a_real_prometheus_scrapes_it() {
             break value.to_owned();
         }
         assert!(Instant::now() < until, "{text}");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     };
     child.kill().unwrap();
     child.wait().unwrap();
@@ -185,4 +186,123 @@ fn ten_thousand_rooms_are_rendered_in_slices() {
     assert!(rested >= 10, "milliseconds of work in {rested} pieces");
     let (status, _) = Server::get(&server.clients[0], "/api/v1/websocket/status");
     assert_eq!(status, 200);
+}
+
+/// One scrape's samples by series, and the families that only rise.
+struct Scrape {
+    samples: BTreeMap<String, f64>,
+    rising: Vec<String>,
+}
+
+impl Scrape {
+    fn of(server: &Server) -> Scrape {
+        let text = metrics(server);
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let rising = types.filter(|(_, is)| *is != "gauge").map(|(name, _)| name.to_owned()).collect();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples = samples.filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            Some((series.to_owned(), value.parse().ok().filter(|value: &f64| value.is_finite())?))
+        });
+        Scrape { samples: samples.collect(), rising }
+    }
+
+    /// How much a series has risen since an earlier scrape, over all its labels.
+    fn rise(&self, before: &Scrape, name: &str) -> f64 {
+        let of = |scrape: &Scrape| -> f64 {
+            let named = scrape.samples.iter().filter(|(series, _)| series.split('{').next() == Some(name));
+            named.map(|(_, value)| value).sum()
+        };
+        of(self) - of(before)
+    }
+
+    /// An hour in which every minute is as the time since an earlier scrape: input of `promtool test rules`.
+    fn hour_as_since(&self, before: &Scrape, elapsed: Duration) -> Vec<Value> {
+        let target = "instance=\"a\",job=\"broadcastd\"";
+        let labelled = |series: &str| match series.split_once('{') {
+            Some((name, labels)) => format!("{name}{{{target},{labels}"),
+            None => format!("{series}{{{target}}}"),
+        };
+        let samples = self.samples.iter().map(|(series, value)| {
+            let family = series.split('{').next().unwrap();
+            let rises = self.rising.iter().any(|name| {
+                let part = family.strip_prefix(name.as_str());
+                part.is_some_and(|part| ["", "_bucket", "_sum", "_count"].contains(&part))
+            });
+            let rise = value - before.samples.get(series).unwrap_or(&0.0);
+            let a_minute = if rises { rise * 60.0 / elapsed.as_secs_f64() } else { 0.0 };
+            json!({ "series": labelled(series), "values": format!("{value}+{a_minute}x60") })
+        });
+        samples.chain([json!({ "series": labelled("up"), "values": "1x60" })]).collect()
+    }
+}
+
+/// What `promtool test rules` says when no shipped alert may fire for such an hour.
+fn alerts_that_fire(input_series: &[Value]) -> String {
+    let rules = repository("examples/prometheus/alerts.yml");
+    let text = std::fs::read_to_string(&rules).unwrap();
+    let alerts: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() >= 10, "{alerts:?}");
+    let alerts: Vec<Value> = alerts
+        .iter()
+        .map(|name| json!({ "alertname": name, "eval_time": "40m", "exp_alerts": [] }))
+        .collect();
+    let hour = json!({ "interval": "1m", "input_series": input_series, "alert_rule_test": alerts });
+    let test = json!({ "rule_files": [rules], "evaluation_interval": "1m", "tests": [hour] });
+    let folder = tempfile::tempdir().unwrap();
+    // JSON is YAML.
+    let file = folder.path().join("hour.test.yml");
+    std::fs::write(&file, test.to_string()).unwrap();
+    let output = Command::new("promtool").args(["test", "rules"]).arg(file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { String::new() } else { said.into_owned() }
+}
+
+#[tokio::test]
+async fn no_shipped_alert_fires_under_load_with_the_shipped_configuration() {
+    /// A machine that stalls for half a second makes events old. So one round of these must be without alerts.
+    const ROUNDS: usize = 4;
+    /// The shipped buffers are flushed every second, and every two.
+    const ROUND: Duration = Duration::from_millis(2500);
+    const STEP: Duration = Duration::from_millis(50);
+    let shipped = std::fs::read_to_string(repository("broadcast.toml")).unwrap();
+    let on_port_0 = ["server", "admin", "ingest"].map(|name| format!("{name}.listen=[\"127.0.0.1:0\"]"));
+    let [server, admin, ingest] = &on_port_0;
+    let server = Server::start_with(&shipped, &["--set", server, "--set", admin, "--set", ingest]);
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(&server).await;
+        for room in ["performance_metrics", "metrics_board", "agent_states", "agent:1"] {
+            assert!(client.subscribe(room).await["error"].is_null(), "{room}");
+        }
+        clients.push(client);
+    }
+    let mut producer = Producer::connect(&server.ingest[0]);
+    let mut said = String::new();
+    for _ in 0..ROUNDS {
+        let (before, begun) = (Scrape::of(&server), Instant::now());
+        let mut steps = tokio::time::interval(STEP);
+        while begun.elapsed() < ROUND {
+            steps.tick().await;
+            for agent in 1..=2 {
+                producer.write(&format!(
+                    "{{\"type\":\"agent_state\",\"agentId\":\"{agent}\",\"status\":\"busy\",\
+                     \"resourceUsage\":{{\"cpu\":1,\"memory\":2,\"activeConnections\":3}}}}\n\
+                     {{\"type\":\"performance_metric\",\"agentId\":\"{agent}\",\"metricName\":\"cpu\",\"value\":7,\
+                     \"unit\":\"percent\",\"category\":\"agent\"}}\n"
+                ));
+            }
+        }
+        let after = Scrape::of(&server);
+        let passes = after.rise(&before, "broadcastd_event_age_seconds_count");
+        let batches = after.rise(&before, "broadcastd_room_batches_total");
+        assert!(passes > 0.0 && batches >= 2.0, "{passes} passes, {batches} batches of the shipped buffers");
+        said = alerts_that_fire(&after.hour_as_since(&before, begun.elapsed()));
+        if said.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(said, "");
+    let (_, health) = Server::get(&server.admin[0], "/api/v1/websocket/status");
+    assert!(health.contains("\"status\":\"healthy\""), "{health}");
 }

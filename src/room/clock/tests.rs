@@ -148,6 +148,28 @@ fn since_follows_the_wall_clock_at_the_time_of_asking() {
     }
 }
 
+#[test]
+fn buffered_events_are_due_from_their_flush() {
+    let rooms = rooms(&generation(10, 600, 600));
+    let (room, _, _) = rooms.register("waits:a", 0, 0).unwrap();
+    let everything = ReadLimit { events: 1000, bytes: 1 << 20, overhead: 0, at_least_one: true };
+    let take = |after| {
+        let (first, flushed_ms, head) = room.take(0, after, everything, &mut Vec::new(), &mut 0);
+        (first, flushed_ms.saturating_sub(BEGIN_MS), head)
+    };
+    for (at_ms, flushed_ms) in [(0, 900), (950, 1000), (1100, 2000)] {
+        publish(&rooms, "waits:a", "", BEGIN_MS + at_ms);
+        let at = (Instant::now(), BEGIN_MS + flushed_ms);
+        room.flush_due(at, true, &rooms.totals, &mut Vec::new());
+    }
+    assert_eq!([take(0), take(1), take(2)], [(1, 900, 3), (2, 1000, 3), (3, 2000, 3)]);
+    room.pass(0, 2, &rooms.totals);
+    assert_eq!((take(1).1, take(2).1), (0, 2000), "nobody needs the times of what is passed");
+    let (plain, _, _) = rooms.register("log:a", 0, 1).unwrap();
+    publish(&rooms, "log:a", "", BEGIN_MS);
+    assert_eq!(plain.take(0, 0, everything, &mut Vec::new(), &mut 0), (1, 0, 1));
+}
+
 const NAMES: [&str; 3] = ["log:a", "keyed:a", "waits:a"];
 
 proptest! {
