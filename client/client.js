@@ -8,7 +8,7 @@
 // the application's handlers. Types: types/client.d.ts.
 
 import { iterate } from "./client/iterate.js";
-import { Protocol } from "./client/protocol.js";
+import { checkWish, must, Protocol } from "./client/protocol.js";
 import { openSse } from "./client/sse.js";
 import { openWebSocket } from "./client/websocket.js";
 
@@ -26,6 +26,7 @@ const FALLBACK_MS = 300_000;
 const SAVE_MS = 1000;
 const STORED = 1000;
 
+const SUBSCRIBE = "subscribe(room, handler, { from, where, every, snapshot, … })";
 const NO_WEBSOCKET = "there is no WebSocket here: take Node 22, node --experimental-websocket, or options.WebSocket";
 
 /**
@@ -39,6 +40,7 @@ const NO_WEBSOCKET = "there is no WebSocket here: take Node 22, node --experimen
 
 /** A value as it stands in a room's name: `agent:{agentId}` of the agent `a/b` is `agent:a%2Fb`. @param {string | number} value */
 export function encodeValue(value) {
+  must(typeof value === "string" || typeof value === "number", "a value must be a string or a number", value, "encodeValue(value)");
   // eslint-disable-next-line no-control-regex
   return String(value).replace(/[%/:*\u0000-\u001f\u007f]/g, (it) => `%${it.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
 }
@@ -121,8 +123,10 @@ export class BroadcastClient {
    * @returns {() => void}
    */
   subscribe(room, handler, options = {}) {
+    checkWish(SUBSCRIBE, room, options);
+    must(!handler || typeof handler === "function", "a handler must be a function or null", handler, SUBSCRIBE);
     const { from, where, snapshot, signal } = options;
-    const every = typeof options.every === "number" ? `${options.every}ms` : options.every;
+    const every = typeof options.every === "number" ? `${Math.round(options.every)}ms` : options.every;
     const ask = JSON.stringify([where, every, snapshot]);
     let entry = this.#rooms.get(room);
     if (entry && entry.ask !== ask) {
@@ -160,6 +164,7 @@ export class BroadcastClient {
    * @param {any} [options]
    */
   room(room, options = {}) {
+    checkWish("room(room, { from, where, every, snapshot, … })", room, options);
     return { [Symbol.asyncIterator]: () => iterate(this, room, options) };
   }
 
@@ -179,6 +184,13 @@ export class BroadcastClient {
     this.#store();
     for (const [target, name, heard] of this.#listening.splice(0)) target.removeEventListener(name, heard);
     this.#become({ state: "closed" });
+  }
+
+  /** Asks the daemon for a sign of life. Without one in time, the client connects again. */
+  ping() {
+    if (this.#state.state !== "open") return;
+    this.#probes = 0;
+    this.#probe();
   }
 
   get #WebSocket() {
@@ -261,7 +273,7 @@ export class BroadcastClient {
   #carryOut(effect, kind) {
     switch (effect.type) {
       case "welcome":
-        return this.#opened(effect.heartbeat, kind);
+        return this.#opened(effect.heartbeat, kind, effect.client);
       case "events":
         this.#deliver(effect);
         return this.#changed();
@@ -341,8 +353,9 @@ export class BroadcastClient {
   /**
    * @param {number | undefined} heartbeat
    * @param {"websocket" | "sse"} kind
+   * @param {string} [client]
    */
-  #opened(heartbeat, kind) {
+  #opened(heartbeat, kind, client) {
     if (heartbeat && !this.#options.heartbeat) this.#heartbeat = heartbeat;
     this.#heard = Date.now();
     this.#probes = 0;
@@ -350,7 +363,7 @@ export class BroadcastClient {
       this.#openedAt = this.#heard;
       if (kind === "websocket") this.#everOpen = true;
       else this.#fallbackUntil = this.#everOpen ? 0 : this.#heard + FALLBACK_MS;
-      this.#become({ state: "open", transport: kind });
+      this.#become({ state: "open", transport: kind, client });
     }
     this.#send();
     this.#beat(this.#heartbeat);
@@ -473,10 +486,8 @@ export class BroadcastClient {
       this.#listening.push([target, name, heard]);
     };
     const wake = () => {
-      if (this.#state.state === "open") {
-        this.#probes = 0;
-        this.#probe();
-      } else if (this.#state.state === "waiting" && this.#retryAfter === undefined) this.connect();
+      this.ping();
+      if (this.#state.state === "waiting" && this.#retryAfter === undefined) this.connect();
     };
     on(globalThis, "online", wake);
     if (!document) return;

@@ -14,7 +14,7 @@ const SUBSCRIBE_ROOMS = 256;
  * @typedef {{ from?: unknown, where?: unknown, every?: unknown, snapshot?: boolean }} Wish What a subscription asks for.
  * @typedef {{ room: string, error: { code: string, message: string, hint?: string } }} Refusal
  * @typedef {(
- *   { type: "welcome", heartbeat?: number }
+ *   { type: "welcome", heartbeat?: number, client?: string }
  *   | { type: "ready", room: string, resumed: boolean, head: number }
  *   | { type: "events", room: string, events: any[], offsets: number[], seqs: (number | null)[], source: "live" | "replay", skipped: number }
  *   | { type: "snapshot", room: string, events: any[], offset: number, isPart: boolean }
@@ -25,6 +25,41 @@ const SUBSCRIBE_ROOMS = 256;
  *   | { type: "closing", code: number, reason: string, retryAfter?: number }
  * )} Effect What the caller is to do.
  */
+
+/**
+ * Throws a `TypeError` unless an argument fits.
+ * @param {unknown} fits
+ * @param {string} rule What it must be.
+ * @param {any} value
+ * @param {string} call The right call.
+ * @returns {asserts fits}
+ */
+export function must(fits, rule, value, call) {
+  if (fits) return;
+  const shown = typeof value === "string" ? JSON.stringify(value.slice(0, 100)) : Array.isArray(value) ? "a list" : value && typeof value === "object" ? "an object" : String(value);
+  throw new TypeError(`${rule}, not ${shown}: call ${call}`);
+}
+
+/** @param {any} it */
+const isObject = (it) => typeof it === "object" && !Array.isArray(it);
+
+/**
+ * Throws for arguments that are no subscription: the daemon could refuse the other rooms of the message with them.
+ * @param {string} call
+ * @param {any} room
+ * @param {any} options
+ */
+export function checkWish(call, room, options) {
+  must(room && typeof room === "string", 'a room must be a name such as "agent:42"', room, call);
+  must(options && isObject(options), "options must be an object", options, call);
+  const { from = "now", where = "", every = "", snapshot = true } = options;
+  must(from === "now" || from === "start" || isObject(from), '`from` must be "now", "start" or an object', from, call);
+  must(typeof where === "string" || isObject(where), "`where` must be a condition or an object", where, call);
+  must(typeof (every ?? "") === "string" || (Number.isFinite(every) && every >= 0), '`every` must be "2s" or milliseconds', every, call);
+  must(typeof (snapshot ?? true) === "boolean", "`snapshot` must be true or false", snapshot, call);
+  const { length } = JSON.stringify([room, from, where, every]);
+  must(length < SUBSCRIBE_CHARS, `a room with its options must be under ${SUBSCRIBE_CHARS} characters`, length, call);
+}
 
 /** One room that is wanted. */
 class Subscription {
@@ -139,7 +174,7 @@ export class Protocol {
     const { type, room, offset } = message;
     switch (type) {
       case "welcome":
-        return [{ type, heartbeat: message.heartbeat }];
+        return [{ type, heartbeat: message.heartbeat, client: message.client }];
       case "subscribed":
         return [...message.rooms.flatMap((/** @type {any} */ answer) => this.#answered(message.id, answer)), ...this.#rest()];
       case "unsubscribed":

@@ -104,6 +104,64 @@ test("a handler that throws harms neither the others nor the position", async ()
   assert.match(client.positions()[`agent:${agentId}`], /:2$/);
 });
 
+const NO_SUBSCRIPTIONS = [
+  [[undefined], /a room must be a name .* not undefined: call subscribe\(room, handler/],
+  [[5], /not 5/], [[""], /not ""/], [[null], /not null/], [[{ rooms: ["a"] }], /not an object/], [[["a"]], /not a list/],
+  [["all", { onBatch() {} }], /a handler must be a function or null, not an object/],
+  [["all", null, "start"], /options must be an object, not "start"/],
+  [["all", null, null], /options must be an object, not null/],
+  [["all", null, { where: 5 }], /`where` .* not 5/], [["all", null, { where: ["a"] }], /not a list/], [["all", null, { where: () => true }], /`where`/],
+  [["all", null, { every: true }], /`every` .* not true/], [["all", null, { every: NaN }], /not NaN/], [["all", null, { every: -1 }], /not -1/],
+  [["all", null, { from: "beginning" }], /`from` .* not "beginning"/], [["all", null, { from: 5 }], /not 5/],
+  [["all", null, { snapshot: "yes" }], /`snapshot` .* not "yes"/],
+  [["x".repeat(70_000)], /under 20000 characters, not 700/],
+  [["all", null, { where: "x".repeat(70_000) }], /under 20000 characters/],
+];
+
+test("a call that is no subscription throws a TypeError that shows the right one, and disturbs no other subscription", async () => {
+  const client = make();
+  const seen = [];
+  const wrongs = (call, from) => {
+    for (const [values, message] of NO_SUBSCRIPTIONS) {
+      if (from === "room" && typeof values[1] === "object" && values[1]) continue;
+      assert.throws(() => call(values), (error) => error instanceof TypeError && message.test(error.message.replace("room(room, {", "subscribe(room, handler, {")), `${from}: ${message}`);
+    }
+  };
+  client.subscribe("all", ({ n }) => seen.push(n));
+  wrongs((values) => client.subscribe(...values), "subscribe");
+  await ready(client, `agent:${someAgent()}`, null);
+  wrongs(([room, , options]) => client.room(room, options), "room");
+  await daemon.publish({ type: "t", n: 1 });
+  await until("the event", () => seen.length === 1);
+  assert.throws(() => encodeValue(undefined), TypeError);
+});
+
+test("rooms beside a wrong call are subscribed to again after a reconnect", async () => {
+  const proxy = await Proxy.to(daemon.clients);
+  cleanup.push(() => proxy.end());
+  const client = make(proxy.url);
+  const seen = [];
+  await ready(client, "system_alerts", ({ message }) => seen.push(message));
+  const agentId = someAgent();
+  assert.throws(() => client.subscribe(undefined, null), TypeError);
+  await ready(client, `agent:${agentId}`, ({ n }) => seen.push(n));
+  proxy.reset();
+  await until("another connection", () => proxy.accepted === 2 && client.state.state === "open");
+  await daemon.publish({ type: "system_alert", severity: "info", component: "c", message: "m" }, { type: "t", agentId, n: 1 });
+  await until("both", () => seen.length === 2);
+  assert.deepEqual(seen.sort(), [1, "m"]);
+});
+
+test("a ping asks at once, and the open state has the daemon's name of the connection", async () => {
+  const sent = [];
+  const client = make(daemon.url, { debug: (_, direction, message) => sent.push(`${direction} ${message?.type}`) });
+  client.ping();
+  await ready(client, "all", null);
+  assert.match(client.state.client, /^\w+$/);
+  client.ping();
+  await until("the answer", () => sent.includes("← pong"));
+});
+
 test("a refused room is told with what would be right, to the subscription and to the client", async () => {
   const errors = [];
   const client = make(daemon.url, { onError: (error) => errors.push(error) });

@@ -133,6 +133,8 @@ export interface ClientState {
   transport: "websocket" | "sse" | null;
   /** Connections in a row that failed. */
   attempt: number;
+  /** While `open` over a WebSocket: the daemon's name of the connection, as its log and its API have it. */
+  client?: string;
   /** Milliseconds. */
   retryIn?: number;
   /** Why there is no connection, for people; `hint` is what to look at. */
@@ -213,7 +215,7 @@ export class BroadcastClient {
   /**
    * Subscribes; connects if that was not done. Returns what ends it. Handlers of one room share one subscription, which ends
    * with the last of them: whoever comes later has what comes from then on, whatever its `from`. Throws if the room is
-   * subscribed to with another `where`, `every` or `snapshot`.
+   * subscribed to with another `where`, `every` or `snapshot`. Throws a `TypeError` if an argument is of a wrong kind.
    */
   subscribe<Room extends string, Event = EventOf<Room>>(
     room: Room,
@@ -231,10 +233,12 @@ export class BroadcastClient {
   positions(): Record<string, string>;
 
   connect(): void;
+  /** Asks the daemon for a sign of life. Without one in time, the client connects again. */
+  ping(): void;
   close(): void;
 }
 
-/** A value as it stands in the name of a room of a template: `agent:${encodeValue(agentId)}`. */
+/** A value as it stands in the name of a room of a template: `agent:${encodeValue(agentId)}`. Throws for anything else. */
 export function encodeValue(value: string | number): string;
 
 /** Options and callbacks that front ends of the replaced Socket.IO service know. */
