@@ -1,8 +1,9 @@
 // Types of broadcastd-client. tests check them against the code.
 
-/** Fields of every event. `timestamp` is in milliseconds since 1970; the daemon adds it where a producer left it out. */
+/** Fields of every built-in event. */
 interface Timed {
-  timestamp?: number;
+  /** Milliseconds since 1970. The daemon adds it where a producer left it out, unless `add_timestamp` is off. */
+  timestamp: number;
 }
 
 export interface AgentState extends Timed {
@@ -11,7 +12,7 @@ export interface AgentState extends Timed {
   status: "idle" | "active" | "busy" | "error" | "offline";
   resourceUsage: { cpu: number; memory: number; activeConnections: number };
   currentTask?: string;
-  metadata?: Record<string, unknown>;
+  metadata?: Record<string, any>;
 }
 
 export interface PerformanceMetric extends Timed {
@@ -21,7 +22,7 @@ export interface PerformanceMetric extends Timed {
   unit: string;
   category: "system" | "agent" | "network" | "database";
   agentId?: string;
-  metadata?: Record<string, unknown>;
+  metadata?: Record<string, any>;
 }
 
 export interface WorkflowExecution extends Timed {
@@ -33,7 +34,7 @@ export interface WorkflowExecution extends Timed {
   /** 0 to 100. */
   progress?: number;
   agentId?: string;
-  result?: unknown;
+  result?: any;
   error?: string;
 }
 
@@ -52,15 +53,16 @@ export interface SystemAlert extends Timed {
   severity: "info" | "warning" | "error" | "critical";
   component: string;
   message: string;
-  details?: Record<string, unknown>;
+  details?: Record<string, any>;
 }
 
 /** The five types that the daemon checks field by field; told apart by `type`. */
 export type BuiltInEvent = AgentState | PerformanceMetric | WorkflowExecution | MemoryTimeline | SystemAlert;
 
 /** Any event at all: an object with a `type`. */
-export interface OtherEvent extends Timed {
+export interface OtherEvent {
   type: string;
+  timestamp?: number;
   [field: string]: any;
 }
 
@@ -241,54 +243,117 @@ export class BroadcastClient {
 /** A value as it stands in the name of a room of a template: `agent:${encodeValue(agentId)}`. Throws for anything else. */
 export function encodeValue(value: string | number): string;
 
-/** Options and callbacks that front ends of the replaced Socket.IO service know. */
-export interface UniversalAIOptions extends Omit<ClientOptions, "onError"> {
+// The names of the replaced Socket.IO service.
+
+export type {
+  AgentState as AgentStateMessage,
+  BuiltInEvent as BroadcastMessage,
+  BuiltInEvent as ClientBroadcastMessage,
+  MemoryTimeline as MemoryTimelineData,
+  SubscriptionPreferences as ClientSubscriptionPreferences,
+  SubscriptionRoom as ClientSubscriptionRoom,
+  WebSocketClientConfig as ClientConfig,
+  WebSocketEventHandlers as EventHandlers,
+  WorkflowExecution as WorkflowExecutionUpdate,
+};
+
+/** Any room of broadcast.toml; values in its name are encoded (`encodeValue`). */
+export type SubscriptionRoom =
+  | "agent_states"
+  | "performance_metrics"
+  | "workflow_executions"
+  | "memory_timeline"
+  | "system_alerts"
+  | `agent:${string}`
+  | `workflow:${string}`
+  | (string & {});
+
+export interface SubscriptionPreferences {
+  rooms: SubscriptionRoom[];
+  /** Of events that have an `agentId`, only theirs. Events without one pass. */
+  agentFilters?: string[];
+  /** Of events that have a `metricName`, those whose name or `category` is among these. Events without one pass. */
+  metricFilters?: string[];
+  /** Milliseconds between two deliveries: 250 to 60,000. Less means at once. */
+  updateFrequency?: number;
+}
+
+export interface WebSocketClientConfig {
   /** As for BroadcastClient. */
-  serverUrl?: string | URL;
+  serverUrl: string;
   /** `true`. */
   autoConnect?: boolean;
-  /** Without limit. */
+  /** Connections in a row that may fail; without limit. */
   retryAttempts?: number;
-  /** `retry.min`, in milliseconds. */
+  /** `retry.min` in milliseconds; 500. */
   retryDelay?: number;
-  /** Names of rooms, or a room with a subscription's options. */
-  subscriptions?: (string | ({ room: string } & SubscribeOptions))[];
-  onConnect?(): void;
-  onDisconnect?(reason: string): void;
-  onAgentState?(state: AgentState): void;
-  onPerformanceMetrics?(metrics: PerformanceMetric[]): void;
-  onWorkflowUpdate?(update: WorkflowExecution): void;
-  onMemoryTimeline?(memory: MemoryTimeline): void;
-  onSystemAlert?(alert: SystemAlert): void;
-  onError?(error: BroadcastError): void;
-  onSubscriptionConfirmed?(confirmed: { subscriptions: string[]; timestamp: number }): void;
-  onSubscriptionError?(error: BroadcastError): void;
+  subscriptions?: SubscriptionPreferences;
+  /** Every message and state, to the console. */
+  debug?: boolean;
+}
+
+export interface WebSocketEventHandlers {
+  onConnect?: () => void;
+  onDisconnect?: (reason: string) => void;
+  onAgentState?: (data: AgentState) => void;
+  onPerformanceMetrics?: (data: PerformanceMetric[]) => void;
+  onWorkflowUpdate?: (data: WorkflowExecution) => void;
+  onMemoryTimeline?: (data: MemoryTimeline) => void;
+  onSystemAlert?: (data: SystemAlert) => void;
+  /** A connection that failed: `message`, and `hint` with what to look at. Without it, a warning on the console. */
+  onError?: (error: any) => void;
+  /** All rooms that were confirmed together, after each connect. */
+  onSubscriptionConfirmed?: (data: { subscriptions: SubscriptionRoom[]; timestamp: number }) => void;
+  /** A room that was refused. Without it, a warning on the console. */
+  onSubscriptionError?: (data: { error: string; timestamp: number } & BroadcastError) => void;
+}
+
+/** A room, or a room with a subscription's options. */
+export type RoomWish = SubscriptionRoom | ({ room: string } & SubscribeOptions);
+
+/** What `subscribe` takes: the old service's preferences, or rooms alone. */
+export type RoomWishes = RoomWish | RoomWish[] | (Omit<SubscriptionPreferences, "rooms"> & { rooms: RoomWish | RoomWish[] });
+
+/** The old service's configuration, with the options of BroadcastClient; callbacks may be among them. */
+export interface UniversalAIOptions
+  extends Omit<ClientOptions, "onError" | "debug" | "retry">, Omit<WebSocketClientConfig, "serverUrl" | "subscriptions" | "debug">, WebSocketEventHandlers {
+  serverUrl?: string | URL;
+  subscriptions?: RoomWishes;
+  debug?: ClientOptions["debug"];
 }
 
 export class UniversalAIWebSocketClient {
-  constructor(options?: UniversalAIOptions, callbacks?: UniversalAIOptions);
+  constructor(config?: WebSocketClientConfig | UniversalAIOptions, handlers?: WebSocketEventHandlers);
+  /** The client beneath. */
   readonly client: BroadcastClient;
-  isConnected(): boolean;
   connect(): void;
+  /** Stays away until `connect`; rooms and positions stay. */
   disconnect(): void;
-  subscribe(rooms: string | { room: string } | (string | ({ room: string } & SubscribeOptions))[]): void;
-  unsubscribe(rooms: string | string[]): void;
+  /**
+   * While there is no connection, rooms are kept until there is one. Other filters for a room that is subscribed to take over
+   * where it is. Throws a `TypeError` if a room or a filter is of a wrong kind; then nothing is subscribed to.
+   */
+  subscribe(preferences: RoomWishes): void;
+  unsubscribe(rooms: SubscriptionRoom | SubscriptionRoom[]): void;
+  ping(): void;
+  isConnected(): boolean;
+  getConnectionStatus(): { connected: boolean; socketId?: string; reconnectAttempts: number };
 }
 
-/** Agents and alerts. */
+/** Agents and alerts; connections and errors are written to the console. */
 export function createBasicClient(serverUrl?: string | URL, options?: UniversalAIOptions): UniversalAIWebSocketClient;
 
-/** All five types: `onEvent` gets each event's type and the event. */
+/** Agents, metrics (an array) and alerts. Of other rooms in `options`, each event's type and the event. */
 export function createMonitoringClient(
   serverUrl: string | URL,
-  onEvent: (type: BuiltInEvent["type"], data: any) => void,
+  onUpdate: (type: "agent_state" | "performance_metrics" | "system_alert" | "workflow_execution" | "memory_timeline", data: any) => void,
   options?: UniversalAIOptions,
 ): UniversalAIWebSocketClient;
 
-/** One workflow, from the room `workflow:{workflowId}`. */
+/** One workflow, from the room `workflow:{workflowId}`: each update once. */
 export function createWorkflowClient(
   serverUrl: string | URL,
   workflowId: string,
-  onUpdate: (update: WorkflowExecution) => void,
+  onWorkflowUpdate: (update: WorkflowExecution) => void,
   options?: UniversalAIOptions,
 ): UniversalAIWebSocketClient;

@@ -1,0 +1,67 @@
+// Compiled, never run: what the document of the replaced Socket.IO service tells applications to write, with other imports.
+import {
+  createBasicClient, createMonitoringClient, createWorkflowClient, UniversalAIWebSocketClient,
+  type AgentStateMessage, type BroadcastMessage, type MemoryTimelineData, type PerformanceMetric, type SubscriptionPreferences,
+  type SubscriptionRoom, type SystemAlert, type WebSocketClientConfig, type WebSocketEventHandlers, type WorkflowExecutionUpdate,
+} from "broadcastd-client";
+
+export const client = new UniversalAIWebSocketClient(
+  {
+    serverUrl: "http://localhost:9999",
+    subscriptions: {
+      rooms: ["agent_states", "performance_metrics", "system_alerts"],
+    },
+  },
+  {
+    onConnect: () => console.log("connected"),
+    onAgentState: (data) => console.log(data.agentId, data.resourceUsage.cpu),
+    onPerformanceMetrics: (data) => console.log(data.map(({ metricName, value }) => `${metricName}: ${value}`)),
+    onSystemAlert: (data) => console.log(data.severity, data.message),
+  },
+);
+
+export const monitor = createMonitoringClient("http://localhost:9999", (type, data) => {
+  console.log(`[${type}]`, data);
+});
+
+export const workflowClient = createWorkflowClient("http://localhost:9999", "my-workflow-id", (update) => {
+  console.log(update.stage, update.progress);
+});
+
+const serverUrl = "http://localhost:9999";
+const handlers: WebSocketEventHandlers = {};
+export const debugged = new UniversalAIWebSocketClient({
+  serverUrl,
+  debug: true,
+}, handlers);
+
+// What front ends and backends have in types of their own.
+export function typed(onUpdate: (type: string, data: any) => void): void {
+  const config: WebSocketClientConfig = { serverUrl, autoConnect: false, retryAttempts: 5, retryDelay: 2000, debug: false };
+  const rooms: SubscriptionRoom[] = ["workflow_executions", "memory_timeline", `agent:${config.serverUrl.length}`, "workflow:7"];
+  const preferences: SubscriptionPreferences = { rooms, agentFilters: ["a"], metricFilters: ["cpu"], updateFrequency: 1000 };
+  const all: WebSocketEventHandlers = {
+    onDisconnect: (reason: string) => console.log(reason),
+    onAgentState: (data: AgentStateMessage) => console.log(new Date(data.timestamp), data.metadata?.run.id),
+    onPerformanceMetrics: (data: PerformanceMetric[]) => console.log(data.length),
+    onWorkflowUpdate: (data: WorkflowExecutionUpdate) => console.log(data.result.documents),
+    onMemoryTimeline: (data: MemoryTimelineData) => console.log(data.tags),
+    onSystemAlert: (data: SystemAlert) => console.log(data.details?.workflowId),
+    onError: (error: Error) => console.error(error.message),
+    onSubscriptionConfirmed: (data: { subscriptions: SubscriptionRoom[]; timestamp: number }) => console.log(data.subscriptions),
+    onSubscriptionError: (data: { error: string; timestamp: number }) => console.log(data.error),
+  };
+  const own = new UniversalAIWebSocketClient({ ...config, subscriptions: preferences }, all);
+  own.connect();
+  own.subscribe({ rooms: ["agent:42"] });
+  own.unsubscribe(["agent:42"]);
+  own.ping();
+  const { connected, socketId, reconnectAttempts }: { connected: boolean; socketId?: string; reconnectAttempts: number } = own.getConnectionStatus();
+  own.disconnect();
+  createMonitoringClient(serverUrl, onUpdate);
+  const message: BroadcastMessage["type"] = "agent_state";
+  const basic: UniversalAIWebSocketClient = createBasicClient(serverUrl);
+  // @ts-expect-error no list of rooms
+  own.subscribe({ rooms: 5 });
+  console.log(connected, socketId, reconnectAttempts, message, basic);
+}
