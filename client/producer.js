@@ -1,13 +1,17 @@
-// Events from a program to broadcastd. Nothing here throws, waits, or grows without bound: a program must not notice whether the
-// daemon is there. What could not be given is counted (`stats()`).
+// Events from a program to broadcastd.
 //
 //     import { broadcastAgentState, startStreaming } from "broadcastd-client/producer";
 //     startStreaming(5000);                                        // this process's CPU and memory
 //     broadcastAgentState({ agentId: "42", status: "busy", currentTask: "reading" });
 //
-// Events wait in a queue of at most 10,000; when it is full the oldest is dropped, since the newest says most. They go out in
-// batches, one at a time, each within a deadline. A batch that certainly did not arrive is sent again; one of which that cannot
-// be known (the daemon hung, the connection broke half-way) is not, and counts as lost: no event arrives twice.
+// A call with wrong arguments throws a `TypeError` that shows the right call. A daemon that is away, hangs or refuses an event
+// never makes a call throw or wait: `stats()` counts what became of the events.
+//
+// Events wait in a queue of at most 10,000. A full queue drops its oldest event. They go out in batches, one at a time, each
+// within a deadline. A batch that certainly did not arrive is sent again. One that may have arrived (the daemon hung, the
+// connection broke half-way) counts as lost: no event arrives twice.
+
+import { check, integrationsOf, textOf } from "./client/integrations.js";
 
 const BATCH_EVENTS = 500;
 const BATCH_CHARS = 256 * 1024;
@@ -15,14 +19,12 @@ const BATCH_CHARS = 256 * 1024;
 const LINGER_MS = 20;
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 5000;
-/** Workflows that are remembered; then the oldest is forgotten. */
-const WORKFLOWS = 1000;
 
 /**
  * @typedef {import("./types/producer.d.ts").ProducerOptions} ProducerOptions
  * @typedef {{ sent: number, rejected: any[], rest?: string[], lost?: number, error?: string, retryAfter?: number }} Outcome
  *   `rest` certainly did not arrive and can be sent again.
- * @typedef {{ send(lines: string[], deadline: number): Promise<Outcome>, close(): void }} Wire
+ * @typedef {{ send(lines: string[], deadline: number): Promise<Outcome> }} Wire
  */
 
 /** @type {any} */
@@ -41,14 +43,14 @@ export class Producer {
   /** @type {any} */ #timer;
   /** @type {any} */ #streaming;
   /** @type {Set<() => void>} */ #idle = new Set();
-  /** @type {Map<string, any>} */ #workflows = new Map();
   #sample = sampler();
 
   /** @param {ProducerOptions} [options] */
   constructor(options = {}) {
+    check("Producer(options)", [options], "new Producer({ to?, agentId?, queue?, queueChars?, deadline?, onError? })");
     this.#options = options;
     const to = String(options.to ?? process?.env?.BROADCASTD_INGEST ?? "http://127.0.0.1:9998");
-    this.#wire = wireTo(to, (error) => this.#refused(error));
+    this.#wire = wireTo(to);
   }
 
   /** What became of the events so far. */
@@ -76,84 +78,96 @@ export class Producer {
   /** @param {any} fields */
   broadcastAgentState(fields) {
     const { cpu, memory } = this.#sample();
-    return this.send({ type: "agent_state", agentId: this.#options.agentId, resourceUsage: { cpu, memory, activeConnections: 0 }, ...fields });
+    const given = { agentId: this.#options.agentId, resourceUsage: { cpu, memory, activeConnections: 0 } };
+    return this.#broadcast("broadcastAgentState({ agentId, status, currentTask?, resourceUsage?, metadata? })", "agent_state", given, fields);
   }
 
   /** @param {any} fields */
   broadcastPerformanceMetric(fields) {
-    return this.send({ type: "performance_metric", agentId: this.#options.agentId, category: "agent", unit: "count", ...fields });
+    const given = { agentId: this.#options.agentId, category: "agent", unit: "count" };
+    return this.#broadcast("broadcastPerformanceMetric({ metricName, value, unit?, category?, agentId? })", "performance_metric", given, fields);
   }
 
   /** @param {any} fields */
   broadcastWorkflowUpdate(fields) {
-    return this.send({ type: "workflow_execution", agentId: this.#options.agentId, ...fields });
+    const given = { agentId: this.#options.agentId };
+    return this.#broadcast("broadcastWorkflowUpdate({ workflowId, executionId, stage, status, progress?, … })", "workflow_execution", given, fields);
   }
 
   /** @param {any} fields */
   broadcastMemoryTimeline(fields) {
-    return this.send({ type: "memory_timeline", agentId: this.#options.agentId, action: "created", importance: 0.5, tags: [], ...fields });
+    const given = { agentId: this.#options.agentId, action: "created", importance: 0.5, tags: [] };
+    return this.#broadcast("broadcastMemoryTimeline({ memoryId, action?, content?, importance?, tags? })", "memory_timeline", given, fields);
   }
 
   /** @param {any} fields */
   broadcastSystemAlert(fields) {
-    return this.send({ type: "system_alert", severity: "info", component: this.#options.agentId ?? "application", ...fields });
+    const given = { severity: "info", component: this.#options.agentId ?? "application" };
+    return this.#broadcast("broadcastSystemAlert({ severity?, component?, message, details? })", "system_alert", given, fields);
   }
 
   /**
-   * Begins an execution of a workflow; returns its id, which the other calls take.
    * @param {string} workflowId
-   * @param {any} [fields]
-   */
-  startWorkflow(workflowId, fields = {}) {
-    const { executionId = globalThis.crypto?.randomUUID?.() ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`, ...rest } = fields ?? {};
-    this.#workflows.set(executionId, { stage: "start", ...rest, workflowId, executionId });
-    for (const [oldest] of this.#workflows) {
-      if (this.#workflows.size <= WORKFLOWS) break;
-      this.#workflows.delete(oldest);
-    }
-    this.#workflow(executionId, { status: "running", progress: 0 });
-    return executionId;
-  }
-
-  /**
    * @param {string} executionId
-   * @param {number} progress 0 to 100
-   * @param {any} [fields] `stage` stays what it was unless it is given
+   * @param {string} [agentId]
    */
-  updateWorkflowProgress(executionId, progress, fields) {
-    const known = this.#workflows.get(executionId);
-    if (known && fields?.stage) known.stage = fields.stage;
-    return this.#workflow(executionId, { status: "running", progress, ...fields });
+  startWorkflow(workflowId, executionId, agentId) {
+    check("startWorkflow(workflowId, executionId, agentId?)", arguments);
+    return this.#workflow({ workflowId, executionId, stage: "initialization", status: "running", progress: 0 }, agentId);
   }
 
   /**
+   * @param {string} workflowId
+   * @param {string} executionId
+   * @param {string} stage
+   * @param {number} progress 0 to 100
+   * @param {string} [agentId]
+   */
+  updateWorkflowProgress(workflowId, executionId, stage, progress, agentId) {
+    check("updateWorkflowProgress(workflowId, executionId, stage, progress, agentId?)", arguments);
+    const within = Math.min(100, Math.max(0, progress));
+    return this.#workflow({ workflowId, executionId, stage, status: "running", progress: within }, agentId);
+  }
+
+  /**
+   * @param {string} workflowId
    * @param {string} executionId
    * @param {any} [result]
+   * @param {string} [agentId]
    */
-  completeWorkflow(executionId, result) {
-    return this.#workflow(executionId, { status: "completed", progress: 100, result }, true);
+  completeWorkflow(workflowId, executionId, result, agentId) {
+    check("completeWorkflow(workflowId, executionId, result?, agentId?)", arguments);
+    return this.#workflow({ workflowId, executionId, stage: "completed", status: "completed", progress: 100, result }, agentId);
   }
 
   /**
+   * Sends a warning as well, of the component `workflow-engine`.
+   * @param {string} workflowId
    * @param {string} executionId
    * @param {any} error
+   * @param {string} [agentId]
    */
-  failWorkflow(executionId, error) {
-    return this.#workflow(executionId, { status: "failed", error: String(error?.message ?? error) }, true);
+  failWorkflow(workflowId, executionId, error, agentId) {
+    check("failWorkflow(workflowId, executionId, error, agentId?)", arguments);
+    const told = textOf(error);
+    const details = { workflowId, executionId, error: told, agentId: agentId ?? this.#options.agentId };
+    const isTaken = this.#workflow({ workflowId, executionId, stage: "failed", status: "failed", error: told }, agentId);
+    return this.broadcastSystemAlert({ severity: "warning", component: "workflow-engine", message: `workflow ${workflowId} failed: ${told}`, details }) && isTaken;
   }
 
   /**
    * Sends this process's CPU and memory every so often, until `stopStreaming`. Does not keep the process running.
    * @param {number} [intervalMs]
    */
-  startStreaming(intervalMs = 5000) {
+  startStreaming(intervalMs) {
+    check("startStreaming(intervalMs?)", [intervalMs]);
     this.stopStreaming();
     const sample = sampler();
     this.#streaming = unref(setInterval(() => {
       const { cpu, memory } = sample();
       this.broadcastPerformanceMetric({ metricName: "process.cpu", value: cpu, unit: "percent" });
       this.broadcastPerformanceMetric({ metricName: "process.memory", value: memory, unit: "MB" });
-    }, intervalMs));
+    }, intervalMs ?? 5000));
     return () => this.stopStreaming();
   }
 
@@ -189,19 +203,30 @@ export class Producer {
     clearTimeout(this.#timer);
     this.#stats.dropped += this.#queue.length;
     this.#queue = [];
-    this.#wire.close();
     return flushed;
   }
 
+  /** The old service's name for `close`. */
+  destroy() {
+    return this.close();
+  }
+
   /**
-   * @param {string} executionId
+   * What is `undefined` in `fields` leaves `given` as it is.
+   * @param {string} call
+   * @param {string} type
+   * @param {any} given
    * @param {any} fields
-   * @param {boolean} [isLast]
    */
-  #workflow(executionId, fields, isLast = false) {
-    const known = this.#workflows.get(executionId) ?? { workflowId: executionId, executionId, stage: "unknown" };
-    if (isLast) this.#workflows.delete(executionId);
-    return this.broadcastWorkflowUpdate({ ...known, ...fields });
+  #broadcast(call, type, given, fields) {
+    check("broadcast(fields)", [fields], call);
+    const own = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+    return this.send({ ...given, ...own, type });
+  }
+
+  /** @param {any} fields @param {string} [agentId] */
+  #workflow(fields, agentId) {
+    return this.broadcastWorkflowUpdate({ ...fields, agentId: agentId ?? undefined });
   }
 
   /** Drops the oldest over the bounds. */
@@ -223,7 +248,10 @@ export class Producer {
       const { sent, rejected, rest = [], lost = 0, error, retryAfter } = await this.#send(lines);
       this.#stats.sent += sent;
       this.#stats.lost += lost;
-      for (const it of rejected) this.#refused(it);
+      for (const it of rejected) {
+        this.#stats.rejected += it.count ?? 1;
+        this.#say(it);
+      }
       this.#queue.unshift(...rest);
       for (const line of rest) this.#chars += line.length;
       this.#trim();
@@ -262,12 +290,6 @@ export class Producer {
   }
 
   /** @param {any} error */
-  #refused(error) {
-    this.#stats.rejected += error.count ?? 1;
-    this.#say(error);
-  }
-
-  /** @param {any} error */
   #say(error) {
     try {
       this.#options.onError?.(error);
@@ -280,15 +302,14 @@ export class Producer {
 /**
  * An address that is none is a daemon that is never there: a typing error must not stop the program either.
  * @param {string} to
- * @param {(error: any) => void} refused
  * @returns {Wire}
  */
-function wireTo(to, refused) {
+function wireTo(to) {
   try {
-    return /^https?:/.test(to) ? new HttpWire(to) : new LineWire(to, refused);
+    return /^https?:/.test(to) ? new HttpWire(to) : new LineWire(to);
   } catch (error) {
     const failure = `${to}: ${error}`;
-    return { send: async (rest) => ({ sent: 0, rejected: [], rest, error: failure }), close() {} };
+    return { send: async (rest) => ({ sent: 0, rejected: [], rest, error: failure }) };
   }
 }
 
@@ -328,8 +349,6 @@ class HttpWire {
     const refused = errors.filter((/** @type {any} */ it) => it.line <= done);
     return { sent: accepted, rejected: spread(refused, done - accepted), rest, error: "status 503", retryAfter };
   }
-
-  close() {}
 }
 
 /** The first errors are told, the others are a number. @param {any[]} errors @param {number} count */
@@ -388,15 +407,15 @@ async function postByFetch(url, body, deadline) {
   }
 }
 
-/** Lines on one connection: `tcp://HOST:PORT` or `unix:PATH`. What the kernel took counts as sent. */
+/**
+ * Lines, to `tcp://HOST:PORT` or `unix:PATH`. Each batch has a connection of its own: over TCP the daemon answers at the end of
+ * the stream.
+ */
 class LineWire {
-  /** @type {any} */ #socket = null;
   #to;
-  #refused;
-  /** @param {string} to @param {(error: any) => void} refused */
-  constructor(to, refused) {
+  /** @param {string} to */
+  constructor(to) {
     this.#to = to.startsWith("unix:") ? { path: to.slice(5).replace(/^\/\/\//, "/") } : address(to);
-    this.#refused = refused;
   }
 
   /**
@@ -407,58 +426,40 @@ class LineWire {
   async send(lines, deadline) {
     const { connect } = await import("node:net");
     return new Promise((resolve) => {
-      const socket = (this.#socket ??= this.#listen(connect(this.#to)));
+      const socket = connect({ ...this.#to, allowHalfOpen: true });
       let begun = false;
+      let answer = "";
       const over = (/** @type {Outcome} */ outcome) => {
         clearTimeout(timer);
-        for (const name of ["error", "close"]) socket.off(name, fail);
-        socket.off("connect", write);
-        if (outcome.error !== undefined) {
-          this.#socket = null;
-          socket.destroy();
-        }
+        socket.destroy();
         resolve(outcome);
       };
-      const fail = (/** @type {any} */ error) => {
-        const message = error?.message || "the connection ended";
-        over(begun ? { sent: 0, rejected: [], lost: lines.length, error: message } : { sent: 0, rejected: [], rest: lines, error: message });
+      const fail = (/** @type {any} */ { message, code }) => {
+        const error = message || code;
+        over(begun ? { sent: 0, rejected: [], lost: lines.length, error } : { sent: 0, rejected: [], rest: lines, error });
       };
-      const write = () => {
+      const timer = setTimeout(() => fail(new Error(`no answer within ${deadline} ms`)), deadline);
+      socket.setEncoding("utf8").on("error", fail).on("data", (/** @type {string} */ data) => (answer += data));
+      socket.on("connect", () => {
         begun = true;
-        socket.write(lines.join(""), (/** @type {any} */ error) => (error ? fail(error) : over({ sent: lines.length, rejected: [] })));
-      };
-      const timer = setTimeout(() => fail(new Error(`not taken within ${deadline} ms`)), deadline);
-      for (const name of ["error", "close"]) socket.on(name, fail);
-      if (socket.connecting) socket.once("connect", write);
-      else write();
+        socket.end(lines.join(""));
+      });
+      socket.on("end", () => over(outcomeOf(answer, lines.length)));
     });
   }
+}
 
-  /** Reads the daemon's answers, so that they do not pile up, and notes when it goes. @param {any} socket */
-  #listen(socket) {
-    const gone = () => {
-      if (this.#socket === socket) this.#socket = null;
-      socket.end();
-    };
-    let rest = "";
-    socket.setEncoding("utf8").setNoDelay(true);
-    socket.on("error", gone).on("end", gone).on("close", gone);
-    socket.on("data", (/** @type {string} */ data) => {
-      const lines = (rest + data).split("\n");
-      rest = (lines.pop() ?? "").slice(0, 65_536);
-      for (const line of lines) {
-        const { error } = parse(line);
-        if (error) this.#refused(error);
-      }
-    });
-    socket.unref(); // an idle connection does not keep the program running
-    return socket;
-  }
-
-  close() {
-    this.#socket?.end();
-    this.#socket = null;
-  }
+/**
+ * What the daemon's answers say of a batch. A listener with `ack = "none"` gives none: then what the kernel took counts as sent.
+ * @param {string} answer
+ * @param {number} count
+ * @returns {Outcome}
+ */
+function outcomeOf(answer, count) {
+  const told = answer.split("\n").map(parse);
+  const errors = told.flatMap(({ error }) => error ?? []);
+  const { accepted = count - errors.length, rejected = errors.length } = told.findLast((it) => it.accepted !== undefined) ?? {};
+  return { sent: accepted, rejected: spread(errors, rejected), lost: Math.max(0, count - accepted - rejected) };
 }
 
 /** @param {string} to */
@@ -516,34 +517,50 @@ const shared = () => (common ??= new Producer());
 
 /** Gives the functions below a producer with options of one's own. @param {ProducerOptions} options */
 export function configure(options) {
+  const next = new Producer(options);
   void common?.close();
-  common = new Producer(options);
-  return common;
+  common = next;
+  return next;
+}
+
+/** The producer of the functions below, by the old service's name. */
+export const getBroadcastService = () => shared();
+
+/**
+ * The old service's groups of calls; without a service, on the producer of the functions below.
+ * @param {import("./types/producer.d.ts").Producer} [service]
+ * @returns {import("./types/producer.d.ts").BroadcastIntegrations}
+ */
+export function createBroadcastIntegrations(service) {
+  if (service !== undefined && typeof service?.broadcastAgentState !== "function") {
+    throw new TypeError("service must be a Producer: call createBroadcastIntegrations(getBroadcastService())");
+  }
+  return integrationsOf(() => service ?? shared());
 }
 
 /** @type {Producer["broadcastAgentState"]} */
-export const broadcastAgentState = (fields) => shared().broadcastAgentState(fields);
+export const broadcastAgentState = (...values) => shared().broadcastAgentState(...values);
 /** @type {Producer["broadcastPerformanceMetric"]} */
-export const broadcastPerformanceMetric = (fields) => shared().broadcastPerformanceMetric(fields);
+export const broadcastPerformanceMetric = (...values) => shared().broadcastPerformanceMetric(...values);
 /** @type {Producer["broadcastWorkflowUpdate"]} */
-export const broadcastWorkflowUpdate = (fields) => shared().broadcastWorkflowUpdate(fields);
+export const broadcastWorkflowUpdate = (...values) => shared().broadcastWorkflowUpdate(...values);
 /** @type {Producer["broadcastMemoryTimeline"]} */
-export const broadcastMemoryTimeline = (fields) => shared().broadcastMemoryTimeline(fields);
+export const broadcastMemoryTimeline = (...values) => shared().broadcastMemoryTimeline(...values);
 /** @type {Producer["broadcastSystemAlert"]} */
-export const broadcastSystemAlert = (fields) => shared().broadcastSystemAlert(fields);
+export const broadcastSystemAlert = (...values) => shared().broadcastSystemAlert(...values);
 /** @type {Producer["startWorkflow"]} */
-export const startWorkflow = (workflowId, fields) => shared().startWorkflow(workflowId, fields);
+export const startWorkflow = (...values) => shared().startWorkflow(...values);
 /** @type {Producer["updateWorkflowProgress"]} */
-export const updateWorkflowProgress = (executionId, progress, fields) => shared().updateWorkflowProgress(executionId, progress, fields);
+export const updateWorkflowProgress = (...values) => shared().updateWorkflowProgress(...values);
 /** @type {Producer["completeWorkflow"]} */
-export const completeWorkflow = (executionId, result) => shared().completeWorkflow(executionId, result);
+export const completeWorkflow = (...values) => shared().completeWorkflow(...values);
 /** @type {Producer["failWorkflow"]} */
-export const failWorkflow = (executionId, error) => shared().failWorkflow(executionId, error);
+export const failWorkflow = (...values) => shared().failWorkflow(...values);
 /** @type {Producer["startStreaming"]} */
-export const startStreaming = (intervalMs) => shared().startStreaming(intervalMs);
+export const startStreaming = (...values) => shared().startStreaming(...values);
 export const stopStreaming = () => shared().stopStreaming();
 /** @type {Producer["flush"]} */
-export const flush = (timeoutMs) => shared().flush(timeoutMs);
+export const flush = (...values) => shared().flush(...values);
 /** @type {Producer["close"]} */
-export const close = (timeoutMs) => shared().close(timeoutMs);
+export const close = (...values) => shared().close(...values);
 export const stats = () => shared().stats();

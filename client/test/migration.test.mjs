@@ -6,9 +6,11 @@ import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import WebSocket from "ws";
-import { createBasicClient, createMonitoringClient, createWorkflowClient, UniversalAIWebSocketClient } from "../client.js";
+import { BroadcastClient, createBasicClient, createMonitoringClient, createWorkflowClient, UniversalAIWebSocketClient } from "../client.js";
+import * as server from "../producer.js";
 import { CONFIG, Daemon, repository, until } from "./harness.mjs";
 
+const { createBroadcastIntegrations } = server;
 let daemon;
 let serverUrl;
 const cleanup = [];
@@ -242,6 +244,90 @@ describe("the document's clients", () => {
     await confirmed(client, 3);
     client.disconnect();
     assert.equal(lines.length, 2);
+  });
+});
+
+describe("the document's calls of a service", () => {
+  const seen = [];
+  let listener;
+  before(async () => {
+    listener = new BroadcastClient(daemon.url, { WebSocket });
+    await new Promise((onReady) => listener.subscribe("all", ({ timestamp, ...event }) => seen.push(event), { onReady }));
+    server.configure({ to: `http://${daemon.ingest}` });
+  });
+  after(async () => {
+    listener.close();
+    await server.close();
+  });
+
+  test("agent state, metrics, one workflow from its start to its end", async () => {
+    const broadcastService = server.getBroadcastService();
+    if (broadcastService) {
+      broadcastService.broadcastAgentState({
+        agentId: "my-agent",
+        status: "active",
+        currentTask: "Processing user request",
+        resourceUsage: { cpu: 45.2, memory: 67.8, activeConnections: 3 },
+      });
+    }
+    const integrations = createBroadcastIntegrations(broadcastService);
+    const workflowMonitor = integrations.workflowExecution;
+    workflowMonitor.startWorkflow("user-request-workflow", "exec-123", "agent-1");
+    workflowMonitor.updateWorkflowProgress("user-request-workflow", "exec-123", "processing", 50);
+    workflowMonitor.completeWorkflow("user-request-workflow", "exec-123", { result: "success" });
+    const update = { type: "workflow_execution", workflowId: "user-request-workflow", executionId: "exec-123" };
+    await until("all", () => seen.length === 4);
+    assert.deepEqual(seen.splice(0), [
+      { type: "agent_state", agentId: "my-agent", status: "active", currentTask: "Processing user request", resourceUsage: { cpu: 45.2, memory: 67.8, activeConnections: 3 } },
+      { ...update, stage: "initialization", status: "running", progress: 0, agentId: "agent-1" },
+      { ...update, stage: "processing", status: "running", progress: 50 },
+      { ...update, stage: "completed", status: "completed", progress: 100, result: { result: "success" } },
+    ]);
+    integrations.performanceMetrics.startStreaming(5);
+    await until("a metric", () => seen.some(({ type }) => type === "performance_metric"));
+    integrations.performanceMetrics.stopStreaming();
+    assert.equal(await broadcastService.flush(), true);
+    assert.equal(server.stats().rejected, 0);
+  });
+
+  test("every call of the integrations is taken by the daemon", async () => {
+    const { agentState, workflowExecution, memoryTimeline, healthMonitor } = createBroadcastIntegrations();
+    await server.flush();
+    seen.length = 0;
+    agentState.reportAgentStateChange("a", "busy", { currentTask: "reading", run: 7 });
+    agentState.reportAgentError("a", new Error("broken"), { code: 5 });
+    server.startWorkflow("w", "e");
+    server.updateWorkflowProgress("w", "e", "late", 250);
+    server.failWorkflow("w", "e", "broken", "a");
+    workflowExecution.failWorkflow("w", "f", { toString() { throw new Error("no"); } });
+    memoryTimeline.trackMemoryCreation("m", "text", 0.5, ["t"], "a");
+    memoryTimeline.trackMemoryAccess("m", 0.5, ["t"]);
+    memoryTimeline.trackMemoryUpdate("m", "more", 0.6, []);
+    memoryTimeline.trackMemoryDeletion("m", 0.6, [], null);
+    healthMonitor.broadcastHealthAlert("critical", "db", "down", { since: 1 });
+    healthMonitor.broadcastServiceHealth("db", "degraded", 12.5, { slow: true });
+    await server.flush();
+    await until("all", () => seen.length === 17);
+    const told = seen.map(({ type, resourceUsage, ...rest }) => [type, ...Object.values(rest)].map((it) => (typeof it === "object" ? JSON.stringify(it) : it)).join(" "));
+    assert.deepEqual(told, [
+      'agent_state a busy reading {"currentTask":"reading","run":7}',
+      'agent_state a error {"error":"broken","details":{"code":5}}',
+      'system_alert error agent:a agent a failed: broken {"agentId":"a","error":"broken","code":5}',
+      "workflow_execution w e initialization running 0",
+      "workflow_execution w e late running 100",
+      "workflow_execution a w e failed failed broken",
+      'system_alert warning workflow-engine workflow w failed: broken {"workflowId":"w","executionId":"e","error":"broken","agentId":"a"}',
+      "workflow_execution w f failed failed an error without a text",
+      'system_alert warning workflow-engine workflow w failed: an error without a text {"workflowId":"w","executionId":"f","error":"an error without a text"}',
+      'memory_timeline a created 0.5 ["t"] m text',
+      'memory_timeline accessed 0.5 ["t"] m',
+      "memory_timeline updated 0.6 [] m more",
+      "memory_timeline deleted 0.6 [] m",
+      'system_alert critical db down {"since":1}',
+      'performance_metric system percent service.db.health 50 {"status":"degraded","details":{"slow":true}}',
+      "performance_metric system milliseconds service.db.responseTime 12.5",
+      'system_alert warning db service db is degraded {"slow":true}',
+    ]);
   });
 });
 

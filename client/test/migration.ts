@@ -4,6 +4,8 @@ import {
   type AgentStateMessage, type BroadcastMessage, type MemoryTimelineData, type PerformanceMetric, type SubscriptionPreferences,
   type SubscriptionRoom, type SystemAlert, type WebSocketClientConfig, type WebSocketEventHandlers, type WorkflowExecutionUpdate,
 } from "broadcastd-client";
+import * as server from "broadcastd-client/producer";
+import { createBroadcastIntegrations, type RealtimeBroadcastService } from "broadcastd-client/producer";
 
 export const client = new UniversalAIWebSocketClient(
   {
@@ -35,8 +37,24 @@ export const debugged = new UniversalAIWebSocketClient({
   debug: true,
 }, handlers);
 
+const broadcastService = server.getBroadcastService();
+if (broadcastService) {
+  broadcastService.broadcastAgentState({
+    agentId: "my-agent",
+    status: "active",
+    currentTask: "Processing user request",
+    resourceUsage: { cpu: 45.2, memory: 67.8, activeConnections: 3 },
+  });
+}
+const integrations = createBroadcastIntegrations(broadcastService);
+integrations.performanceMetrics.startStreaming(5000);
+const workflowMonitor = integrations.workflowExecution;
+workflowMonitor.startWorkflow("user-request-workflow", "exec-123", "agent-1");
+workflowMonitor.updateWorkflowProgress("user-request-workflow", "exec-123", "processing", 50);
+workflowMonitor.completeWorkflow("user-request-workflow", "exec-123", { result: "success" });
+
 // What front ends and backends have in types of their own.
-export function typed(onUpdate: (type: string, data: any) => void): void {
+export function typed(service: RealtimeBroadcastService, onUpdate: (type: string, data: any) => void): void {
   const config: WebSocketClientConfig = { serverUrl, autoConnect: false, retryAttempts: 5, retryDelay: 2000, debug: false };
   const rooms: SubscriptionRoom[] = ["workflow_executions", "memory_timeline", `agent:${config.serverUrl.length}`, "workflow:7"];
   const preferences: SubscriptionPreferences = { rooms, agentFilters: ["a"], metricFilters: ["cpu"], updateFrequency: 1000 };
@@ -61,6 +79,17 @@ export function typed(onUpdate: (type: string, data: any) => void): void {
   createMonitoringClient(serverUrl, onUpdate);
   const message: BroadcastMessage["type"] = "agent_state";
   const basic: UniversalAIWebSocketClient = createBasicClient(serverUrl);
+  const { agentState, memoryTimeline, healthMonitor } = createBroadcastIntegrations(service);
+  agentState.reportAgentStateChange("a", "busy", { currentTask: "reading" });
+  agentState.reportAgentError("a", "broken", { code: 5 });
+  memoryTimeline.trackMemoryCreation("m", "text", 0.5, ["t"], "a");
+  healthMonitor.broadcastServiceHealth("db", "healthy", 12);
+  service.broadcastPerformanceMetric({ metricName: "m", value: 1, unit: "ms", category: "network" });
+  service.broadcastWorkflowUpdate({ workflowId: "w", executionId: "e", stage: "s", status: "running", progress: 5 });
+  service.broadcastMemoryTimeline({ memoryId: "m", action: "created", importance: 1, tags: [] });
+  service.broadcastSystemAlert({ severity: "info", component: "c", message: "m" });
+  // @ts-expect-error the execution is missing
+  service.startWorkflow("w");
   // @ts-expect-error no list of rooms
   own.subscribe({ rooms: 5 });
   console.log(connected, socketId, reconnectAttempts, message, basic);

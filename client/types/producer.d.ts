@@ -3,18 +3,18 @@
 import type { AgentState, BuiltInEvent, MemoryTimeline, OtherEvent, PerformanceMetric, SystemAlert, WorkflowExecution } from "./client.d.ts";
 
 /** An event's fields without its type, those of `Given` optional. */
-type Fields<Event, Given extends keyof Event> = Omit<Event, "type" | Given> & Partial<Pick<Event, Given>>;
+type Fields<Event extends BuiltInEvent, Given extends keyof Event> = Omit<Event, "type" | "timestamp" | Given> & Partial<Pick<Event, "timestamp" | Given>>;
 
 export type AgentStateFields = Fields<AgentState, "agentId" | "resourceUsage">;
 export type PerformanceMetricFields = Fields<PerformanceMetric, "unit" | "category">;
-export type WorkflowFields = Omit<WorkflowExecution, "type">;
+export type WorkflowFields = Fields<WorkflowExecution, never>;
 export type MemoryTimelineFields = Fields<MemoryTimeline, "action" | "importance" | "tags">;
 export type SystemAlertFields = Fields<SystemAlert, "severity" | "component">;
 
 export interface ProducerStats {
   /** Wait now. */
   queued: number;
-  /** Accepted by the daemon; over `tcp:` and `unix:`, taken by the kernel. */
+  /** Accepted by the daemon; at a listener with `ack = "none"`, taken by the kernel. */
   sent: number;
   /** Refused by the daemon; `onError` has the reasons. */
   rejected: number;
@@ -28,8 +28,7 @@ export interface ProducerStats {
 
 export interface ProducerOptions {
   /**
-   * `http://HOST:PORT` (each batch is answered), `tcp://HOST:PORT` or `unix:PATH` (lines on one connection). Without it,
-   * `$BROADCASTD_INGEST`, or `http://127.0.0.1:9998`.
+   * `http://HOST:PORT`, `tcp://HOST:PORT` or `unix:PATH`. Without it, `$BROADCASTD_INGEST`, or `http://127.0.0.1:9998`.
    */
   to?: string;
   /** Of this producer's events, where they do not have one. */
@@ -44,6 +43,10 @@ export interface ProducerOptions {
   onError?(error: { code: string; message: string; hint?: string; line?: number; count?: number }): void;
 }
 
+/**
+ * A daemon that is away never makes a call throw or wait. A call with wrong arguments throws a `TypeError` that shows the right
+ * one. Those that send give false if the event cannot be sent: it has no type, is no JSON, or the producer is closed.
+ */
 export class Producer {
   constructor(options?: ProducerOptions);
   stats(): ProducerStats;
@@ -55,11 +58,12 @@ export class Producer {
   broadcastWorkflowUpdate(fields: WorkflowFields): boolean;
   broadcastMemoryTimeline(fields: MemoryTimelineFields): boolean;
   broadcastSystemAlert(fields: SystemAlertFields): boolean;
-  /** Begins an execution and returns its id. */
-  startWorkflow(workflowId: string, fields?: Partial<WorkflowFields>): string;
-  updateWorkflowProgress(executionId: string, progress: number, fields?: Partial<WorkflowFields>): boolean;
-  completeWorkflow(executionId: string, result?: unknown): boolean;
-  failWorkflow(executionId: string, error: unknown): boolean;
+  startWorkflow(workflowId: string, executionId: string, agentId?: string): boolean;
+  /** `progress` is kept within 0 and 100. */
+  updateWorkflowProgress(workflowId: string, executionId: string, stage: string, progress: number, agentId?: string): boolean;
+  completeWorkflow(workflowId: string, executionId: string, result?: any, agentId?: string): boolean;
+  /** Sends a warning as well, of the component `workflow-engine`. */
+  failWorkflow(workflowId: string, executionId: string, error: unknown, agentId?: string): boolean;
   /** This process's CPU (percent of a core) and memory (MB) as `performance_metric`, every so often. Returns what ends it. */
   startStreaming(intervalMs?: number): () => void;
   stopStreaming(): void;
@@ -67,10 +71,42 @@ export class Producer {
   flush(timeoutMs?: number): Promise<boolean>;
   /** Flushes and ends. */
   close(timeoutMs?: number): Promise<boolean>;
+  /** The old service's name for `close`. */
+  destroy(): Promise<boolean>;
 }
 
-/** The same for one producer that the whole program shares. */
+/** The old service's groups of calls. Those that check nothing else throw as a Producer does. */
+export interface BroadcastIntegrations {
+  agentState: {
+    /** `resourceUsage` is this process's. */
+    reportAgentStateChange(agentId: string, status: AgentState["status"], metadata?: any): boolean;
+    /** An `agent_state` with the status `error`, and a `system_alert` of the component `agent:ID`. */
+    reportAgentError(agentId: string, error: unknown, details?: any): boolean;
+  };
+  performanceMetrics: Pick<Producer, "startStreaming" | "stopStreaming">;
+  workflowExecution: Pick<Producer, "startWorkflow" | "updateWorkflowProgress" | "completeWorkflow" | "failWorkflow">;
+  memoryTimeline: {
+    trackMemoryCreation(memoryId: string, content: string, importance: number, tags: string[], agentId?: string): boolean;
+    trackMemoryAccess(memoryId: string, importance: number, tags: string[], agentId?: string): boolean;
+    trackMemoryUpdate(memoryId: string, content: string, importance: number, tags: string[], agentId?: string): boolean;
+    trackMemoryDeletion(memoryId: string, importance: number, tags: string[], agentId?: string): boolean;
+  };
+  healthMonitor: {
+    broadcastHealthAlert(severity: SystemAlert["severity"], component: string, message: string, details?: any): boolean;
+    /** Metrics of the service, and an alert unless it is healthy. */
+    broadcastServiceHealth(serviceName: string, health: "healthy" | "degraded" | "unhealthy", responseTime?: number, details?: any): void;
+  };
+}
+
+/** The old service's name. */
+export type RealtimeBroadcastService = Producer;
+
+/** The functions below are those of one producer that the whole program shares. */
 export function configure(options: ProducerOptions): Producer;
+/** That producer. */
+export function getBroadcastService(): Producer;
+/** Without a service, on that producer. */
+export function createBroadcastIntegrations(service?: Producer): BroadcastIntegrations;
 export const broadcastAgentState: Producer["broadcastAgentState"];
 export const broadcastPerformanceMetric: Producer["broadcastPerformanceMetric"];
 export const broadcastWorkflowUpdate: Producer["broadcastWorkflowUpdate"];

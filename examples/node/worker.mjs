@@ -1,4 +1,5 @@
 // Packs every file of a folder and says what it does: worker.mjs [FOLDER]. README.md beside this file.
+import { randomUUID } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { promisify } from "node:util";
@@ -12,7 +13,8 @@ configure({ agentId: "packer", onError: ({ code, message }) => console.error(`br
 startStreaming(1000);                                        // this process's CPU and memory
 
 broadcastAgentState({ status: "busy", currentTask: `packing ${folder}` });
-const run = startWorkflow("pack");
+const run = randomUUID();
+startWorkflow("pack", run);
 const entries = await readdir(folder, { withFileTypes: true, recursive: true });
 const files = entries.filter((entry) => !entry.isDirectory() && !entry.parentPath.includes("node_modules"));
 let packed = 0, before = 0, after = 0;
@@ -27,9 +29,9 @@ for (const [index, entry] of files.entries()) {
   } catch (error) {
     broadcastSystemAlert({ severity: "warning", component: "packer", message: `${relative(folder, path)}: ${error.code}` });
   }
-  updateWorkflowProgress(run, Math.round((100 * (index + 1)) / files.length), { stage: "gzip" });
+  updateWorkflowProgress("pack", run, "gzip", Math.round((100 * (index + 1)) / files.length));
 }
-completeWorkflow(run, { packed, before, after });
+completeWorkflow("pack", run, { packed, before, after });
 broadcastAgentState({ status: "idle" });
 
 console.log(`packed ${packed} files of ${folder}: ${before} to ${after} bytes`);
