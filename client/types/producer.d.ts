@@ -75,7 +75,7 @@ export class Producer {
   destroy(): Promise<boolean>;
 }
 
-/** The old service's groups of calls. Those that check nothing else throw as a Producer does. */
+/** The old service's groups of calls. They throw for wrong arguments as a Producer's do. */
 export interface BroadcastIntegrations {
   agentState: {
     /** `resourceUsage` is this process's. */

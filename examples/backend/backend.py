@@ -5,6 +5,7 @@ import hashlib
 import signal
 import sys
 import threading
+import uuid
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where broadcastd.py is in this repository; installed, it is beside this file
@@ -17,9 +18,10 @@ for number in (signal.SIGTERM, signal.SIGINT):
 broadcastd.configure(agent_id="backend")
 while not over.is_set():
     broadcastd.broadcast_agent_state(status="busy", currentTask="hashing")
-    run = broadcastd.start_workflow("tick")
+    run = str(uuid.uuid4())
+    broadcastd.start_workflow("tick", run)
     digest = hashlib.sha256(b"x" * 10_000_000).hexdigest()
-    broadcastd.complete_workflow(run, {"digest": digest})
+    broadcastd.complete_workflow("tick", run, {"digest": digest})
     broadcastd.broadcast_agent_state(status="idle")
     over.wait(1)
 broadcastd.broadcast_agent_state(status="offline")
