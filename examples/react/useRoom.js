@@ -10,6 +10,7 @@ export const Broadcast = createContext(null);
 const NOTHING = { events: [], ready: false, gap: null, error: null };
 
 /**
+ * `room`: nothing is subscribed to until it is known (`undefined` until then).
  * `last`: how many events are wanted, at the beginning and at most. `where`: a condition, as for `subscribe`.
  * `gap`: the last one there was; what is missing lies between events that are here. `error`: why the room was refused.
  */
@@ -17,6 +18,7 @@ export function useRoom(room, { last = 100, where } = {}) {
   const client = useContext(Broadcast);
   const [seen, setSeen] = useState(NOTHING);
   useEffect(() => {
+    if (!room) return undefined;
     let gathered = [];
     let frame;
     // However many events come, there is one render for each frame. A hidden tab has none, and gathers the newest.
