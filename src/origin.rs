@@ -4,9 +4,17 @@
 //! browser sends no `Origin` and is not the concern of this list. A page's own address is no reason to let it in: a
 //! name that its owner points at 127.0.0.1 would make any page such a page.
 
-use crate::config::OriginPattern;
+use crate::config::{NULL_ORIGIN, OriginPattern};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What lets a page of this `Origin` in, for a refusal.
+pub fn advice(origin: &str) -> String {
+    match origin {
+        "null" => format!("add \"*\" to server.allowed_origins, or {NULL_ORIGIN}"),
+        _ => "add the origin to server.allowed_origins".to_owned(),
+    }
+}
 
 /// Whether a page of this `Origin` may connect. `null` (a sandboxed frame, a file) is covered by `*` alone.
 pub fn is_allowed(origin: &str, patterns: &[OriginPattern]) -> bool {

@@ -1,7 +1,11 @@
 //! Addresses, networks and origins as text.
 
 use super::{IpNetwork, OriginPattern};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// What helps a page whose `Origin` is `null`, beside letting every page in. `client/client.js` says the same.
+pub const NULL_ORIGIN: &str = "serve the page over HTTP and not in a sandbox: files and sandboxed frames have the origin \
+                               \"null\", which only \"*\" covers";
 
 /// Reads `HOST:PORT`. The host is an IP address, `localhost` or `*`. The error says what would be right.
 pub(super) fn parse_tcp(text: &str) -> Result<SocketAddr, String> {
@@ -40,31 +44,53 @@ pub(super) fn parse_origin(text: &str) -> Result<OriginPattern, String> {
         _ => {}
     }
     let lower = text.to_ascii_lowercase();
-    let Some((scheme, rest)) = lower.split_once("://") else {
-        return Err(format!("\"https://{text}\", \"local\" or \"*\": an origin begins with its scheme"));
+    let (scheme, rest) = match lower.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, lower.as_str()),
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains('/') {
-        return Err(format!(
-            "\"{scheme}://{}\": an origin has no path",
-            rest.split('/').next().unwrap_or_default()
-        ));
+    if scheme == Some("file") || lower == "null" {
+        return Err(format!("\"*\", or {NULL_ORIGIN}"));
     }
-    let (host, port) = match rest.rsplit_once(':') {
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    let (user, site) =
+        authority.rsplit_once('@').map_or((None, authority), |(user, site)| (Some(user), site));
+    let (host, port) = match site.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (rest, None),
+        _ => (site, None),
     };
-    if host.is_empty() || scheme.is_empty() || host.contains('*') {
-        return Err("a scheme and a host, such as \"https://example.org\"; only a port can be *".to_owned());
+    if !scheme.is_none_or(is_scheme) || !is_host(host) {
+        return Err(
+            "a scheme and a host, such as \"https://example.org\"; only a port can be *, and a name with \
+                    other letters than a to z is written as browsers send it (xn--…)"
+                .to_owned(),
+        );
+    }
+    let Some(scheme) = scheme else {
+        return Err(format!("\"https://{site}\", \"local\" or \"*\": an origin begins with its scheme"));
+    };
+    let fixed = port.filter(|port| *port != "*").map(str::parse);
+    let Ok(port_number) = fixed.transpose() else {
+        return Err(format!("\"{scheme}://{host}:*\" or a port up to 65535"));
+    };
+    if user.is_some() || !matches!(path, "" | "/") {
+        let what = if user.is_some() { "user" } else { "path" };
+        return Err(format!("\"{scheme}://{site}\": an origin has no {what}"));
     }
     let any_port = port == Some("*");
-    let port = match port {
-        None | Some("*") => None,
-        Some(port) => {
-            Some(port.parse().map_err(|_| format!("\"{scheme}://{host}:*\" or a port up to 65535"))?)
-        }
-    };
-    Ok(OriginPattern::Exact { scheme: scheme.to_owned(), host: host.to_owned(), port, any_port })
+    Ok(OriginPattern::Exact { scheme: scheme.to_owned(), host: host.to_owned(), port: port_number, any_port })
+}
+
+fn is_scheme(scheme: &str) -> bool {
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// A name or an address as a browser writes it.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)),
+    }
 }
 
 /// An entry of `allowed_origins` as it would be written.
@@ -109,10 +135,42 @@ mod tests {
         for text in ["local", "*", "https://example.org", "http://example.org:8080", "https://[::1]:*"] {
             assert_eq!(show_origin(&parse_origin(text).unwrap()), text);
         }
-        for text in
-            ["example.org", "https://", "https://example.org/app", "https://*.example.org", "http://x:99999"]
-        {
-            assert!(parse_origin(text).is_err(), "{text}");
+        for text in [
+            "https://EXAMPLE.org/",
+            "capacitor://localhost",
+            "app://-",
+            "http://[fd00::1]:8080",
+            "http://a_b.c:0",
+        ] {
+            assert!(parse_origin(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refused_origin_names_the_one_to_write() {
+        for (text, right) in [
+            ("https://a.example/app", "\"https://a.example\": an origin has no path"),
+            ("https://A.example:8443/app/?q#f", "\"https://a.example:8443\": an origin has no path"),
+            ("https://a.example?q=1", "\"https://a.example\": an origin has no path"),
+            ("https://a.example#/app", "\"https://a.example\": an origin has no path"),
+            ("https://a.example//", "\"https://a.example\": an origin has no path"),
+            ("https://me:secret@a.example", "\"https://a.example\": an origin has no user"),
+            ("a.example/app", "\"https://a.example\", \"local\" or \"*\""),
+            ("a.example:8443", "\"https://a.example:8443\", \"local\" or \"*\""),
+            ("http://x:99999", "\"http://x:*\" or a port up to 65535"),
+            ("http://x:", "\"http://x:*\" or a port up to 65535"),
+            ("https://", "such as \"https://example.org\""),
+            ("https://*.example.org", "only a port can be *"),
+            ("https://*.example.org/app", "only a port can be *"),
+            ("https://münchen.example", "xn--"),
+            ("https://[::1", "a scheme and a host"),
+            ("://a.example", "a scheme and a host"),
+            ("file://", "\"*\""),
+            ("file:///home/me/page.html", "\"*\""),
+            ("null", "\"*\""),
+        ] {
+            let said = parse_origin(text).expect_err(text);
+            assert!(said.contains(right), "{text}: {said}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From a file to a checked configuration: found, read, filled from the environment, overridden, checked as a whole.
 
 use super::dirs::Dirs;
-use super::node::{self, Place, Table, overlay};
+use super::node::{self, Place, Table, Value, overlay};
 use super::problem::{Problem, Problems, Source};
 use super::reader::{Item, Reader, Section};
 use super::sections::Listened;
@@ -11,6 +11,12 @@ use std::path::{Path, PathBuf};
 
 /// Where a configuration is looked for when no file is named, after `$BROADCASTD_CONFIG`.
 const PLACES: [&str; 2] = ["broadcast.toml", "/etc/broadcastd/broadcast.toml"];
+
+/// What the built-in configuration is called in messages.
+const BUILT_IN: &str = "built-in";
+
+/// The shipped file. What it takes from the environment, the built-in configuration takes as well.
+const SHIPPED: &str = include_str!("../../broadcast.toml");
 
 /// What a configuration is read from.
 pub struct Input<'a> {
@@ -69,7 +75,7 @@ impl Input<'_> {
 
     /// Checks a text that was read from `path`.
     pub fn load_text(&self, path: Option<PathBuf>, text: String) -> Result<Loaded, Problems> {
-        let name = path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
+        let name = path.as_ref().map_or_else(|| BUILT_IN.to_owned(), |path| path.display().to_string());
         let mut sources = vec![Source { name, text }];
         sources.extend(self.set.iter().map(|text| Source { name: "--set".to_owned(), text: text.clone() }));
         let mut problems = Vec::new();
@@ -77,6 +83,7 @@ impl Input<'_> {
         for (index, source) in sources.iter().enumerate().skip(1) {
             overlay(&mut table, node::parse_set(index, source, self.environment, &mut problems));
         }
+        let table = self.over_built_in(table, &mut sources, &mut problems);
         let mut reader = Reader { problems, ..Reader::default() };
         let config = self.config_of(&table, &mut reader, &sources);
         if !reader.problems.is_empty() {
@@ -85,10 +92,45 @@ impl Input<'_> {
             list.dedup();
             return Err(Problems { sources, list });
         }
-        let origins =
-            reader.given.iter().map(|(key, place)| (key.clone(), origin(&sources, place))).collect();
+        let origin = |(key, place)| Some((String::clone(key), self.origin(&sources, place)?));
+        let origins = reader.given.iter().filter_map(origin).collect();
         let text = sources.swap_remove(0).text;
         Ok(Loaded { config, path, text, origins, dirs: self.dirs.clone() })
+    }
+
+    /// Lays what was given over what the built-in configuration takes from the environment: the allowed origins, and the
+    /// rooms, unless rooms are given.
+    fn over_built_in(&self, given: Table, sources: &mut Vec<Source>, problems: &mut Vec<Problem>) -> Table {
+        let mut table = node::parse(sources.len(), SHIPPED, self.environment, problems);
+        sources.push(Source { name: BUILT_IN.to_owned(), text: SHIPPED.to_owned() });
+        let has_rooms = given.entries.contains_key("rooms");
+        table.retain(|key| key == "server" || key == "rooms" && !has_rooms);
+        if let Some(Value::Table(server)) = table.entries.get_mut("server").map(|entry| &mut entry.node.value)
+        {
+            server.retain(|key| key == "allowed_origins");
+        }
+        overlay(&mut table, given);
+        table
+    }
+
+    /// Where a value comes from; none for one that is built in and took nothing from the environment.
+    fn origin(&self, sources: &[Source], place: &Place) -> Option<String> {
+        let source = &sources[place.source];
+        let is_built_in = place.source == sources.len() - 1;
+        let mut origin = match place.source {
+            0 => format!("{}:{}", source.name, line(sources, place)),
+            _ if is_built_in => BUILT_IN.to_owned(),
+            _ => format!("--set {}", source.text),
+        };
+        let text = source.text.get(place.span.clone()).unwrap_or_default();
+        let names = text.split("${").skip(1).map(|rest| rest.split([':', '}']).next().unwrap_or_default());
+        let set = |name: &&str| (self.environment)(name).is_some_and(|value| !value.is_empty());
+        let mut took = false;
+        for name in names.filter(set) {
+            origin.push_str(&format!(", ${{{name}}}"));
+            took = true;
+        }
+        (took || !is_built_in).then_some(origin)
     }
 
     fn config_of(&self, table: &Table, reader: &mut Reader, sources: &[Source]) -> Config {
@@ -118,19 +160,12 @@ impl Input<'_> {
         }
         let defaults =
             section(reader, &mut top, "room_defaults").map(|section| rooms::room_defaults(reader, section));
-        let own_rooms = section(reader, &mut top, "rooms");
-        match (own_rooms, defaults) {
-            (Some(section), defaults) => {
-                let read = rooms::rooms(reader, &section, defaults.unwrap_or_default());
+        if let Some(section) = section(reader, &mut top, "rooms") {
+            let read = rooms::rooms(reader, &section, defaults.unwrap_or_default());
+            if read.last().is_some_and(|(_, place)| place.source < sources.len() - 1) {
                 check_rooms(reader, &read, config.limits.rooms);
-                config.rooms = read.into_iter().map(|(room, _)| room).collect();
             }
-            (None, Some(defaults)) => {
-                for room in &mut config.rooms {
-                    (room.history, room.slow_client) = (defaults.history, defaults.slow_client);
-                }
-            }
-            (None, None) => {}
+            config.rooms = read.into_iter().map(|(room, _)| room).collect();
         }
         if let Some(section) = section(reader, &mut top, "types") {
             config.types = rooms::types(reader, &section);
@@ -208,17 +243,4 @@ fn check_room_names(reader: &mut Reader, config: &Config) {
 fn line(sources: &[Source], place: &Place) -> usize {
     let text = &sources[place.source].text;
     text[..place.span.start.min(text.len())].matches('\n').count() + 1
-}
-
-fn origin(sources: &[Source], place: &Place) -> String {
-    let source = &sources[place.source];
-    let at = if place.source == 0 {
-        format!("{}:{}", source.name, line(sources, place))
-    } else {
-        format!("--set {}", source.text)
-    };
-    match &place.variable {
-        Some(variable) => format!("{at}, ${{{variable}}}"),
-        None => at,
-    }
 }

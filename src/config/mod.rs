@@ -19,6 +19,7 @@ mod socketio;
 mod sources;
 mod units;
 
+pub use address::NULL_ORIGIN;
 pub use dirs::Dirs;
 pub use ingest::{Ack, IngestAddr, IngestConfig, IngestListenConfig, Invalid, Unrouted, WhenFull};
 pub use load::{Input, Loaded};

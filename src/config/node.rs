@@ -45,6 +45,14 @@ pub(super) struct Table {
     pub(super) order: Vec<String>,
 }
 
+impl Table {
+    /// Drops the keys that are not wanted.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.entries.retain(|key, _| wanted(key));
+        self.order.retain(|key| wanted(key));
+    }
+}
+
 /// A key's place and its value.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {

@@ -3,7 +3,7 @@
 use super::Rate;
 use super::node::{Entry, Node, Place, Table, Value};
 use super::problem::Problem;
-use super::units::{self, parse_duration, parse_rate, parse_size};
+use super::units::{self, parse_duration, parse_duration_or_ms, parse_rate, parse_size};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -77,6 +77,24 @@ impl<'n> Section<'n> {
     }
 }
 
+impl Item<'_> {
+    /// What was found, with the environment variable that gave it.
+    pub(super) fn found(&self, what: &str) -> String {
+        match &self.node.place.variable {
+            Some(variable) => format!("{what} from ${{{variable}}}"),
+            None => what.to_owned(),
+        }
+    }
+
+    /// Says that a value is out of its range. The file does not show a value from the environment: this does.
+    fn out_of_range(&self) -> String {
+        match &self.node.value {
+            Value::String(text) if self.node.place.variable.is_some() => self.found(&format!("\"{text}\"")),
+            _ => "not in the range".to_owned(),
+        }
+    }
+}
+
 impl Reader {
     pub(super) fn problem(&mut self, place: &Place, message: String, label: String, hint: Option<String>) {
         let (source, span) = (place.source, place.span.clone());
@@ -88,12 +106,9 @@ impl Reader {
         if matches!(item.node.value, Value::Unknown) {
             return;
         }
-        let found = match &item.node.place.variable {
-            Some(variable) => format!("{} from ${{{variable}}}", item.node.value.kind()),
-            None => item.node.value.kind().to_owned(),
-        };
         let message = format!("`{}` must be {expected}", item.path);
-        self.problem(&item.node.place, message, format!("this is {found}"), hint);
+        let label = format!("this is {}", item.found(item.node.value.kind()));
+        self.problem(&item.node.place, message, label, hint);
     }
 
     pub(super) fn table<'n>(&mut self, item: &Item<'n>) -> Option<Section<'n>> {
@@ -187,7 +202,7 @@ impl Reader {
             Some(number) => Some(number),
             None => {
                 let message = format!("`{}` must be {expected}", item.path);
-                self.problem(&item.node.place, message, "not in the range".to_owned(), None);
+                self.problem(&item.node.place, message, item.out_of_range(), None);
                 None
             }
         }
@@ -197,14 +212,20 @@ impl Reader {
         self.integer(item, least..=u64::from(u32::MAX)).map(|number| number as usize)
     }
 
+    /// A duration in a range. A number without a unit is milliseconds if a variable gives it, and refused in a file.
     pub(super) fn duration(&mut self, item: &Item<'_>, least: Duration, most: Duration) -> Option<Duration> {
-        let duration = self.unit(item, units::DURATION, parse_duration, |number| format!("\"{number}s\""))?;
+        let of_number = |number| format!("\"{number}ms\" or \"{number}s\"");
+        let duration = if item.node.place.variable.is_some() {
+            self.unit(item, units::DURATION_OR_MS, parse_duration_or_ms, of_number)
+        } else {
+            self.unit(item, units::DURATION, parse_duration, of_number)
+        }?;
         if (least..=most).contains(&duration) {
             return Some(duration);
         }
         let (least, most) = (units::show_duration(least), units::show_duration(most));
         let message = format!("`{}` must be from {least} to {most}", item.path);
-        self.problem(&item.node.place, message, "not in the range".to_owned(), None);
+        self.problem(&item.node.place, message, item.out_of_range(), None);
         None
     }
 
@@ -214,7 +235,7 @@ impl Reader {
             return Some(size);
         }
         let message = format!("`{}` must be {} or more", item.path, units::show_size(least));
-        self.problem(&item.node.place, message, "too small".to_owned(), None);
+        self.problem(&item.node.place, message, item.out_of_range(), None);
         None
     }
 
@@ -259,17 +280,17 @@ impl Reader {
                 Ok(value) => Some(value),
                 Err(meant) => {
                     let message = format!("`{}` must be {expected}", item.path);
-                    let label = format!("\"{text}\" is not one");
-                    self.problem(&item.node.place, message, label, meant.map(|meant| format!("\"{meant}\"")));
+                    let label = format!("{} is not one", item.found(&format!("\"{text}\"")));
+                    let hint = match text.trim().parse() {
+                        Ok(number) => Some(format!("with its unit: {}", of_number(number))),
+                        Err(_) => meant.map(|meant| format!("\"{meant}\"")),
+                    };
+                    self.problem(&item.node.place, message, label, hint);
                     None
                 }
             },
             Value::Integer(number) => {
-                self.wrong(
-                    item,
-                    expected,
-                    Some(format!("with its unit, for example {}", of_number(*number))),
-                );
+                self.wrong(item, expected, Some(format!("with its unit: {}", of_number(*number))));
                 None
             }
             _ => {

@@ -18,6 +18,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Permission bits of a Unix socket that says nothing else.
 const SOCKET_MODE: u32 = 0o660;
 
+/// What is right in lists of names, for messages.
+const ORIGIN: &str = "an origin such as \"https://example.org\", or \"local\"";
+const NETWORK: &str = "an address such as \"10.0.0.1\", or a network such as \"10.0.0.0/8\"";
+const HOST: &str = "a name such as \"broadcastd.internal\", without scheme and port";
+
 pub(super) const LOG_LEVELS: [(&str, LogLevel); 5] = [
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
@@ -56,12 +61,13 @@ pub(super) fn server(
     if let Some(items) =
         section.get(reader, "allowed_origins").and_then(|item| reader.list(&item, "a list of origins"))
     {
-        config.allowed_origins = items.iter().filter_map(|item| origin(reader, item)).collect();
+        config.allowed_origins = items.iter().flat_map(|item| parts(reader, item, ORIGIN, origin)).collect();
     }
     if let Some(items) =
         section.get(reader, "trusted_proxies").and_then(|item| reader.list(&item, "a list of addresses"))
     {
-        config.trusted_proxies = items.iter().filter_map(|item| network(reader, item)).collect();
+        config.trusted_proxies =
+            items.iter().flat_map(|item| parts(reader, item, NETWORK, network)).collect();
     }
     if let Some(items) = section.get(reader, "expose").and_then(|item| reader.list(&item, "a list of names"))
     {
@@ -132,7 +138,7 @@ pub(super) fn ingest(
         config.listen = items.iter().filter_map(read).collect();
     }
     if let Some(items) = section.get(reader, "hosts").and_then(|item| reader.list(&item, "a list of names")) {
-        config.hosts = items.iter().filter_map(|item| host(reader, item)).collect();
+        config.hosts = items.iter().flat_map(|item| parts(reader, item, HOST, host)).collect();
     }
     put(&mut config.connections, section.get(reader, "connections").and_then(|item| reader.count(&item, 1)));
     if let Some(size) = section.get(reader, "max_event_size").and_then(|item| reader.size(&item, 64)) {
@@ -370,52 +376,45 @@ fn mode(reader: &mut Reader, item: &Item<'_>) -> Option<u32> {
     bits
 }
 
-fn origin(reader: &mut Reader, item: &Item<'_>) -> Option<super::OriginPattern> {
-    let text = reader.string(item, "an origin such as \"https://example.org\", or \"local\"")?;
-    // From a variable that is not set.
-    if text.is_empty() {
-        return None;
-    }
-    match parse_origin(text) {
-        Ok(origin) => Some(origin),
-        Err(right) => {
+/// An entry of a list of names. One variable may give several, with commas or spaces between them, or none.
+fn parts<T>(
+    reader: &mut Reader,
+    item: &Item<'_>,
+    expected: &str,
+    read: fn(&mut Reader, &Item<'_>, &str) -> Option<T>,
+) -> Vec<T> {
+    let text = reader.string(item, expected).unwrap_or_default();
+    let parts = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
+    parts.filter_map(|part| read(reader, item, part)).collect()
+}
+
+fn origin(reader: &mut Reader, item: &Item<'_>, text: &str) -> Option<super::OriginPattern> {
+    parse_origin(text)
+        .map_err(|right| {
             let message = format!("`{}` is not an origin", item.path);
-            reader.problem(&item.node.place, message, format!("\"{text}\""), Some(format!("write {right}")));
-            None
-        }
-    }
+            let label = item.found(&format!("\"{text}\""));
+            reader.problem(&item.node.place, message, label, Some(format!("write {right}")));
+        })
+        .ok()
 }
 
 /// A name as it stands in `Host`, without a port.
-fn host(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
-    let expected = "a name such as \"broadcastd.internal\", without scheme and port";
-    let text = reader.string(item, expected)?;
-    // From a variable that is not set.
-    if text.is_empty() {
-        return None;
-    }
+fn host(reader: &mut Reader, item: &Item<'_>, text: &str) -> Option<String> {
     let is_name = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
     if !is_name {
-        reader.problem(
-            &item.node.place,
-            format!("`{}` is not a host's name", item.path),
-            format!("\"{text}\""),
-            Some(format!("write {expected}")),
-        );
+        let message = format!("`{}` is not a host's name", item.path);
+        let label = item.found(&format!("\"{text}\""));
+        reader.problem(&item.node.place, message, label, Some(format!("write {HOST}")));
     }
     is_name.then(|| text.to_owned())
 }
 
-fn network(reader: &mut Reader, item: &Item<'_>) -> Option<super::IpNetwork> {
-    let text = reader.string(item, "an address such as \"10.0.0.1\", or a network such as \"10.0.0.0/8\"")?;
-    if text.is_empty() {
-        return None;
-    }
+fn network(reader: &mut Reader, item: &Item<'_>, text: &str) -> Option<super::IpNetwork> {
     let network = parse_network(text);
     if network.is_none() {
         let message = format!("`{}` is neither an address nor a network", item.path);
-        let hint = Some("\"10.0.0.1\" or \"10.0.0.0/8\"".to_owned());
-        reader.problem(&item.node.place, message, format!("\"{text}\""), hint);
+        let label = item.found(&format!("\"{text}\""));
+        reader.problem(&item.node.place, message, label, Some("\"10.0.0.1\" or \"10.0.0.0/8\"".to_owned()));
     }
     network
 }

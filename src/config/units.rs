@@ -6,6 +6,8 @@ use std::time::Duration;
 /// What is right for each kind, for messages.
 pub(super) const DURATION: &str =
     "a duration: a whole number and a unit (ms, s, m, h, d), such as \"250ms\" or \"10m\"";
+pub(super) const DURATION_OR_MS: &str = "a duration: a whole number and a unit (ms, s, m, h, d), such as \"250ms\" \
+     or \"10m\", or a number of milliseconds, such as \"250\"";
 pub(super) const SIZE: &str =
     "a size: a whole number and a unit (B, KiB, MiB, GiB, kB, MB, GB), such as \"64KiB\"";
 pub(super) const RATE: &str = "a rate: a number per s, m or h, such as \"20/s\"";
@@ -48,6 +50,13 @@ const SPOKEN: [(&str, &str); 19] = [
 /// Reads a duration. The error is what the text might have meant, if that can be told.
 pub fn parse_duration(text: &str) -> Result<Duration, Option<String>> {
     scaled(text, &DURATIONS).map(Duration::from_millis)
+}
+
+/// Reads a duration in which a number without a unit is milliseconds: so other programs write them in the environment.
+pub(super) fn parse_duration_or_ms(text: &str) -> Result<Duration, Option<String>> {
+    let ms = text.trim();
+    let is_bare = !ms.is_empty() && ms.bytes().all(|byte| byte.is_ascii_digit());
+    if is_bare { ms.parse().map(Duration::from_millis).map_err(|_| None) } else { parse_duration(text) }
 }
 
 /// Reads a size in bytes. The error is what the text might have meant, if that can be told.
@@ -143,6 +152,20 @@ mod tests {
             ("10 parsecs", None),
         ] {
             assert_eq!(parse_duration(text), Err(meant.map(str::to_owned)), "{text}");
+        }
+    }
+
+    #[test]
+    fn number_without_unit_is_milliseconds_where_it_may_be() {
+        for (text, ms) in
+            [("500", 500), (" 500 ", 500), ("0", 0), ("500ms", 500), ("2s", 2000), ("1m", 60_000)]
+        {
+            assert_eq!(parse_duration_or_ms(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for (text, meant) in
+            [("", None), ("-5", None), ("0.5", None), ("99999999999999999999", None), ("5 sec", Some("5s"))]
+        {
+            assert_eq!(parse_duration_or_ms(text), Err(meant.map(str::to_owned)), "{text}");
         }
     }
 

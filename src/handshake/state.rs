@@ -6,7 +6,7 @@ use super::request::check_request;
 use super::socketio::{ProbeTurn, Sessions};
 use super::stream::{Known, Names, check_stream, preflight};
 use super::under_way::UnderWay;
-use crate::config::{Config, LimitsConfig, OriginPattern, ServerConfig, SocketIoConfig};
+use crate::config::{Config, LimitsConfig, NULL_ORIGIN, OriginPattern, ServerConfig, SocketIoConfig};
 use crate::limits::{ClientCounter, ClientPermit};
 use crate::metrics::{HandshakeRefusal, Metrics};
 use crate::origin::toml_to_allow;
@@ -238,7 +238,7 @@ impl FrontState {
         let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("");
         let shown: String = origin.chars().take(200).collect();
         let add = toml_to_allow(origin, patterns).map_or_else(
-            || "nothing: only \"*\" in server.allowed_origins covers it".to_owned(),
+            || format!("\"*\" to server.allowed_origins, or {NULL_ORIGIN}"),
             |toml| format!("[server] {toml}"),
         );
         tracing::warn!(origin = ?shown, %add, "page refused");

@@ -313,12 +313,11 @@ impl Pages {
 
     fn check_origin(&self, page: Option<&str>) -> Result<(), Box<Answer>> {
         let config = &self.state.rooms.generation().config;
-        if page.is_none_or(|page| origin::is_allowed(page, &config.server.allowed_origins)) {
+        let Some(page) = page.filter(|page| !origin::is_allowed(page, &config.server.allowed_origins)) else {
             return Ok(());
-        }
+        };
         let detail = "pages of this origin may not do this";
-        let hint = Some("add the origin to server.allowed_origins");
-        Err(problem::answer(StatusCode::FORBIDDEN, detail, hint).into())
+        Err(problem::answer(StatusCode::FORBIDDEN, detail, Some(&origin::advice(page))).into())
     }
 
     async fn answer(&self, path: Path, parts: &Parts, patience: Patience) -> Answer {

@@ -54,8 +54,11 @@ pub(super) fn check_origin(
 ) -> Result<(), Refusal> {
     if !is_allowed(origin, allowed) {
         let message = format!("pages of {origin} may not post events");
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "bad_origin", message)
-            .hint("send events from a backend, or add the origin to server.allowed_origins"));
+        let hint = match origin {
+            "null" => "send events from a backend: only \"*\" in server.allowed_origins covers \"null\"",
+            _ => "send events from a backend, or add the origin to server.allowed_origins",
+        };
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "bad_origin", message).hint(hint));
     }
     let essence = content_type.map(essence).unwrap_or_default();
     if is_lines(content_type)

@@ -16,6 +16,7 @@ mod config;
 mod doctor;
 mod documents;
 mod engineio;
+mod environment;
 mod event_stream;
 mod fanout;
 mod harness;
