@@ -27,6 +27,8 @@ const SAVE_MS = 1000;
 const STORED = 1000;
 
 const SUBSCRIBE = "subscribe(room, handler, { from, where, every, snapshot, … })";
+/** What the daemon says as well (src/origin.rs). */
+const NULL = 'serve the page over HTTP and not in a sandbox: files and sandboxed frames have the origin "null", which only "*" covers';
 const NO_WEBSOCKET = "there is no WebSocket here: take Node 22, node --experimental-websocket, or options.WebSocket";
 
 /**
@@ -439,8 +441,9 @@ export class BroadcastClient {
   /** A script is told nothing of a refused handshake: what it is likely to be. */
   #hint() {
     if (!this.#WebSocket) return NO_WEBSOCKET;
-    const { origin } = globalThis.location ?? {};
-    const page = origin ? `add "${origin}" to server.allowed_origins in broadcast.toml, if its log says so; or ` : "";
+    const { origin } = globalThis; // of a file or a sandboxed frame "null", whatever `location.origin` says
+    const add = origin === "null" ? `add "*" to server.allowed_origins, or ${NULL}` : `add "${origin}" to server.allowed_origins in broadcast.toml, if its log says so`;
+    const page = origin ? `${add}; or ` : "";
     return `${this.#url.host} answers, but refuses the connection: ${page}look for a proxy that drops the Upgrade header`;
   }
 

@@ -1,9 +1,13 @@
 // The client in a real browser, imported from the daemon itself, by pages of another origin. Every wait is for a condition.
 import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { chromium } from "playwright-core";
-import { Daemon, Proxy, Pump, until, upTo } from "./harness.mjs";
+import { CONFIG, Daemon, Proxy, Pump, until, upTo } from "./harness.mjs";
 import { StandIn } from "./stand-in.mjs";
 
 let daemon, browser, context, page, site, complaints;
@@ -43,8 +47,8 @@ afterEach(async () => {
 const address = (host = "127.0.0.1") => `http://${host}:${site.address().port}/`;
 
 /** Makes `client` in the page, with `seen` and `states` of what it has. */
-const load = (url, options = {}, subscription = {}) =>
-  page.evaluate(async ([module, url, options, { room = "all", ...subscription }]) => {
+const load = (url, options = {}, subscription = {}, frame = page) =>
+  frame.evaluate(async ([module, url, options, { room = "all", ...subscription }]) => {
     const { BroadcastClient } = await import(module);
     Object.assign(window, { BroadcastClient, seen: [], states: [], gaps: [] });
     window.client = new BroadcastClient(url, { ...options, onState: (state) => states.push(state), onGap: (gap) => gaps.push(gap) });
@@ -153,6 +157,37 @@ test("a refused origin is explained", async () => {
   const { hint } = await (await page.waitForFunction(() => states.find(({ state }) => state === "waiting"))).jsonValue();
   assert.ok(hint.includes(`"${address("app.example").slice(0, -1)}" to server.allowed_origins`), hint);
 });
+
+/** Pages whose origin is `null`. */
+const NAMELESS = {
+  "a file": async () => {
+    const folder = await mkdtemp(join(tmpdir(), "broadcastd-page-"));
+    cleanup.push(() => rm(folder, { recursive: true }));
+    await writeFile(join(folder, "page.html"), "<!doctype html><title>a file</title>");
+    await page.goto(pathToFileURL(join(folder, "page.html")).href);
+    return page;
+  },
+  "a sandboxed frame": async () => {
+    await page.setContent('<iframe sandbox="allow-scripts" srcdoc="<!doctype html><title>a frame</title>"></iframe>');
+    return (await page.locator("iframe").elementHandle()).contentFrame();
+  },
+};
+
+for (const [name, open] of Object.entries(NAMELESS)) {
+  test(`${name} is told the origin that the daemon can allow, and connects once it does`, async () => {
+    const permissive = await Daemon.start(CONFIG.replace("[server]", '[server]\nallowed_origins = ["*"]'));
+    cleanup.push(() => permissive.end());
+    const frame = await open();
+    await load(daemon.url, { unconfirmed: true }, {}, frame);
+    const waiting = await frame.waitForFunction(() => states.find(({ state }) => state === "waiting"));
+    const { hint } = await waiting.jsonValue();
+    assert.match(hint, /add "\*" to server\.allowed_origins, or serve the page over HTTP/);
+    assert.doesNotMatch(hint, /file:\/\/|add "null"/);
+    await load(permissive.url, {}, {}, frame);
+    await permissive.publish({ type: "t", n: 1 });
+    await frame.waitForFunction(() => seen.length === 1);
+  });
+}
 
 test("where no WebSocket comes through, Server-Sent Events do", async () => {
   const server = await StandIn.start();

@@ -1,6 +1,8 @@
 //! The JavaScript client as the daemon serves it.
 
-use crate::harness::{Producer, Server, repository};
+use crate::harness::{Producer, Server, http, repository};
+use crate::raw::{Raw, request};
+use broadcastd::config::NULL_ORIGIN;
 use std::collections::BTreeSet;
 
 fn ask(addr: &str, target: &str, headers: &str) -> (u16, String, String) {
@@ -54,6 +56,22 @@ fn every_module_is_served_to_everybody() {
     for other in ["/client/", "/client/nothing.js", "/client.jsx", "/client/../client.js", "/"] {
         assert_eq!(ask(&server.clients[0], other, "").0, 404, "{other}");
     }
+}
+
+#[test]
+fn page_without_an_origin_is_told_the_same_by_client_and_daemon() {
+    let client = std::fs::read_to_string(repository("client/client.js")).unwrap();
+    assert!(client.contains(&format!("'{NULL_ORIGIN}'")), "{NULL_ORIGIN}");
+    let server = Server::start("[rooms.all]\ntypes = [\"*\"]\n");
+    let mut raw = Raw::connect(&server.clients[0]);
+    raw.send(request("/ws", &[("Origin", "null")]).as_bytes());
+    assert_eq!(raw.answer().status, 403);
+    let line = server.logged("page refused");
+    assert!(line.contains(" to server.allowed_origins, or serve the page over HTTP"), "{line}");
+    let test = "POST /api/v1/websocket/broadcast/test HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let (_, answer) = http(&server.clients[0], test.as_bytes());
+    let problem: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(problem["hint"], format!("add \"*\" to server.allowed_origins, or {NULL_ORIGIN}"));
 }
 
 #[test]
