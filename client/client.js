@@ -9,6 +9,7 @@
 
 import { iterate } from "./client/iterate.js";
 import { checkWish, must, Protocol } from "./client/protocol.js";
+import { SOCKET } from "./client/served.js";
 import { openSse } from "./client/sse.js";
 import { openWebSocket } from "./client/websocket.js";
 
@@ -93,9 +94,9 @@ export class BroadcastClient {
    * @param {ClientOptions} [options]
    */
   constructor(url, options = {}) {
-    const at = new URL(url ?? "/ws", globalThis.location?.href);
+    const at = new URL(url ?? SOCKET ?? "/ws", globalThis.document?.baseURI ?? globalThis.location?.href);
     at.protocol = at.protocol.replace("http", "ws");
-    if (at.pathname === "/") at.pathname = "/ws";
+    if (at.pathname.endsWith("/")) at.pathname += "ws";
     this.#url = at;
     this.#options = options;
     if (options.onState) this.#watchers.add(options.onState);

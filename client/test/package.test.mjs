@@ -33,7 +33,7 @@ test("the package has exactly the files that are meant, and nothing to install",
   const [{ files }] = JSON.parse(stdout);
   assert.deepEqual(files.map(({ path }) => path).sort(), [
     "LICENSE-APACHE", "LICENSE-MIT", "README.md", "client.js", "client/integrations.js", "client/iterate.js", "client/known.js", "client/protocol.js",
-    "client/sse.js", "client/websocket.js", "package.json", "producer.js", "types/client.d.ts", "types/producer.d.ts",
+    "client/served.js", "client/sse.js", "client/websocket.js", "package.json", "producer.js", "types/client.d.ts", "types/producer.d.ts",
   ]);
   const { dependencies, exports } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
   assert.equal(dependencies, undefined);

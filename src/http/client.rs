@@ -6,12 +6,16 @@ use hyper::{HeaderMap, StatusCode};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
+/// Tells the client where its daemon is, whatever path a proxy puts before it. In a package there is none.
+const SERVED: &str = "export const SOCKET = new URL(\"../ws\", import.meta.url).href;\n";
+
 /// Every module by its path. `tests/it/client.rs` holds that nothing else is imported.
-const MODULES: [(&str, &str); 6] = [
+const MODULES: [(&str, &str); 7] = [
     ("/client.js", include_str!("../../client/client.js")),
     ("/client/iterate.js", include_str!("../../client/client/iterate.js")),
     ("/client/known.js", include_str!("../../client/client/known.js")),
     ("/client/protocol.js", include_str!("../../client/client/protocol.js")),
+    ("/client/served.js", SERVED),
     ("/client/sse.js", include_str!("../../client/client/sse.js")),
     ("/client/websocket.js", include_str!("../../client/client/websocket.js")),
 ];

@@ -75,7 +75,9 @@ mod tests {
             if name.starts_with("vendor/") {
                 continue;
             }
-            for forbidden in ["http://", "https://", "innerHTML", "insertAdjacentHTML", "eval(", "url("] {
+            for forbidden in
+                ["http://", "https://", "from \"/", "innerHTML", "insertAdjacentHTML", "eval(", "url("]
+            {
                 assert!(!content.contains(forbidden), "{name} has {forbidden}");
             }
         }

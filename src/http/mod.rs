@@ -480,7 +480,7 @@ mod tests {
         let policy = answer.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         let html = body(answer).await;
-        assert!(html.contains("/page.js") && !html.contains("http://") && !html.contains("https://"));
+        assert!(html.contains("\"page.js\"") && !html.contains("http://") && !html.contains("https://"));
         assert!(!html.contains("style=") && !html.contains("onclick="), "the policy forbids both");
         assert!(body(ask(&pages, "GET", "/page.json").await).await.contains("agent:{agentId}"));
     }

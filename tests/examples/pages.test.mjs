@@ -91,7 +91,7 @@ test("react: a hook shows a room, changes to another, and leaves the first", asy
   assert.deepEqual(complaints, []);
 });
 
-test("nginx: WebSockets and streams come through, with addresses, and nothing else does", async (context) => {
+test("nginx: WebSockets, streams and the pages below paths come through, with addresses, and nothing else does", async (context) => {
   const { example, page, complaints } = await open(context, "nginx");
   await page.locator("#state", { hasText: "open websocket" }).waitFor();
   assert.equal(await example.runAll(), 1);
@@ -101,6 +101,18 @@ test("nginx: WebSockets and streams come through, with addresses, and nothing el
   await page.locator("#alerts li", { hasText: "the doors are open" }).waitFor();
   await example.publish({ type: "system_alert", severity: "info", component: "shop", message: "live" });
   await page.locator("#alerts li", { hasText: "live" }).waitFor();
+  // The daemon's own pages, below paths; nginx adds the slash that is missing.
+  const root = `http://${example.ports[8080]}`;
+  await page.goto(`${root}/live`);
+  await page.locator("#state.live").waitFor();
+  await page.locator("#events tr", { hasText: "live" }).first().waitFor();
+  assert.equal(new URL(page.url()).pathname, "/live/");
+  await page.goto(`${root}/operators/`);
+  await page.locator("#link", { hasText: "live" }).waitFor();
+  await page.locator("#health", { hasText: "healthy" }).waitFor();
+  await page.locator(".toplist li", { hasText: "system_alerts" }).waitFor();
+  const module = await (await fetch(`${root}/live/client.js`)).text();
+  assert.match(module, /class BroadcastClient/);
   assert.deepEqual(complaints, []);
   // Whose request it is, as nginx tells it: somebody before it is believed no more than the proxy is trusted.
   const addr = `http://${example.ports[8080]}/sse?room=system_alerts`;

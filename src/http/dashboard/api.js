@@ -1,4 +1,4 @@
-// The daemon's HTTP API.
+// The daemon's HTTP API. Paths are relative to the page: a proxy may have it below a path.
 
 /** A refusal, as the daemon words it. */
 export class Refused extends Error {

@@ -1,6 +1,6 @@
 // A line chart over time (uPlot), in the colours of the page.
 
-import uPlot from "/dashboard/vendor/uPlot.esm.js";
+import uPlot from "./vendor/uPlot.esm.js";
 import { el } from "./dom.js";
 import { clock } from "./format.js";
 import { colour, onTheme } from "./theme.js";

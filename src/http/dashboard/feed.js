@@ -1,6 +1,6 @@
 // Events, by the same client that everybody uses (/client.js), over one connection for each feed.
 
-import { BroadcastClient } from "/client.js";
+import { BroadcastClient } from "../client.js";
 
 /** What a daemon does not know is not asked for again. */
 const missing = new Set();

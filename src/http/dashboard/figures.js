@@ -56,7 +56,7 @@ export class Figures {
 
   /** @param {(error: Error | null) => void} state */
   start(state) {
-    poll((signal) => getText("/metrics", signal), PAUSE, (text) => {
+    poll((signal) => getText("metrics", signal), PAUSE, (text) => {
       this.take(parse(text), Date.now());
       state(null);
     }, state);

@@ -138,7 +138,7 @@ show();
 figures.start((error) => byId("ticker").classList.toggle("stale", error !== null));
 figures.watch(showTicker);
 alerts.watch(() => badge("alerts", alerts.unread() || null, true));
-poll((signal) => getJson("/api/v1/websocket/status", signal), 5000, ({ status, reasons }) => {
+poll((signal) => getJson("api/v1/websocket/status", signal), 5000, ({ status, reasons }) => {
   const pill = byId("health");
   setText(pill, status);
   pill.className = `pill ${HEALTH[status] ?? "plain"}`;

@@ -13,7 +13,7 @@ function strings(toml) {
 
 /** @returns {Promise<{ name: string, types: string[] }[]>} every room and template, in the order of their names */
 export async function configuredRooms() {
-  const { keys } = await getJson("/api/v1/config");
+  const { keys } = await getJson("api/v1/config");
   const rooms = [];
   for (const [key, value] of Object.entries(keys)) {
     const found = /^rooms\.(?:"(.*)"|'(.*)'|([^."']+))\.types$/.exec(key);

@@ -27,8 +27,10 @@ function notice(text) {
 }
 
 function connect() {
-  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  socket = new WebSocket(`${scheme}//${location.host}/ws`, "broadcastd.v1");
+  // Relative, as every address here: a proxy may have the page below a path.
+  const address = new URL("ws", document.baseURI);
+  address.protocol = address.protocol.replace("http", "ws");
+  socket = new WebSocket(address, "broadcastd.v1");
   let after = null;
   socket.onopen = () => {
     retry = 0;
@@ -164,7 +166,7 @@ function remember() {
 }
 
 async function suggest() {
-  const known = await (await fetch("/page.json")).json();
+  const known = await (await fetch("page.json")).json();
   for (const name of known.rooms) {
     const option = element("option");
     option.value = name;

@@ -36,7 +36,7 @@ export function create({ alerts, announce }) {
 
   async function test() {
     try {
-      const { receivers, hint } = await post("/api/v1/websocket/broadcast/test");
+      const { receivers, hint } = await post("api/v1/websocket/broadcast/test");
       notice.textContent = hint ?? "";
       notice.hidden = !hint;
       announce(`a test alert is published to ${receivers} subscriptions`);

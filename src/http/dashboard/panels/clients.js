@@ -66,7 +66,7 @@ export function create({ ownIds, announce }) {
     const text = `Its connection is closed with code 4000. A client that follows the protocol comes back and goes on where it was.${ownIds().includes(client.id) ? " This one is the dashboard's own." : ""}`;
     if (!(await confirm({ title: `End client ${who}?`, text, action: "End it" }))) return;
     try {
-      await remove(`/api/v1/clients/${encodeURIComponent(client.id)}`);
+      await remove(`api/v1/clients/${encodeURIComponent(client.id)}`);
       announce(`client ${client.id} is ended`);
       notice.hidden = true;
     } catch (error) {
@@ -88,7 +88,7 @@ export function create({ ownIds, announce }) {
   return {
     node: el("div", { class: "panel" }, head("Clients", figures, el("span", { class: "grow" }), el("label", { class: "check" }, onlyBlocked, "blocked only"), filter), notice, table.node),
     open() {
-      polled = poll((signal) => getJson(`/api/v1/clients?limit=${MOST}`, signal), PAUSE, (answer) => {
+      polled = poll((signal) => getJson(`api/v1/clients?limit=${MOST}`, signal), PAUSE, (answer) => {
         clients = answer.clients;
         draw();
       }, (error) => {

@@ -189,8 +189,8 @@ export function create({ onFeed, announce }) {
   const node = el("div", { class: "panel events" }, head("Events", figures, el("span", { class: "grow" }), tools), form, known, notice, el("div", { class: "split" }, el("div", { class: "listbox" }, list.node, list.jump, nothing), detail));
 
   async function suggest() {
-    const { rooms } = await getJson("/api/v1/rooms?limit=500").catch(() => ({ rooms: [] }));
-    const { rooms: templates } = await getJson("/page.json").catch(() => ({ rooms: [] }));
+    const { rooms } = await getJson("api/v1/rooms?limit=500").catch(() => ({ rooms: [] }));
+    const { rooms: templates } = await getJson("page.json").catch(() => ({ rooms: [] }));
     const names = [...new Set([...templates.filter((name) => !name.includes("{")), ...rooms.map((it) => it.room)])];
     known.replaceChildren(...names.map((value) => el("option", { value })));
     return names;

@@ -82,7 +82,7 @@ export function create({ figures, alerts, go }) {
         { names: ["memory"], chart: new Chart({ title: "Resident memory", height: 96, series: ["memory"], format: bytes, isBinary: true }) },
       ];
       chartBox.replaceChildren(...charts.map(({ chart }) => chart.node));
-      const status = poll((signal) => getJson("/api/v1/websocket/status", signal), PAUSE, (told) => {
+      const status = poll((signal) => getJson("api/v1/websocket/status", signal), PAUSE, (told) => {
         drawRooms(told, Date.now());
         setText(about, `version ${told.version} · up ${span(told.uptimeSeconds)}`);
         setText(reasons, told.reasons.join(" · "));

@@ -56,7 +56,7 @@ export function create() {
   return {
     node: el("div", { class: "panel" }, head("Rejected lines", figures, el("span", { class: "grow" }), filter), notice, none, list),
     open() {
-      polled = poll((signal) => getJson("/api/v1/rejected", signal), PAUSE, (told) => {
+      polled = poll((signal) => getJson("api/v1/rejected", signal), PAUSE, (told) => {
         answer = told;
         notice.hidden = true;
         draw();

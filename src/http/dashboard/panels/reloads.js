@@ -37,7 +37,7 @@ export function create({ announce }) {
     if (!isDry && !(await confirm({ title: "Reload the configuration?", text: "The file is read and checked as a whole, and put in force at once if nothing is wrong. A look before says what would change.", action: "Reload" }))) return;
     notice.hidden = true;
     try {
-      const told = await post(`/api/v1/config/reload${isDry ? "?dry_run=true" : ""}`);
+      const told = await post(`api/v1/config/reload${isDry ? "?dry_run=true" : ""}`);
       result.replaceChildren(isDry ? reloadCard(told) : "");
       announce(isDry ? "looked at what would change" : "reloaded");
     } catch (error) {
@@ -54,7 +54,7 @@ export function create({ announce }) {
   return {
     node: el("div", { class: "panel" }, head("Reloads", el("span", { class: "grow" }), el("button", { type: "button", text: "What would change?", onclick: () => reload(true) }), el("button", { type: "button", text: "Reload", onclick: () => reload(false) })), notice, result, none, list),
     open() {
-      polled = poll((signal) => getJson("/api/v1/config/reloads", signal), PAUSE, ({ reloads }) => {
+      polled = poll((signal) => getJson("api/v1/config/reloads", signal), PAUSE, ({ reloads }) => {
         reconcile(list, reloads, (it) => `${it.at} ${it.outcome} ${it.summary ?? ""}`, reloadCard, () => {});
         none.hidden = reloads.length > 0;
       }, (error) => {

@@ -89,7 +89,7 @@ export function create({ go }) {
     open() {
       const look = async (signal) => {
         const prefix = isMany ? filter.value : "";
-        return { prefix, ...(await getJson(`/api/v1/rooms?${new URLSearchParams({ limit: MOST, prefix })}`, signal)) };
+        return { prefix, ...(await getJson(`api/v1/rooms?${new URLSearchParams({ limit: MOST, prefix })}`, signal)) };
       };
       polled = poll(look, PAUSE, (answer) => {
         rooms = rates.take(answer.rooms, Date.now());
