@@ -133,7 +133,7 @@ fn running(config: &Config, looks: &mut Vec<Look>) -> bool {
             let said = format!(
                 "runs, version {}, {} clients",
                 health["version"].as_str().unwrap_or("?"),
-                health["clients"]
+                health["broadcast"]["connectedClients"]
             );
             looks.push(Look::ok("daemon", said));
         }

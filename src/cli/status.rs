@@ -83,7 +83,11 @@ fn show(status: &Value, colour: bool) -> String {
     let rooms = status["rooms"].as_array().map_or(&[][..], Vec::as_slice);
     let named: Vec<String> = rooms.iter().take(ROOMS).filter_map(room).collect();
     let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
-    let _ = writeln!(text, "rooms    {}{named}", number(&status["activeRooms"]));
+    let interests = match number(&status["interests"]) {
+        0 => String::new(),
+        interests => format!(", {interests} only subscribed to"),
+    };
+    let _ = writeln!(text, "rooms    {}{interests}{named}", number(&status["activeRooms"]));
     let _ = writeln!(text, "backlog  {} of {}", bytes("backlogBytes"), bytes("backlogLimit"));
     let _ = writeln!(text, "history  {} of {}", bytes("historyBytes"), bytes("historyLimit"));
     let _ = writeln!(text, "buffers  {} events", number(&buffers["bufferedEvents"]));
@@ -136,14 +140,14 @@ mod tests {
     #[test]
     fn a_status_in_a_few_lines() {
         let status = json!({
-            "status": "degraded", "reasons": ["the backlog is full"], "connectedClients": 7, "activeRooms": 3,
+            "status": "degraded", "reasons": ["the backlog is full"], "connectedClients": 7, "activeRooms": 3, "interests": 2,
             "bufferStatus": { "bufferedEvents": 2, "backlogBytes": 5, "backlogLimit": 1024, "historyBytes": 0, "historyLimit": 2048 },
             "rooms": [{ "name": "all", "subscribers": 6 }, { "name": "b", "subscribers": 0 }],
             "uptimeSeconds": 90, "version": "1.2.3"
         });
         assert_eq!(
             show(&status, false),
-            "degraded: broadcastd 1.2.3, up 1 min 30 s\n  the backlog is full\nclients  7\nrooms    3: all (6)\n\
+            "degraded: broadcastd 1.2.3, up 1 min 30 s\n  the backlog is full\nclients  7\nrooms    3, 2 only subscribed to: all (6)\n\
              backlog  5 B of 1.0 KiB\nhistory  0 B of 2.0 KiB\nbuffers  2 events\n"
         );
         assert!(show(&status, true).starts_with("\x1b[33mdegraded\x1b[0m: "));

@@ -16,6 +16,11 @@ impl Seen {
     pub(super) fn name(&self) -> &str {
         self.room.name()
     }
+
+    /// Whether it holds events; else clients only subscribed to its name.
+    pub(super) fn is_active(&self) -> bool {
+        self.room.holds_events()
+    }
 }
 
 /// Looks at every room, and tells `each` of it. Returns at most `most` of them, in the order of their subscribers and names.

@@ -1,45 +1,83 @@
-//! `/api/v1/health`: whether the daemon lives, and whether it can do its work.
+//! How the daemon is: the judgement that `/api/v1/health` and `/api/v1/websocket/status` share, and health's answer.
 
 use super::{Answer, State, json_answer};
+use crate::sources::Load;
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A shard that has not turned for so long is stuck: it turns once a second at least.
 const STUCK: Duration = Duration::from_secs(5);
 
-/// Why the daemon cannot do its work; empty when it can.
-pub(super) fn reasons(state: &State) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if state.shutdown.has_begun() {
-        reasons.push("stopping".to_owned());
-    } else {
-        let still = state.metrics.longest_still();
-        if still > STUCK {
-            reasons.push(format!("a shard has not turned for {} s", still.as_secs()));
-        }
-    }
-    reasons
+/// A judgement at one moment.
+pub(super) struct Health {
+    /// `healthy`, `degraded` or `unhealthy`.
+    pub(super) status: &'static str,
+    /// Why it is not healthy.
+    pub(super) reasons: Vec<String>,
+    /// Whether the daemon does its work: a degraded one does.
+    is_ready: bool,
 }
 
-/// 200 while the daemon does its work, 503 with the reasons while it does not.
-pub(super) fn answer(state: &State) -> Answer {
-    let reasons = reasons(state);
-    let (code, status) = match (reasons.is_empty(), state.shutdown.has_begun()) {
-        (true, _) => (StatusCode::OK, "ok"),
-        (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+/// Judges the daemon. Cheap: it looks at no room.
+pub(super) fn judge(state: &State) -> Health {
+    let mut reasons = Vec::new();
+    let still = state.metrics.longest_still();
+    if state.shutdown.has_begun() {
+        reasons.push("stopping".to_owned());
+    } else if still > STUCK {
+        reasons.push(format!("a shard has not turned for {} s", still.as_secs()));
+    }
+    let is_ready = reasons.is_empty();
+    let load = Load::at(&state.metrics, &state.rooms, &state.rooms.generation().config);
+    reasons.extend(load.full_backlog());
+    reasons.extend(load.slow_clients());
+    if !state.metrics.is_configured() {
+        reasons.push("the newest configuration is refused".to_owned());
+    }
+    let status = match (is_ready, reasons.is_empty()) {
+        (false, _) => "unhealthy",
+        (true, false) => "degraded",
+        (true, true) => "healthy",
     };
+    Health { status, reasons, is_ready }
+}
+
+/// The broadcast service in a few figures, which both answers have.
+pub(super) fn service(state: &State, health: &Health) -> Value {
+    let generation = state.rooms.generation();
+    let totals = state.rooms.totals();
+    let (active, interests) = (totals.rooms(), state.rooms.interests());
+    json!({
+        "status": health.status,
+        "reasons": health.reasons,
+        "connectedClients": state.clients.connected(),
+        "activeRooms": active,
+        "interests": interests,
+        "listedRooms": active + interests,
+        "bufferStatus": {
+            "backlogBytes": totals.backlog_bytes(),
+            "backlogLimit": generation.config.ingest.backlog,
+            "historyBytes": totals.history_bytes(),
+            "historyLimit": generation.limits.history_memory,
+        },
+    })
+}
+
+/// 200 while the daemon does its work, degraded or not; 503 with the reasons while it does not.
+pub(super) fn answer(state: &State) -> Answer {
+    let health = judge(state);
+    let code = if health.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_answer(
         code,
         &json!({
-            "status": status,
+            "status": health.status,
             "live": true,
-            "ready": reasons.is_empty(),
-            "reasons": reasons,
+            "ready": health.is_ready,
+            "reasons": health.reasons,
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": state.started.elapsed().as_secs(),
-            "clients": state.clients.connected(),
+            "broadcast": service(state, &health),
         }),
     )
 }

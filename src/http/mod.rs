@@ -466,11 +466,11 @@ mod tests {
     #[tokio::test]
     async fn health_turns_when_stopping_begins() {
         let (pages, trigger) = pages(&[Expose::Health]);
-        assert!(body(ask(&pages, "GET", "/api/v1/health").await).await.contains("\"status\":\"ok\""));
+        assert!(body(ask(&pages, "GET", "/api/v1/health").await).await.contains("\"status\":\"healthy\""));
         trigger.fire();
         let answer = ask(&pages, "GET", "/api/v1/health").await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(body(answer).await.contains("draining"));
+        assert!(body(answer).await.contains("stopping"));
     }
 
     #[tokio::test]

@@ -131,6 +131,7 @@ fn show(room: &Room) -> Value {
     let policy = room.policy();
     json!({
         "room": room.name(),
+        "active": room.holds_events(),
         "made_by": policy.name.source(),
         "epoch": figures.epoch.to_string(),
         "head": figures.head,

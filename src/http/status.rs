@@ -7,7 +7,6 @@ use crate::room::RoomFigures;
 use crate::wire::Transport;
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Rooms told of, those with the most subscribers first.
@@ -34,27 +33,7 @@ pub(super) async fn answer(state: &State, is_operator: bool) -> Answer {
 }
 
 async fn look(state: &State) -> Value {
-    let generation = state.rooms.generation();
-    let totals = state.rooms.totals();
-    let clients = state.clients.connected() as u64;
-    let blocked = state.metrics.blocked_now.load(Ordering::Relaxed).max(0) as u64;
-    let backlog_limit = generation.config.ingest.backlog;
-    let mut reasons = health::reasons(state);
-    let is_unhealthy = !reasons.is_empty();
-    if totals.backlog_bytes().saturating_mul(10) >= backlog_limit.saturating_mul(9) {
-        reasons.push("the backlog is full".to_owned());
-    }
-    if blocked * 10 >= clients && blocked >= 10 {
-        reasons.push(format!("{blocked} of {clients} clients read too slowly"));
-    }
-    if !state.metrics.is_configured() {
-        reasons.push("the newest configuration is refused".to_owned());
-    }
-    let status = match (is_unhealthy, reasons.is_empty()) {
-        (true, _) => "unhealthy",
-        (false, false) => "degraded",
-        (false, true) => "healthy",
-    };
+    let mut status = health::service(state, &health::judge(state));
     let mut buffered = 0;
     let count = |figures: &RoomFigures| buffered += figures.buffered;
     let rooms = busiest(&state.rooms, ROOMS, &mut Slices::new(), count).await;
@@ -65,26 +44,16 @@ async fn look(state: &State) -> Value {
     let room = |seen: &Seen| -> Value {
         json!({
             "name": seen.name(),
+            "active": seen.is_active(),
             "subscribers": seen.figures.subscribers,
             "published": seen.figures.head,
             "buffered": seen.figures.buffered,
         })
     };
-    json!({
-            "status": status,
-            "reasons": reasons,
-            "connectedClients": clients,
-            "activeRooms": totals.rooms(),
-            "bufferStatus": {
-                "bufferedEvents": buffered,
-                "backlogBytes": totals.backlog_bytes(),
-                "backlogLimit": backlog_limit,
-                "historyBytes": totals.history_bytes(),
-                "historyLimit": generation.limits.history_memory,
-            },
-            "transports": transports,
-            "rooms": rooms.iter().map(room).collect::<Vec<_>>(),
-            "uptimeSeconds": state.started.elapsed().as_secs(),
-            "version": env!("CARGO_PKG_VERSION"),
-    })
+    status["bufferStatus"]["bufferedEvents"] = buffered.into();
+    status["transports"] = transports.into();
+    status["rooms"] = rooms.iter().map(room).collect();
+    status["uptimeSeconds"] = state.started.elapsed().as_secs().into();
+    status["version"] = env!("CARGO_PKG_VERSION").into();
+    status
 }

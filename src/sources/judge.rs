@@ -26,10 +26,20 @@ pub(super) struct Look {
     pub(super) limits: Vec<(&'static str, u64)>,
     /// Accept calls that failed so far.
     pub(super) accept_errors: u64,
-    pub(super) blocked: u64,
-    pub(super) clients: u64,
-    pub(super) backlog: u64,
-    pub(super) backlog_limit: u64,
+    pub(super) load: Load,
+}
+
+/// What holds or does not hold at one moment. Alerts, the status and health all ask it, so that they agree.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// Clients whose sockets take nothing.
+    pub(crate) blocked: u64,
+    /// All clients.
+    pub(crate) clients: u64,
+    /// Bytes of backlog.
+    pub(crate) backlog: u64,
+    /// `ingest.backlog`.
+    pub(crate) backlog_limit: u64,
 }
 
 /// Remembers what was seen and said.
@@ -70,11 +80,32 @@ impl Look {
                 ("limits.rooms", metrics.room_refused.total()),
             ],
             accept_errors: metrics.accept_errors.total(),
+            load: Load::at(metrics, rooms, config),
+        }
+    }
+}
+
+impl Load {
+    /// The load now.
+    pub(crate) fn at(metrics: &Metrics, rooms: &Rooms, config: &Config) -> Load {
+        Load {
             blocked: metrics.blocked_now.load(Ordering::Relaxed).max(0) as u64,
             clients: metrics.clients_now(),
             backlog: rooms.totals().backlog_bytes(),
             backlog_limit: config.ingest.backlog,
         }
+    }
+
+    /// Says that many clients are blocked: ten or more, and a tenth of all.
+    pub(crate) fn slow_clients(&self) -> Option<String> {
+        let many = self.blocked >= BLOCKED && self.blocked * 10 >= self.clients;
+        many.then(|| format!("{} of {} clients read too slowly", self.blocked, self.clients))
+    }
+
+    /// Says that the backlog has reached nine tenths of its limit.
+    pub(crate) fn full_backlog(&self) -> Option<String> {
+        let full = self.backlog.saturating_mul(10) >= self.backlog_limit.saturating_mul(9);
+        full.then(|| "the backlog is full: producers wait, or their events are refused".to_owned())
     }
 }
 
@@ -94,16 +125,13 @@ impl Judge {
             let message = format!("{count} connections could not be accepted: too few descriptors?");
             alerts.push(alert("accept_failed", Severity::Error, message, json!({ "failed": count })));
         }
-        let many_blocked = look.blocked >= BLOCKED && look.blocked * 10 >= look.clients;
-        if self.lasts("blocked", many_blocked, now, repeat) {
-            let message = format!("{} of {} clients read too slowly", look.blocked, look.clients);
-            let details = json!({ "blocked": look.blocked, "clients": look.clients });
+        let load = look.load;
+        if let Some(message) = self.lasts("blocked", load.slow_clients(), now, repeat) {
+            let details = json!({ "blocked": load.blocked, "clients": load.clients });
             alerts.push(alert("clients_blocked", Severity::Warning, message, details));
         }
-        let full = look.backlog.saturating_mul(10) >= look.backlog_limit.saturating_mul(9);
-        if self.lasts("backlog", full, now, repeat) {
-            let message = "the backlog is full: producers wait, or their events are refused".to_owned();
-            let details = json!({ "bytes": look.backlog, "limit": look.backlog_limit });
+        if let Some(message) = self.lasts("backlog", load.full_backlog(), now, repeat) {
+            let details = json!({ "bytes": load.backlog, "limit": load.backlog_limit });
             alerts.push(alert("backlog_full", Severity::Warning, message, details));
         }
         alerts
@@ -154,16 +182,22 @@ impl Judge {
         Some(risen)
     }
 
-    /// Whether something has held for long enough, and was not told within `repeat`.
-    fn lasts(&mut self, name: &'static str, holds: bool, now: Instant, repeat: Duration) -> bool {
+    /// What is to be said of something that holds: it has held for long enough, and was not told within `repeat`.
+    fn lasts(
+        &mut self,
+        name: &'static str,
+        holds: Option<String>,
+        now: Instant,
+        repeat: Duration,
+    ) -> Option<String> {
         let level = self.levels.entry(name).or_default();
-        level.looks = if holds { level.looks.saturating_add(1) } else { 0 };
+        level.looks = if holds.is_some() { level.looks.saturating_add(1) } else { 0 };
         let is_quiet = level.told_at.is_some_and(|told| now < told + repeat);
         let says = level.looks >= LASTING && !is_quiet;
         if says {
             level.told_at = Some(now);
         }
-        says
+        holds.filter(|_| says)
     }
 }
 
@@ -191,7 +225,8 @@ mod tests {
 
     impl Bench {
         fn new() -> Bench {
-            let look = Look { backlog_limit: 100, clients: 100, ..Look::default() };
+            let load = Load { backlog_limit: 100, clients: 100, ..Load::default() };
+            let look = Look { load, ..Look::default() };
             Bench { judge: Judge::default(), now: Instant::now(), look }
         }
 
@@ -255,18 +290,18 @@ mod tests {
         let mut bench = Bench::new();
         for _ in 0..3 {
             for _ in 0..4 {
-                assert_eq!(bench.after(|look| (look.blocked, look.backlog) = (50, 95)), []);
+                assert_eq!(bench.after(|look| (look.load.blocked, look.load.backlog) = (50, 95)), []);
             }
-            assert_eq!(bench.after(|look| (look.blocked, look.backlog) = (0, 0)), []);
+            assert_eq!(bench.after(|look| (look.load.blocked, look.load.backlog) = (0, 0)), []);
         }
-        bench.look.blocked = 50;
+        bench.look.load.blocked = 50;
         bench.quiet(4);
         assert_eq!(bench.after(|_| {}), [("clients_blocked", json!({ "blocked": 50, "clients": 100 }))]);
         bench.quiet(59);
         assert_eq!(bench.after(|_| {}).len(), 1, "it still holds");
-        bench.look.clients = 1000;
+        bench.look.load.clients = 1000;
         bench.quiet(70);
-        bench.look.backlog = 90;
+        bench.look.load.backlog = 90;
         bench.quiet(4);
         assert_eq!(bench.after(|_| {}), [("backlog_full", json!({ "bytes": 90, "limit": 100 }))]);
     }

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::room::{Publisher, Rooms};
 use crate::route::{Beside, Outcome, Scratch};
 use crate::time::Moment;
+pub(crate) use judge::Load;
 use judge::{Judge, Look};
 use serde_json::{Value, json};
 use std::io;

@@ -216,6 +216,51 @@ fn clients_see_what_is_exposed_and_pages_what_is_allowed() {
     assert_eq!(ask(clients, "GET", "/api/v1/websocket/status", "").0, 404, "hot");
 }
 
+/// Health and status at one moment, and the part that both have.
+fn both(server: &Server) -> (u16, Value, Value) {
+    let (code, _, health) = ask(&server.admin[0], "GET", "/api/v1/health", "");
+    let (_, _, mut status) = ask(&server.admin[0], "GET", "/api/v1/websocket/status", "");
+    for own in ["transports", "rooms", "uptimeSeconds", "version"] {
+        status.as_object_mut().unwrap().remove(own).unwrap();
+    }
+    status["bufferStatus"].as_object_mut().unwrap().remove("bufferedEvents").unwrap();
+    assert_eq!((&health["status"], &health["reasons"]), (&status["status"], &status["reasons"]), "{health}");
+    (code, health, status)
+}
+
+#[tokio::test]
+async fn health_has_the_services_part_and_agrees_with_the_status() {
+    let server = Server::start(ROOMS);
+    let mut client = Client::connect(&server).await;
+    for room in ["all", "agent:1", "agent:2", "agent:3"] {
+        client.subscribe(room).await;
+    }
+    server.publish("1", 1, 3);
+    let (code, health, status) = both(&server);
+    assert_eq!((code, &health["status"], &health["broadcast"]), (200, &json!("healthy"), &status));
+    assert_eq!(status["connectedClients"], 1);
+    // Declared: all, system_alerts, waits. Opened by events: agent:1. Only subscribed to: agent:2 and agent:3.
+    let counts = ["activeRooms", "interests", "listedRooms"].map(|name| status[name].as_u64().unwrap());
+    assert_eq!(counts, [4, 2, 6]);
+    let (_, _, listed) = ask(&server.admin[0], "GET", "/api/v1/rooms", "");
+    let (_, _, seen) = ask(&server.admin[0], "GET", "/api/v1/websocket/status", "");
+    for rooms in [&listed["rooms"], &seen["rooms"]] {
+        let rooms = rooms.as_array().unwrap();
+        let active = rooms.iter().filter(|room| room["active"] == true).count();
+        assert_eq!([active, rooms.len() - active, rooms.len()], [4, 2, 6], "{rooms:?}");
+    }
+    server.until_metric("broadcastd_rooms", |rooms| rooms == 4.0);
+    std::fs::write(server.config(), "[limits]\nclients = 0\n").unwrap();
+    assert_eq!(server.reload("").0, 422);
+    let (code, health, status) = both(&server);
+    assert_eq!((code, &health["ready"], &health["status"]), (200, &json!(true), &json!("degraded")));
+    assert_eq!(health["reasons"], json!(["the newest configuration is refused"]));
+    assert_eq!(health["broadcast"], status);
+    // A load balancer asks at the clients' listener, and gets the same answer.
+    let (code, _, told) = ask(&server.clients[0], "GET", "/api/v1/health", "");
+    assert_eq!((code, &told["status"], &told["broadcast"]), (200, &json!("degraded"), &status));
+}
+
 #[test]
 fn health_says_why_not() {
     let server = Server::start(&format!("[server]\ndrain_timeout = \"10m\"\n{ROOMS}"));
@@ -238,7 +283,8 @@ fn health_says_why_not() {
         );
         if status == 503 {
             let body: Value = serde_json::from_str(&body).unwrap();
-            assert_eq!((&body["status"], &body["reasons"]), (&json!("draining"), &json!(["stopping"])));
+            assert_eq!((&body["status"], &body["reasons"]), (&json!("unhealthy"), &json!(["stopping"])));
+            assert_eq!((&body["ready"], both(&server).0), (&json!(false), 503));
             return;
         }
         assert!(std::time::Instant::now() < until, "{body}");

@@ -18,7 +18,7 @@ fn a_healthy_daemon_in_a_few_lines_and_as_json() {
     let json: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(
         (ended.code, &json["health"]["status"], &json["status"]["status"]),
-        (0, &"ok".into(), &"healthy".into())
+        (0, &"healthy".into(), &"healthy".into())
     );
     // The clients' listener tells it as well (`server.expose`).
     assert_eq!(Tool::run(&server, &["status", "--admin", &server.clients[0]]).code, 0);

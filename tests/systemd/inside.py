@@ -165,7 +165,7 @@ def installing():
     check("the package installs", code == 0, said)
     check("and the service runs", shown("ActiveState") == "active", systemctl("status", "broadcastd")[1])
     check("and says how it is", until(lambda: "serving 0 clients" in shown("StatusText"), 10), shown("StatusText"))
-    check("and is well", '"status":"ok"' in health()[1], health()[1])
+    check("and is well", '"status":"healthy"' in health()[1], health()[1])
     return before
 
 
@@ -242,7 +242,7 @@ def stopping():
 def machine():
     before = configure(lambda text: text.replace('every = "off"', 'every = "1s"'))
     check("without its drop-in the machine's metrics do no harm",
-          systemctl("reload", "broadcastd")[0] == 0 and '"status":"ok"' in health()[1])
+          systemctl("reload", "broadcastd")[0] == 0 and '"status":"healthy"' in health()[1])
     shipped("system-metrics.conf")
     systemctl("daemon-reload")
     systemctl("restart", "broadcastd")

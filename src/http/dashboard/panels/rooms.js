@@ -81,7 +81,8 @@ export function create({ go }) {
     table.show(shown);
     for (const canvas of table.node.querySelectorAll("canvas")) spark(canvas, canvas.values);
     const sum = (of) => rooms.reduce((total, room) => total + (of(room) || 0), 0);
-    setText(figures, `${isMany ? "more than are shown: the filter takes the beginning of a name · " : ""}${plural(rooms.length, "room")} · ${rate(sum((room) => room.in))} in/s · ${count(sum((room) => room.subscribers))} subscribed`);
+    const interests = sum(({ active }) => !active);
+    setText(figures, `${isMany ? "more than are shown: the filter takes the beginning of a name · " : ""}${plural(rooms.length - interests, "active room")}${interests ? ` · ${count(interests)} only subscribed to` : ""} · ${rate(sum((room) => room.in))} in/s · ${count(sum((room) => room.subscribers))} subscribed`);
   });
 
   return {
