@@ -229,6 +229,20 @@ impl Reader {
         None
     }
 
+    /// Sets a duration that may also be `"off"`: None.
+    pub(super) fn duration_or_off(
+        &mut self,
+        item: &Item<'_>,
+        (least, most): (Duration, Duration),
+        target: &mut Option<Duration>,
+    ) {
+        if matches!(&item.node.value, Value::String(text) if text == "off") {
+            *target = None;
+        } else if let Some(duration) = self.duration(item, least, most) {
+            *target = Some(duration);
+        }
+    }
+
     pub(super) fn size(&mut self, item: &Item<'_>, least: u64) -> Option<u64> {
         let size = self.unit(item, units::SIZE, parse_size, |number| format!("\"{number}B\""))?;
         if size >= least {

@@ -1,6 +1,5 @@
 //! The section about clients that speak Socket.IO.
 
-use super::node::Value;
 use super::reader::{Item, Reader, Section, join};
 use super::sections::put;
 use super::{Config, Namespace};
@@ -91,11 +90,7 @@ pub(super) fn socketio(reader: &mut Reader, mut section: Section<'_>, config: &m
     put(&mut config.ping_timeout, duration(reader, &mut section, "ping_timeout", 100 * MS));
     put(&mut config.connect_timeout, duration(reader, &mut section, "connect_timeout", 100 * MS));
     if let Some(item) = section.get(reader, "recovery") {
-        if matches!(&item.node.value, Value::String(text) if text == "off") {
-            config.recovery = None;
-        } else if let Some(recovery) = reader.duration(&item, 1000 * MS, HOUR) {
-            config.recovery = Some(recovery);
-        }
+        reader.duration_or_off(&item, (1000 * MS, HOUR), &mut config.recovery);
     }
     put(&mut config.join, section.get(reader, "join").and_then(|item| event_name(reader, &item)));
     put(&mut config.leave, section.get(reader, "leave").and_then(|item| event_name(reader, &item)));

@@ -1,7 +1,6 @@
 //! The sections about what the daemon publishes itself.
 
 use super::dirs::Dirs;
-use super::node::Value;
 use super::reader::{Item, Reader, Section};
 use super::sections::put;
 use super::{AlertsConfig, ProcessConfig, SourcesConfig, SystemConfig};
@@ -35,12 +34,7 @@ fn alerts(reader: &mut Reader, mut section: Section<'_>, config: &mut AlertsConf
 
 fn system(reader: &mut Reader, mut section: Section<'_>, config: &mut SystemConfig, dirs: &Dirs) {
     if let Some(item) = section.get(reader, "every") {
-        let off = matches!(&item.node.value, Value::String(text) if text == "off");
-        if off {
-            config.every = None;
-        } else if let Some(every) = reader.duration(&item, SECOND, HOUR) {
-            config.every = Some(every);
-        }
+        reader.duration_or_off(&item, (SECOND, HOUR), &mut config.every);
     }
     if let Some(items) = section.get(reader, "processes").and_then(|item| reader.list(&item, PROCESSES)) {
         config.processes = items.iter().filter_map(|item| process(reader, item, dirs)).collect();
