@@ -243,6 +243,8 @@ fn config() -> Config {
             connections: 4096,
             max_event_size: 1 << 20,
             backlog: 64 << 20,
+            idle_timeout: None,
+            line_timeout: Duration::from_secs(300),
             unrouted: Unrouted::Reject,
             invalid: Invalid::Reject,
             threads: 1,

@@ -4,8 +4,8 @@ mod holder;
 mod stream;
 mod unix;
 
-pub(crate) use stream::Loose;
 pub use stream::Stream;
+pub(crate) use stream::{Death, Loose};
 pub use unix::{Pipe, Rights};
 
 use crate::config::ListenAddr;

@@ -156,7 +156,8 @@ fn running(config: &Config, looks: &mut Vec<Look>) -> bool {
 }
 
 fn descriptors(config: &Config) -> Look {
-    let wanted = (config.limits.clients + config.ingest.connections + 100) as u64;
+    let wanted =
+        (config.limits.clients + config.ingest.connections * config.ingest.listen.len() + 100) as u64;
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((_, hard)) if hard >= wanted => {
             Look::ok("descriptors", format!("{hard} allowed, {wanted} wanted at the most"))

@@ -45,6 +45,8 @@ impl Config {
                 ],
                 hosts: Vec::new(),
                 connections: 4096,
+                idle_timeout: None,
+                line_timeout: Duration::from_secs(300),
                 max_event_size: 1 << 20,
                 backlog: 64 << 20,
                 unrouted: Unrouted::Reject,

@@ -9,6 +9,7 @@ use super::{
     show_rate, show_size,
 };
 use crate::pattern::Path;
+use std::time::Duration;
 
 /// A key and its value.
 pub type Line = (String, String);
@@ -58,21 +59,19 @@ impl Config {
         let (alerts, system) = (&self.sources.alerts, &self.sources.system);
         let level = LOG_LEVELS.iter().find(|(_, level)| *level == self.log.level);
         let format = LOG_FORMATS.iter().find(|(_, format)| *format == self.log.format);
-        let every = system.every.map_or_else(|| "off".to_owned(), show_duration);
         vec![
             line("log.level", quote(level.map_or("", |(name, _)| name))),
             line("log.format", quote(format.map_or("", |(name, _)| name))),
             line("sources.alerts.enabled", alerts.enabled),
             line("sources.alerts.clients", alerts.clients),
             line("sources.alerts.repeat", quote(&show_duration(alerts.repeat))),
-            line("sources.system.every", quote(&every)),
+            line("sources.system.every", quote(&duration_or_off(system.every))),
             line("sources.system.processes", list(system.processes.iter().map(process))),
         ]
     }
 
     fn socketio(&self) -> Vec<Line> {
         let socketio = &self.socketio;
-        let recovery = socketio.recovery.map_or_else(|| "off".to_owned(), show_duration);
         let unknown = match socketio.unknown_emit {
             UnknownEmit::Error => "error",
             UnknownEmit::Ignore => "ignore",
@@ -87,7 +86,7 @@ impl Config {
             line("socketio.ping_interval", quote(&show_duration(socketio.ping_interval))),
             line("socketio.ping_timeout", quote(&show_duration(socketio.ping_timeout))),
             line("socketio.connect_timeout", quote(&show_duration(socketio.connect_timeout))),
-            line("socketio.recovery", quote(&recovery)),
+            line("socketio.recovery", quote(&duration_or_off(socketio.recovery))),
             line("socketio.join", quote(&socketio.join)),
             line("socketio.leave", quote(&socketio.leave)),
             line("socketio.auto_join", list(socketio.auto_join.iter().map(|room| quote(room)))),
@@ -141,6 +140,8 @@ impl Config {
             line("ingest.listen", list(ingest.listen.iter().map(ingest_listener))),
             line("ingest.hosts", list(ingest.hosts.iter().map(|host| quote(host)))),
             line("ingest.connections", ingest.connections),
+            line("ingest.idle_timeout", quote(&duration_or_off(ingest.idle_timeout))),
+            line("ingest.line_timeout", quote(&show_duration(ingest.line_timeout))),
             line("ingest.max_event_size", quote(&show_size(ingest.max_event_size as u64))),
             line("ingest.backlog", quote(&show_size(ingest.backlog))),
             line("ingest.unrouted", unrouted),
@@ -150,6 +151,10 @@ impl Config {
         lines.extend(ingest.auth_none.then(|| line("ingest.auth", quote("none"))));
         lines
     }
+}
+
+fn duration_or_off(duration: Option<Duration>) -> String {
+    duration.map_or_else(|| "off".to_owned(), show_duration)
 }
 
 fn process(process: &ProcessConfig) -> String {

@@ -2,6 +2,7 @@
 
 use super::UnixAddr;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// `[ingest]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,11 +11,15 @@ pub struct IngestConfig {
     pub listen: Vec<IngestListenConfig>,
     /// Names, without port and in any case, that requests may come to beside loopback and the listener's address.
     pub hosts: Vec<String>,
-    /// Producers connected at once, over all listeners.
+    /// Producers connected at once, at each listener.
     pub connections: usize,
+    /// How long a producer may be quiet between two lines; None: for ever.
+    pub idle_timeout: Option<Duration>,
+    /// How long a line may neither end nor make progress.
+    pub line_timeout: Duration,
     /// Longest line or JSON object, in bytes.
     pub max_event_size: usize,
-    /// Bytes kept because a shard has not passed them yet, over all rooms.
+    /// Bytes kept because a shard has not passed them yet, over all rooms, and of unfinished lines.
     pub backlog: u64,
     /// What happens to an event that no room takes.
     pub unrouted: Unrouted,

@@ -15,6 +15,7 @@ use std::time::Duration;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Permission bits of a Unix socket that says nothing else.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -146,6 +147,11 @@ pub(super) fn ingest(
         config.max_event_size = size.min(256 << 20) as usize;
     }
     put(&mut config.backlog, section.get(reader, "backlog").and_then(|item| reader.size(&item, 1)));
+    if let Some(item) = section.get(reader, "idle_timeout") {
+        reader.duration_or_off(&item, (100 * MS, DAY * 7), &mut config.idle_timeout);
+    }
+    let line = section.get(reader, "line_timeout").and_then(|item| reader.duration(&item, 100 * MS, DAY));
+    put(&mut config.line_timeout, line);
     if let Some(item) = section.get(reader, "unrouted") {
         let words = [("reject", Unrouted::Reject), ("count", Unrouted::Count)];
         put(&mut config.unrouted, room_or(reader, &item, &words, Unrouted::Room));

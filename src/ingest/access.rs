@@ -86,6 +86,17 @@ pub(super) fn check_body(content_type: Option<&str>, content_encoding: Option<&s
     Ok(())
 }
 
+/// Refuses a request that does not say where its body ends: by HTTP it has none, and its events would vanish
+/// (RFC 9112 §6.3).
+pub(super) fn check_length(is_told: bool) -> Result<(), Refusal> {
+    if is_told {
+        return Ok(());
+    }
+    let message = "the request has neither Content-Length nor Transfer-Encoding, so it has no body";
+    Err(Refusal::new(StatusCode::LENGTH_REQUIRED, "length_required", message)
+        .hint("send a Content-Length, or a chunked body: my-agent | curl -T - -X POST URL"))
+}
+
 /// Whether a content type says that the body is lines.
 pub(super) fn is_lines(content_type: Option<&str>) -> bool {
     content_type.is_some_and(|content_type| LINES.contains(&essence(content_type).as_str()))

@@ -5,7 +5,8 @@
 //! objects spread over lines. Everything else is lines, and always a body that says it is (`application/x-ndjson`).
 
 use super::lines::{BOM, Line, Splitter};
-use super::producer::Place;
+use super::producer::{Cut, Place};
+use super::unfinished::Kept;
 use super::values::{Value, Values};
 
 /// Cuts one body.
@@ -85,15 +86,39 @@ impl Body {
 
     /// Hands out what is left at the body's end.
     pub(super) fn finish(&mut self, mut sink: impl FnMut(Piece<'_>)) {
-        if let Body::Unknown { seen, max, .. } = self {
-            let seen = std::mem::take(seen);
-            *self = Body::of(Shape::Lines, *max);
-            self.feed(&seen, &mut sink);
-        }
+        self.settle(&mut sink);
         match self {
             Body::Lines(splitter) => splitter.finish(|number, line| sink(Piece::Line(number, line))),
             Body::Values(values) => values.finish(|place, value| sink(Piece::Value(place, value))),
             Body::Unknown { .. } => {}
+        }
+    }
+
+    /// Gives the current line or value up: hands out what has arrived of it, and skips the rest.
+    pub(super) fn abandon(&mut self, cut: Cut, mut sink: impl FnMut(Piece<'_>)) {
+        self.settle(&mut sink);
+        match self {
+            Body::Lines(splitter) => splitter.abandon(cut, |number, line| sink(Piece::Line(number, line))),
+            Body::Values(values) => values.abandon(cut, |place, value| sink(Piece::Value(place, value))),
+            Body::Unknown { .. } => {}
+        }
+    }
+
+    /// What has arrived of the current line or value and is kept.
+    pub(super) fn kept(&self) -> Kept {
+        match self {
+            Body::Lines(splitter) => splitter.kept(),
+            Body::Values(values) => values.kept(),
+            Body::Unknown { seen, .. } => Kept::opening(seen),
+        }
+    }
+
+    /// Takes a body for lines of which too little arrived to know what it is.
+    fn settle(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
+        if let Body::Unknown { seen, max, .. } = self {
+            let seen = std::mem::take(seen);
+            *self = Body::of(Shape::Lines, *max);
+            self.feed(&seen, sink);
         }
     }
 
@@ -148,10 +173,14 @@ mod tests {
             pieces.push(match piece {
                 Piece::Line(number, Line::Whole(line)) => format!("{number} {}", text(line)),
                 Piece::Line(number, Line::TooLong(_)) => format!("{number} !"),
+                Piece::Line(number, Line::Cut(line, _)) => format!("{number} ~ {}", text(line)),
                 Piece::Value(place, Value::Whole(value)) => {
                     format!("{}:{} {}", place.line, place.before, text(value))
                 }
                 Piece::Value(place, Value::TooLong(_)) => format!("{}:{} !", place.line, place.before),
+                Piece::Value(place, Value::Cut(value, _)) => {
+                    format!("{}:{} ~ {}", place.line, place.before, text(value))
+                }
                 Piece::Value(place, Value::Broken(why)) => format!("{}:{} ? {why}", place.line, place.before),
             });
         };

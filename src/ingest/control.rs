@@ -1,6 +1,6 @@
 //! Changing what ingest listens on, and its settings, while producers are connected.
 
-use super::shared::{Permits, Settings, Slot};
+use super::shared::{Settings, Slot};
 use super::thread::{NewSource, Start};
 use super::{Running, Source, Wiring, thread};
 use crate::config::{Config, IngestAddr, IngestListenConfig};
@@ -21,7 +21,6 @@ pub struct Control {
     /// By slot; the last word of the configuration on a listener that is gone from it, while producers hold its slot.
     slots: Vec<(Slot, IngestListenConfig)>,
     settings: Arc<ArcSwap<Settings>>,
-    permits: Arc<Permits>,
     metrics: Arc<Metrics>,
     sources: mpsc::Sender<NewSource>,
 }
@@ -66,7 +65,6 @@ impl Control {
     ) -> io::Result<(Running, Control)> {
         let configs = &config.ingest.listen;
         let settings = Arc::new(ArcSwap::from_pointee(settings(config, configs.clone(), &wiring.metrics)));
-        let permits = Permits::new(config.ingest.connections, wiring.metrics.clone());
         let (stdin_tx, stdin_ended) = oneshot::channel();
         let has_stdin = sources.iter().any(|source| matches!(source, Source::Stdin));
         let (tx, rx) = mpsc::channel(NEW_SOURCES.max(sources.len()));
@@ -79,7 +77,6 @@ impl Control {
                 .map(|(index, config)| (Slot::new(index), config))
                 .collect(),
             settings: Arc::clone(&settings),
-            permits: Arc::clone(&permits),
             metrics: wiring.metrics.clone(),
             sources: tx,
         };
@@ -91,7 +88,6 @@ impl Control {
             sources: rx,
             wiring,
             settings: &settings,
-            permits: &permits,
             stdin_ended: stdin_tx,
         })?;
         Ok((Running { threads, stdin_ended: has_stdin.then_some(stdin_ended) }, control))
@@ -147,7 +143,6 @@ impl Control {
             }
         }
         self.settings.store(Arc::new(settings(config, planned.slots, &self.metrics)));
-        self.permits.set_most(config.ingest.connections);
         let mut old = std::mem::take(&mut self.listeners);
         for Plan { slot, way } in planned.listeners {
             match way {
@@ -229,6 +224,9 @@ fn settings(config: &Config, listeners: Vec<IngestListenConfig>, metrics: &Metri
     Settings {
         figures: listeners.iter().map(|listener| metrics.listener(&name(listener))).collect(),
         listeners,
+        connections: config.ingest.connections,
+        idle_timeout: config.ingest.idle_timeout,
+        line_timeout: config.ingest.line_timeout,
         max_event_size: config.ingest.max_event_size,
         origins: config.server.allowed_origins.clone(),
         hosts: config.ingest.hosts.clone(),

@@ -7,8 +7,9 @@ use crate::config::{
 };
 use crate::event::Event;
 use crate::pattern::{Template, TypePattern};
+use crate::room::Totals;
 use crate::route::Routes;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -20,22 +21,22 @@ pub(super) struct Gathered {
     staged: Mutex<Vec<Event>>,
     published: Mutex<Vec<Event>>,
     grown: Notify,
-    full: AtomicBool,
-    emptied: Notify,
+    totals: Totals,
 }
 
 impl Gathered {
     pub(super) fn new() -> Arc<Gathered> {
         let config = config();
-        Arc::new(Gathered {
+        let list = Arc::new(Gathered {
             routes: Arc::new(Routes::compile(&config, &config.ingest.listen[0])),
             next: AtomicU64::new(1),
             staged: Mutex::default(),
             published: Mutex::default(),
             grown: Notify::new(),
-            full: AtomicBool::new(false),
-            emptied: Notify::new(),
-        })
+            totals: Totals::default(),
+        });
+        list.set_full(false);
+        list
     }
 
     pub(super) fn routes(&self) -> Arc<Routes> {
@@ -57,19 +58,15 @@ impl Gathered {
     }
 
     pub(super) fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::SeqCst);
-        self.emptied.notify_waiters();
+        self.set_backlog(if full { 0 } else { 1 << 20 });
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.full.load(Ordering::SeqCst)
+    pub(super) fn set_backlog(&self, bytes: u64) {
+        self.totals.set_backlog_limit(bytes);
     }
 
-    pub(super) async fn space(&self) {
-        let emptied = self.emptied.notified();
-        if self.is_full() {
-            emptied.await;
-        }
+    pub(super) fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// The published events' texts so far.
@@ -131,6 +128,8 @@ pub(super) fn config() -> Config {
             connections: 100,
             max_event_size: 1000,
             backlog: 1,
+            idle_timeout: None,
+            line_timeout: Duration::from_secs(300),
             unrouted: Unrouted::Reject,
             invalid: Invalid::Reject,
             threads: 1,

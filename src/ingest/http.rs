@@ -5,27 +5,34 @@
 //! | status | when |
 //! | --- | --- |
 //! | 200 | anything was accepted, or there was nothing to refuse (an empty body) |
-//! | 400 | lines were refused, and none was accepted |
-//! | 408 | the body did not go on for 30 s; what came before counts |
+//! | 400 | lines were refused, and none was accepted; or the body broke off |
+//! | 408 | the daemon closed a quiet producer; what came before counts |
 //! | 413 | as 400, and every refused event was too long |
 //! | 503 | the backlog was full and the listener sheds, or the daemon is stopping; with `Retry-After` |
 //!
+//! A body that was not read to its end has an `error` beside the counts, and ends its connection.
 //! A request that is refused before its body is read has an `error` in place of the counts.
 
+mod broken;
 mod prefixed;
 mod response;
 
-use super::access::{Refusal, check_body, check_host, check_origin, is_lines};
+use super::access::{Refusal, check_body, check_host, check_length, check_origin, is_lines};
 use super::body::{Body, Piece};
-use super::producer::{Producer, too_long};
+use super::places::Place;
+use super::producer::{Cut, Producer, too_long};
 use super::shared::{Shared, Slot};
+use super::unfinished::{Allowed, Unfinished};
 use super::values::Value;
 use crate::config::WhenFull;
 use crate::listen::Stream;
+use crate::metrics::ProducerEnd;
 use crate::route::{Beside, Rejection, RejectionCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, ORIGIN};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, ORIGIN, TRANSFER_ENCODING,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,17 +40,22 @@ use prefixed::Prefixed;
 use response::Answer;
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::Interest;
+use tokio::sync::Notify;
 
 /// Where events are posted.
 const EVENTS: &str = "/events";
 /// How long a request's header may take, and how long a connection may stay open without one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a body may pause.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may go on sending after an answer that ends the connection. Closed at once, TCP would reset the
+/// connection and could destroy the answer.
+const LINGER: Duration = Duration::from_secs(2);
 /// Bytes that hyper buffers at most for a connection; a longer header is refused with 431.
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -52,6 +64,7 @@ pub(super) struct Opened {
     pub(super) shared: Rc<Shared>,
     pub(super) stream: Stream,
     pub(super) listener: Slot,
+    pub(super) place: Arc<Place>,
     /// What has been read from it.
     pub(super) read: Vec<u8>,
     /// Whom the log names.
@@ -66,39 +79,47 @@ struct Connection {
     /// The address that was connected to; none on a Unix socket, where any `Host` is fine.
     local: Option<SocketAddr>,
     is_tcp: bool,
+    place: Arc<Place>,
     /// Bytes of the request that is under way.
     under_way: Cell<Option<usize>>,
+    /// Whether the last answer went out before its body had ended.
+    is_early: Cell<bool>,
+    /// Tells the request under way that its place was given away.
+    given_away: Notify,
 }
 
 /// Serves requests until the connection ends, or the daemon stops: then the request under way is finished.
 pub(super) async fn serve(opened: Opened) {
-    let Opened { shared, stream, listener, read, name } = opened;
+    let Opened { shared, stream, listener, place, read, name } = opened;
     let connection = Rc::new(Connection {
         local: stream.local_addr(),
         is_tcp: stream.peer().is_some(),
         shared: shared.clone(),
         listener,
         name,
+        place: place.clone(),
         under_way: Cell::new(None),
+        is_early: Cell::new(false),
+        given_away: Notify::new(),
     });
     let service = service_fn(|request| {
         let connection = connection.clone();
         async move { Ok::<_, Infallible>(connection.answer(request).await.into_response()) }
     });
     let io = TokioIo::new(Prefixed::new(read, stream));
-    let mut serving = pin!(
-        hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(BUFFER_BYTES)
-            // `nc -N` ends its direction before it reads the answer.
-            .half_close(true)
-            .serve_connection(io, service)
-    );
+    let mut serving = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES)
+        // `nc -N` ends its direction before it reads the answer.
+        .half_close(true)
+        .serve_connection(io, service);
     let mut begun = pin!(shared.stop.begun());
     let mut cut = pin!(shared.stop.cut());
-    let mut stopping = false;
-    loop {
+    let mut given_away = pin!(place.given_away());
+    let (mut stopping, mut leaving) = (false, false);
+    place.rest(true);
+    let served = loop {
         tokio::select! {
             biased;
             () = &mut cut => {
@@ -107,29 +128,39 @@ pub(super) async fn serve(opened: Opened) {
                 return;
             }
             // First, so that a request that has come is under way when hyper hears of the stop, and not cut off.
-            served = &mut serving => {
-                if let Err(error) = served {
-                    tracing::debug!(producer = %connection.name, %error, "producer's connection failed");
-                }
-                return;
+            served = &mut serving => break served,
+            () = &mut begun, if !stopping => stopping = true,
+            () = &mut given_away, if !leaving => {
+                leaving = true;
+                connection.given_away.notify_one();
             }
-            () = &mut begun, if !stopping => {
-                stopping = true;
-                serving.as_mut().graceful_shutdown();
-            }
+        }
+        Pin::new(&mut serving).graceful_shutdown();
+    };
+    if let Err(error) = &served {
+        tracing::debug!(producer = %connection.name, %error, "producer's connection failed");
+    }
+    if served.is_err() || connection.is_early.get() {
+        let stream = serving.into_parts().io.into_inner().into_stream();
+        tokio::select! {
+            () = &mut cut => {}
+            _ = tokio::time::timeout(LINGER, connection.linger(&stream)) => {}
         }
     }
 }
 
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        self.place.rest(false);
         let origin = header(&request, &ORIGIN).map(str::to_owned);
+        let has_body = !request.body().is_end_stream();
         let answer = match self.check(&request, origin.as_deref()) {
             Err(refusal) => {
                 tracing::debug!(producer = %self.name, code = refusal.code, reason = %refusal.message, "request refused");
+                self.is_early.set(has_body || refusal.status == StatusCode::LENGTH_REQUIRED);
                 Answer::refused(&refusal)
             }
-            Ok(_) if request.method() == Method::OPTIONS => return Answer::preflight(origin),
+            Ok(_) if request.method() == Method::OPTIONS => Answer::preflight(origin.is_some()),
             Ok(beside) => {
                 self.under_way.set(Some(0));
                 let answer = self.take_body(request, beside).await;
@@ -137,7 +168,27 @@ impl Connection {
                 answer
             }
         };
+        self.place.rest(true);
         answer.for_origin(origin)
+    }
+
+    /// Ends our direction, and throws away what still comes.
+    async fn linger(&self, stream: &Stream) {
+        // It fails where the client is gone, which the next read tells.
+        let _ = stream.end_writing();
+        loop {
+            let read = stream.try_read(&mut self.shared.buffer.borrow_mut());
+            match read {
+                Ok(0) => return,
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if stream.ready(Interest::READABLE).await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
     }
 
     /// Everything that can be said before the body is read. Returns the fields beside the events.
@@ -171,6 +222,8 @@ impl Connection {
         if self.shared.stop.has_begun() {
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping"));
         }
+        let headers = request.headers();
+        check_length(headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING))?;
         check_body(content_type, header(request, &CONTENT_ENCODING))?;
         Beside::from_query(request.uri().query().unwrap_or_default()).map_err(|rejection| {
             Refusal::new(StatusCode::BAD_REQUEST, rejection.code.as_str(), rejection.message)
@@ -182,56 +235,81 @@ impl Connection {
         let mut events = Events {
             body: Body::new(self.shared.settings().max_event_size, is_lines),
             producer: Producer::new(self.name.clone(), beside, true),
+            unfinished: Unfinished::new(self.shared.clone()),
             connection: self,
             is_shedding: false,
         };
         let received = self.receive(&mut events, request.into_body()).await;
+        self.is_early.set(received.is_err());
+        let answer = match received {
+            Ok(()) => {
+                events.end();
+                Answer::of(&mut events.producer)
+            }
+            Err((why, refusal)) => {
+                tracing::debug!(producer = %self.name, code = refusal.code, reason = %refusal.message, "body not read to its end");
+                events.abandon(why);
+                Answer::unfinished(&mut events.producer, &refusal)
+            }
+        };
         self.shared.metrics.ingest_answers_dropped.increment(events.producer.dropped);
         events.producer.log_rest();
-        match received {
-            Received::Whole => Answer::of(&mut events.producer),
-            Received::TimedOut => Answer::timed_out(&mut events.producer),
-        }
+        answer
     }
 
-    async fn receive(&self, events: &mut Events<'_>, mut incoming: Incoming) -> Received {
+    /// Takes a body to its end, or says why that cannot be.
+    async fn receive(&self, events: &mut Events<'_>, mut incoming: Incoming) -> Result<(), (Cut, Refusal)> {
         loop {
             self.shared.gate.open(self.shared.when_full(&self.listener)).await;
-            let frame = match tokio::time::timeout(BODY_TIMEOUT, incoming.frame()).await {
-                Err(_) => return Received::TimedOut,
-                Ok(None) => break,
-                Ok(Some(Ok(frame))) => frame,
-                // Nobody is there to read the answer; hyper ends the connection.
-                Ok(Some(Err(error))) => {
-                    tracing::debug!(producer = %self.name, %error, "request ended early");
-                    return Received::Whole;
+            self.place.rest(events.unfinished.bytes() == 0);
+            let frame = tokio::select! {
+                biased;
+                frame = incoming.frame() => frame,
+                () = self.given_away.notified() => return Err((Cut::Closed, broken::gave_way())),
+                patience = events.unfinished.late() => {
+                    if events.unfinished.bytes() == 0 {
+                        self.shared.metrics.producer_closed(ProducerEnd::Idle);
+                        return Err((Cut::Closed, broken::idle()));
+                    }
+                    events.abandon(Cut::Slow(patience));
+                    continue;
                 }
             };
-            let Ok(chunk) = frame.into_data() else { continue };
-            self.shared.gate.open(self.shared.when_full(&self.listener)).await;
+            self.place.rest(false);
+            let chunk = match frame {
+                None => return Ok(()),
+                Some(Err(error)) => return Err((Cut::Ended, broken::broken(&error))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => chunk,
+                    Err(_) => continue,
+                },
+            };
+            let allowed = events.unfinished.may_go_on(self.shared.when_full(&self.listener)).await;
+            if allowed == Allowed::Shed {
+                events.shed();
+            }
             self.under_way.set(self.under_way.get().map(|bytes| bytes + chunk.len()));
             events.take(&chunk);
             tokio::task::yield_now().await;
         }
-        events.end();
-        Received::Whole
     }
 }
 
-/// How a body ended.
-enum Received {
-    Whole,
-    TimedOut,
-}
-
-/// The events of one request.
+/// The events of one request. If it is dropped within an event, the event is refused.
 struct Events<'c> {
     connection: &'c Connection,
     body: Body,
     producer: Producer,
+    unfinished: Unfinished,
     /// Whether the backlog was full once: then the rest of the request is refused, so that what was taken is its
     /// beginning, and the rest can be sent again.
     is_shedding: bool,
+}
+
+impl Drop for Events<'_> {
+    fn drop(&mut self) {
+        self.abandon(Cut::Closed);
+    }
 }
 
 impl Events<'_> {
@@ -243,8 +321,21 @@ impl Events<'_> {
         self.read(0, |body, sink| body.finish(sink));
     }
 
+    /// Refuses the event that is unfinished, if one is, and skips the rest of it.
+    fn abandon(&mut self, why: Cut) {
+        if self.unfinished.bytes() > 0 {
+            self.read(0, |body, sink| body.abandon(why, sink));
+        }
+    }
+
+    fn shed(&mut self) {
+        self.abandon(Cut::NoRoom);
+        self.is_shedding = true;
+    }
+
     fn read(&mut self, bytes: usize, cut: impl FnOnce(&mut Body, &mut dyn FnMut(Piece<'_>))) {
         let shared = &self.connection.shared;
+        shared.count_read();
         let when_full = shared.when_full(&self.connection.listener);
         self.is_shedding |= when_full == WhenFull::Shed && shared.gate.is_full();
         let settings = shared.settings();
@@ -257,6 +348,9 @@ impl Events<'_> {
         cut(&mut self.body, &mut |piece| match piece {
             Piece::Line(number, line) => producer.take_line(&mut reading, number, line, max),
             Piece::Value(place, Value::Whole(value)) => producer.take_value(&mut reading, place, value),
+            Piece::Value(place, Value::Cut(value, why)) => {
+                producer.reject_cut(&mut reading, place, value, why);
+            }
             Piece::Value(place, Value::TooLong(head)) => {
                 producer.reject(&mut reading, place, head, &too_long(max));
             }
@@ -266,6 +360,8 @@ impl Events<'_> {
             }
         });
         reading.commit();
+        drop(intake);
+        self.unfinished.note(self.body.kept());
     }
 }
 

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::limits::Bucket;
 use crate::metrics::{ListenerFigures, Metrics};
 use crate::rejected::{Refused, RejectedLines};
-use crate::room::{Publisher, Rooms};
+use crate::room::{Publisher, Rooms, Totals};
 use crate::route::{Beside, Outcome, Rejection, RejectionCode, Routes, Scratch, parse_with};
 use crate::time::Moment;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ enum Way {
 
 /// Whether the rooms can take more. Apart from [`Intake`], since it is waited at while others read.
 pub(super) enum Gate {
-    /// The real rooms. A publisher that never publishes.
-    Rooms(Publisher),
+    /// The real rooms.
+    Rooms(Arc<Rooms>),
     /// A test's list.
     #[cfg(test)]
     Gathered(Arc<super::gathered::Gathered>),
@@ -233,34 +233,30 @@ impl Way {
         match self {
             Way::Rooms(publisher) => publisher.is_full(),
             #[cfg(test)]
-            Way::Gathered(list) => list.is_full(),
+            Way::Gathered(list) => list.totals().is_full(),
         }
     }
 }
 
 impl Gate {
-    /// The gate of these rooms.
-    pub(super) fn new(rooms: Arc<Rooms>) -> Gate {
-        Gate::Rooms(Publisher::new(rooms))
-    }
-
     /// Returns once a listener may take its next read. Cancel-safe.
     pub(super) async fn open(&self, when_full: WhenFull) {
-        while when_full == WhenFull::Wait && self.is_full() {
-            match self {
-                Gate::Rooms(publisher) => publisher.space().await,
-                #[cfg(test)]
-                Gate::Gathered(list) => list.space().await,
-            }
+        if when_full == WhenFull::Wait {
+            self.totals().until(|| !self.is_full()).await;
         }
     }
 
     /// Whether the backlog is at its bound.
     pub(super) fn is_full(&self) -> bool {
+        self.totals().is_full()
+    }
+
+    /// What the rooms and unfinished lines hold.
+    pub(super) fn totals(&self) -> &Totals {
         match self {
-            Gate::Rooms(publisher) => publisher.is_full(),
+            Gate::Rooms(rooms) => rooms.totals(),
             #[cfg(test)]
-            Gate::Gathered(list) => list.is_full(),
+            Gate::Gathered(list) => list.totals(),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Cuts a stream into lines, read by read. Pure; keeps nothing but the part of a line that has arrived.
 
+use super::producer::{Cut, Place};
+use super::unfinished::Kept;
+
 /// What may stand before the first line of a stream.
 pub(super) const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// How much of a line that is too long is shown to its producer, in bytes: enough to recognise it by.
@@ -28,6 +31,19 @@ pub(super) enum Line<'a> {
     Whole(&'a [u8]),
     /// The beginning of a line that is too long. Handed out once, as soon as it is known.
     TooLong(&'a [u8]),
+    /// What arrived of a line that is given up, and why.
+    Cut(&'a [u8], Cut),
+}
+
+/// Adds to the beginning of a text of at most `most` bytes, and takes no more memory than that.
+pub(super) fn extend(carry: &mut Vec<u8>, rest: &[u8], most: usize) {
+    let length = carry.len() + rest.len();
+    if length > carry.capacity() {
+        // The rest of a text that is so long often comes with the next read, and would move what is here.
+        let capacity = if length >= LONG_BYTES { (2 * length).min(most).max(length) } else { length };
+        carry.reserve_exact(capacity - carry.len());
+    }
+    carry.extend_from_slice(rest);
 }
 
 impl Splitter {
@@ -59,9 +75,20 @@ impl Splitter {
         }
     }
 
-    /// Bytes of the current line that have arrived and are kept.
-    pub(super) fn partial_bytes(&self) -> usize {
-        self.carry.len()
+    /// Gives the current line up: hands out what has arrived of it, and skips the rest. Does nothing between two lines.
+    pub(super) fn abandon(&mut self, cut: Cut, mut sink: impl FnMut(u64, Line<'_>)) {
+        let carry = std::mem::take(&mut self.carry);
+        let line = if self.line == 1 { carry.strip_prefix(BOM).unwrap_or(&carry) } else { &carry };
+        if !line.trim_ascii().is_empty() {
+            self.skipping = true;
+            sink(self.line, Line::Cut(line, cut));
+        }
+    }
+
+    /// What has arrived of the current line and is kept.
+    pub(super) fn kept(&self) -> Kept {
+        let place = Place { line: self.line, before: 0 };
+        Kept { place, bytes: self.carry.len(), held: self.carry.capacity() }
     }
 
     /// Number of the line that the next byte belongs to.
@@ -92,11 +119,8 @@ impl Splitter {
             self.hand_out_too_long(rest, sink);
             self.skipping = true;
         } else {
-            if self.carry.is_empty() && rest.len() >= LONG_BYTES {
-                // The rest of a line that is so long often comes with the next read, and would move what is here.
-                self.carry.reserve((2 * rest.len()).min(self.most()));
-            }
-            self.carry.extend_from_slice(rest);
+            let most = self.most();
+            extend(&mut self.carry, rest, most);
         }
     }
 
@@ -145,13 +169,13 @@ mod tests {
                 number,
                 match line {
                     Line::Whole(line) => Ok(line.to_vec()),
-                    Line::TooLong(head) => Err(head.to_vec()),
+                    Line::TooLong(head) | Line::Cut(head, _) => Err(head.to_vec()),
                 },
             ));
         };
         for piece in pieces {
             splitter.feed(piece, &mut sink);
-            assert!(splitter.partial_bytes() <= max + 1 + BOM.len());
+            assert!(splitter.kept().held <= max + 1 + BOM.len());
         }
         splitter.finish(&mut sink);
         lines
@@ -214,6 +238,24 @@ mod tests {
         for pieces in [vec![&long[..]], long.chunks(100).collect(), long.chunks(7).collect()] {
             assert_eq!(lines(100, &pieces), [(1, Err(head.clone()))]);
         }
+    }
+
+    #[test]
+    fn an_abandoned_line_is_handed_out_once_and_skipped_to_its_end() {
+        let mut splitter = Splitter::new(100);
+        let mut seen = Vec::new();
+        let mut sink = |number: u64, line: Line<'_>| seen.push(format!("{number} {line:?}"));
+        splitter.feed(b"a\n \xEF", &mut sink);
+        splitter.abandon(Cut::Ended, &mut sink);
+        splitter.abandon(Cut::Ended, &mut sink);
+        assert_eq!(splitter.kept().held, 0);
+        splitter.feed(b"x\nb\n  ", &mut sink);
+        // Blanks are no line.
+        splitter.abandon(Cut::Ended, &mut sink);
+        splitter.feed(b"c\n", &mut sink);
+        let whole = |number: u64, line: &[u8]| format!("{number} {:?}", Line::Whole(line));
+        let cut = format!("2 {:?}", Line::Cut(b" \xEF", Cut::Ended));
+        assert_eq!(seen, [whole(1, b"a"), cut, whole(3, b"b"), whole(4, b"c")]);
     }
 
     fn texts() -> impl Strategy<Value = Vec<u8>> {

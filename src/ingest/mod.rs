@@ -16,12 +16,14 @@ mod intake;
 mod lines;
 mod opening;
 mod pipe;
+mod places;
 mod producer;
 mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod unfinished;
 mod values;
 
 pub use control::{Control, Planned};

@@ -1,8 +1,9 @@
 //! Producers without a connection: a named pipe, standard input. They get no answers; refused lines are logged.
 
 use super::lines::{Line, Splitter};
-use super::producer::Producer;
+use super::producer::{Cut, Producer};
 use super::shared::{Shared, Slot};
+use super::unfinished::Unfinished;
 use crate::route::Beside;
 use crate::shutdown::Shutdown;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,6 +30,8 @@ struct Piped {
     listener: Slot,
     splitter: Splitter,
     producer: Producer,
+    /// Counts in the backlog alone: pipes are few, and their writers are on this machine.
+    unfinished: Unfinished,
 }
 
 /// Reads a named pipe until the daemon stops or the pipe is no longer configured, and then what is in it.
@@ -196,6 +199,7 @@ impl Piped {
             listener,
             splitter,
             producer: Producer::new(name, Beside::default(), false),
+            unfinished: Unfinished::new(shared.clone()),
         }
     }
 
@@ -210,11 +214,13 @@ impl Piped {
 
     fn process(&mut self, bytes: usize, cut: impl FnOnce(&mut Splitter, &mut dyn FnMut(u64, Line<'_>))) {
         self.shared.process(&self.listener, (&mut self.splitter, &mut self.producer), bytes, cut);
+        self.unfinished.note(self.splitter.kept());
     }
 
     fn cut_off(&mut self) {
-        let bytes = self.splitter.partial_bytes();
+        let bytes = self.unfinished.bytes();
         self.shared.count_cut(u64::from(bytes > 0), bytes);
+        self.process(0, |splitter, sink| splitter.abandon(Cut::Closed, sink));
         self.producer.log_rest();
     }
 }

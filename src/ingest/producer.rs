@@ -4,7 +4,10 @@
 use super::answers::{MAX_PENDING_ERRORS, Totals, error_json, excerpt, marked_excerpt};
 use super::intake::{Reading, Taken};
 use super::lines::Line;
+use super::unfinished::PROGRESS_BYTES;
+use crate::config::{show_duration, show_size};
 use crate::route::{Beside, Rejection, RejectionCode};
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// Refused lines of one producer that are logged one by one; the rest is summed up, at its end or at times. Enough to see what is
@@ -20,6 +23,19 @@ pub(super) struct Place {
     pub(super) line: u64,
     /// Bytes before it in its line; below zero for a text that began in an earlier line.
     pub(super) before: isize,
+}
+
+/// Why a line is given up before it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Its body broke off.
+    Ended,
+    /// Its connection failed, or was closed by the daemon.
+    Closed,
+    /// It did not go on for so long.
+    Slow(Duration),
+    /// Unfinished lines have taken their share of the backlog, and the listener sheds.
+    NoRoom,
 }
 
 /// What a producer sent, and how it fared.
@@ -38,7 +54,7 @@ pub(super) struct Producer {
     /// Whether an object spread over several lines was seen: its other lines are only counted.
     pretty_printed: bool,
     /// Rejections seen, as bits by their codes.
-    codes: u32,
+    codes: u64,
     logged: u64,
     not_logged: u64,
     /// When the first of `logged` was logged.
@@ -74,18 +90,20 @@ impl Producer {
         match line {
             Line::Whole(line) => self.take_text(reading, place, line, line),
             Line::TooLong(head) => self.reject(reading, place, head, &too_long(max)),
+            Line::Cut(text, cut) => self.reject_cut(reading, place, text, cut),
         }
     }
 
     /// Takes one JSON value of a body, which may be spread over lines. Line ends in it become spaces, since an event is
     /// one line for whoever gets it.
     pub(super) fn take_value(&mut self, reading: &mut Reading<'_>, place: Place, value: &[u8]) {
-        if memchr::memchr2(b'\n', b'\r', value).is_none() {
-            return self.take_text(reading, place, value, value);
-        }
-        let is_end = |byte: u8| matches!(byte, b'\n' | b'\r');
-        let line: Vec<u8> = value.iter().map(|byte| if is_end(*byte) { b' ' } else { *byte }).collect();
-        self.take_text(reading, place, &line, value);
+        self.take_text(reading, place, &in_one_line(value), value);
+    }
+
+    /// Refuses a line or value that is given up, at the place where it breaks off.
+    pub(super) fn reject_cut(&mut self, reading: &mut Reading<'_>, place: Place, text: &[u8], cut: Cut) {
+        let rejection = cut.rejection(text.len() + 1);
+        self.reject(reading, place.within(text, rejection.column), &in_one_line(text), &rejection);
     }
 
     /// Takes one text without line ends; `sent` is the same with the line ends that it had.
@@ -121,7 +139,7 @@ impl Producer {
     ) {
         self.totals.line = place.line;
         self.totals.rejected += 1;
-        self.codes |= 1 << rejection.code as u32;
+        self.codes |= bit(rejection.code);
         let at = (place.line, place.column(rejection.column));
         let (excerpt, mark) = marked_excerpt(text, rejection.column);
         reading.reject(&self.name, rejection, at, (&excerpt, mark));
@@ -142,12 +160,12 @@ impl Producer {
 
     /// Whether a line was refused for this reason.
     pub(super) fn has_seen(&self, code: RejectionCode) -> bool {
-        self.codes & (1 << code as u32) != 0
+        self.codes & bit(code) != 0
     }
 
     /// Whether lines were refused for this reason and no other.
     pub(super) fn has_only_seen(&self, code: RejectionCode) -> bool {
-        self.codes == 1 << code as u32
+        self.codes == bit(code)
     }
 
     fn log(
@@ -198,10 +216,45 @@ impl Producer {
     }
 }
 
+fn bit(code: RejectionCode) -> u64 {
+    1 << code as u32
+}
+
+/// A text with spaces in place of its line ends.
+fn in_one_line(text: &[u8]) -> Cow<'_, [u8]> {
+    let is_end = |byte: u8| matches!(byte, b'\n' | b'\r');
+    if memchr::memchr2(b'\n', b'\r', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    text.iter().map(|byte| if is_end(*byte) { b' ' } else { *byte }).collect()
+}
+
 /// Why a line is refused that is longer than `max` bytes.
 pub(super) fn too_long(max: usize) -> Rejection {
     Rejection::new(RejectionCode::TooLong, 1, format!("longer than {max} bytes, and skipped to its end"))
         .hint("send less in one event, or raise ingest.max_event_size")
+}
+
+impl Cut {
+    fn rejection(self, column: usize) -> Rejection {
+        let cut_off = |message: String| Rejection::new(RejectionCode::CutOff, column, message);
+        match self {
+            Cut::Ended => cut_off("the body ends within this line".to_owned()).hint("send the event again"),
+            Cut::Closed => cut_off("the connection ended within this line".to_owned()),
+            Cut::Slow(patience) => cut_off(format!(
+                "the line did not end or grow by {} within {}",
+                show_size(PROGRESS_BYTES as u64),
+                show_duration(patience)
+            ))
+            .hint("flush after every line; or raise ingest.line_timeout or ingest.backlog"),
+            Cut::NoRoom => Rejection::new(
+                RejectionCode::BacklogFull,
+                column,
+                "unfinished lines take their half of the backlog, and this listener sheds",
+            )
+            .hint("send it again later; or when_full = \"wait\"; or a larger ingest.backlog"),
+        }
+    }
 }
 
 impl Place {

@@ -4,18 +4,21 @@ use super::intake::{Gate, Intake};
 use super::lines::{Line, Splitter};
 use super::producer::Producer;
 use crate::config::{IngestListenConfig, OriginPattern, WhenFull};
+use crate::memory;
 use crate::metrics::{ListenerFigures, Metrics};
 use crate::shutdown::Shutdown;
 use arc_swap::{ArcSwap, Guard};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Bytes of the buffer that every read of a thread goes into: some 250 events, so that locks and counters are paid once
 /// for many, and well within a core's second-level cache.
-const READ_BYTES: usize = 64 * 1024;
+pub(super) const READ_BYTES: usize = 64 * 1024;
+
+/// Freed memory that is given back to the system once a thread is idle: that of some 100 producers, or one long event.
+const LEFT_BEHIND: usize = 1 << 20;
 
 /// What of the configuration in force concerns producers, beside routes. Replaced as a whole by a reload.
 pub(super) struct Settings {
@@ -23,6 +26,12 @@ pub(super) struct Settings {
     pub(super) listeners: Vec<IngestListenConfig>,
     /// What each listener notes of what comes through it, by its slot.
     pub(super) figures: Vec<Arc<ListenerFigures>>,
+    /// Producers at once, at each listener.
+    pub(super) connections: usize,
+    /// How long a producer may be quiet between two lines.
+    pub(super) idle_timeout: Option<Duration>,
+    /// How long a line may go without progress.
+    pub(super) line_timeout: Duration,
     /// Longest event in bytes.
     pub(super) max_event_size: usize,
     /// Which web pages may post events.
@@ -41,6 +50,10 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) stop: Stop,
     pub(super) drained: Cell<Drained>,
+    /// Reads so far: a thread that goes on reading is not idle.
+    reads: Cell<u64>,
+    /// Bytes that producers have freed since memory was last given back.
+    left_behind: Cell<usize>,
 }
 
 /// How stopping went: what was left unfinished when time was up.
@@ -82,20 +95,6 @@ impl Slot {
     }
 }
 
-/// Counts producers connected, over all threads.
-pub(super) struct Permits {
-    connected: AtomicUsize,
-    /// `ingest.connections`.
-    most: AtomicUsize,
-    metrics: Arc<Metrics>,
-}
-
-/// A producer's place in the count, and in its thread's; given back when dropped.
-pub(super) struct Permit {
-    permits: Arc<Permits>,
-    load: Arc<AtomicUsize>,
-}
-
 impl Shared {
     pub(super) fn new(
         settings: Arc<ArcSwap<Settings>>,
@@ -112,7 +111,35 @@ impl Shared {
             metrics,
             stop,
             drained: Cell::default(),
+            reads: Cell::default(),
+            left_behind: Cell::default(),
         }
+    }
+
+    /// Counts a read.
+    pub(super) fn count_read(&self) {
+        self.reads.set(self.reads.get() + 1);
+    }
+
+    /// Reads so far.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    /// Notes memory that was freed and is still with the allocator.
+    pub(super) fn left_behind(&self, bytes: usize) {
+        self.left_behind.set(self.left_behind.get() + bytes);
+    }
+
+    /// Whether producers have left enough memory behind to give it back to the system.
+    pub(super) fn has_much_left_behind(&self) -> bool {
+        self.left_behind.get() >= LEFT_BEHIND
+    }
+
+    /// Gives memory back to the system.
+    pub(super) fn give_back(&self) {
+        self.left_behind.set(0);
+        memory::give_back();
     }
 
     /// The settings in force. Not to be held across a wait.
@@ -133,6 +160,7 @@ impl Shared {
         bytes: usize,
         cut: impl FnOnce(&mut Splitter, &mut dyn FnMut(u64, Line<'_>)),
     ) {
+        self.count_read();
         let settings = self.settings();
         let max = settings.max_event_size;
         let mut intake = self.intake.borrow_mut();
@@ -185,36 +213,5 @@ impl Stop {
         if let Some(deadline) = self.deadline.get() {
             tokio::time::sleep_until(deadline).await;
         }
-    }
-}
-
-impl Permits {
-    pub(super) fn new(most: usize, metrics: Arc<Metrics>) -> Arc<Permits> {
-        Arc::new(Permits { connected: AtomicUsize::new(0), most: AtomicUsize::new(most), metrics })
-    }
-
-    /// Sets how many there may be. Those beyond stay.
-    pub(super) fn set_most(&self, most: usize) {
-        self.most.store(most, Ordering::Relaxed);
-    }
-
-    /// Takes a place, for a thread whose producers `load` counts. None, and counted, when all are taken.
-    pub(super) fn admit(self: &Arc<Self>, load: &Arc<AtomicUsize>) -> Option<Permit> {
-        if self.connected.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
-            self.connected.fetch_sub(1, Ordering::Relaxed);
-            self.metrics.producers_refused.increment(1);
-            return None;
-        }
-        load.fetch_add(1, Ordering::Relaxed);
-        self.metrics.producers.increment(1.0);
-        Some(Permit { permits: self.clone(), load: load.clone() })
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.permits.connected.fetch_sub(1, Ordering::Relaxed);
-        self.load.fetch_sub(1, Ordering::Relaxed);
-        self.permits.metrics.producers.decrement(1.0);
     }
 }

@@ -7,14 +7,18 @@ use super::answers::Answers;
 use super::http;
 use super::lines::{Line, Splitter};
 use super::opening::{self, Kind};
-use super::producer::Producer;
-use super::shared::{Permit, Shared, Slot};
+use super::places::{Permit, Place};
+use super::producer::{Cut, Producer};
+use super::shared::{READ_BYTES, Shared, Slot};
+use super::unfinished::{self, Kept, Unfinished};
 use crate::config::Ack;
 use crate::listen::Stream;
+use crate::metrics::ProducerEnd;
 use crate::route::Beside;
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::time::Instant;
@@ -26,25 +30,12 @@ const LAST_ANSWERS: Duration = Duration::from_secs(10);
 /// lines or to make a request has its answer by then, which takes a direction that has not been ended.
 const FIRST_WORDS: Duration = Duration::from_millis(250);
 
+/// How long a producer that the daemon closes is read on: what it had sent by then counts.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 /// Serves a connection to its end.
 pub(super) async fn serve(shared: Rc<Shared>, stream: Stream, listener: Slot, permit: Permit) {
-    let name = match stream.peer() {
-        Some(peer) => peer.to_string(),
-        None => "unix".to_owned(),
-    };
-    let ack = shared.settings().listeners[listener.index()].ack;
-    let max_event_size = shared.settings().max_event_size;
-    let raw = Raw {
-        opening: Some(Vec::new()),
-        splitter: Splitter::new(max_event_size),
-        answers: Answers::new(ack, stream.peer().is_some()),
-        producer: Producer::new(name, Beside::default(), ack != Ack::None),
-        half_closed: false,
-        shared,
-        stream,
-        listener,
-    };
-    if let Some(http) = raw.run().await {
+    if let Some(http) = Raw::new(shared, stream, listener, permit.place()).run().await {
         // Apart, so that a producer of lines does not pay for the state of a request.
         Box::pin(http::serve(http)).await;
     }
@@ -61,8 +52,12 @@ struct Raw {
     splitter: Splitter,
     producer: Producer,
     answers: Answers,
-    /// Whether our direction has been ended, because the daemon stops.
+    /// Whether our direction has been ended, because the daemon stops or closes the producer.
     half_closed: bool,
+    /// Until when the producer is read on, if the daemon closes it.
+    closing: Option<Instant>,
+    unfinished: Unfinished,
+    place: Arc<Place>,
 }
 
 /// What a read showed.
@@ -75,6 +70,27 @@ enum Next {
 }
 
 impl Raw {
+    fn new(shared: Rc<Shared>, stream: Stream, listener: Slot, place: Arc<Place>) -> Raw {
+        let name = match stream.peer() {
+            Some(peer) => peer.to_string(),
+            None => "unix".to_owned(),
+        };
+        let ack = shared.settings().listeners[listener.index()].ack;
+        Raw {
+            opening: Some(Vec::new()),
+            splitter: Splitter::new(shared.settings().max_event_size),
+            answers: Answers::new(ack, stream.peer().is_some()),
+            producer: Producer::new(name, Beside::default(), ack != Ack::None),
+            half_closed: false,
+            closing: None,
+            unfinished: Unfinished::new(shared.clone()),
+            place,
+            shared,
+            stream,
+            listener,
+        }
+    }
+
     /// Reads to the end. Returns the connection if it is HTTP.
     async fn run(mut self) -> Option<http::Opened> {
         let shared = self.shared.clone();
@@ -85,7 +101,10 @@ impl Raw {
             Box::pin(tokio::time::sleep_until(first_words)).await;
         });
         let mut cut = pin!(shared.stop.cut());
+        let place = self.place.clone();
+        let mut given_away = pin!(place.given_away());
         loop {
+            self.place.rest(self.unfinished.bytes() == 0 && !self.answers.is_due());
             let interest = if self.answers.is_due() {
                 Interest::READABLE | Interest::WRITABLE
             } else {
@@ -98,32 +117,33 @@ impl Raw {
                     self.half_close();
                     continue;
                 }
+                () = &mut given_away, if self.closing.is_none() => {
+                    self.close_gently();
+                    continue;
+                }
                 ready = self.stream.ready(interest) => if let Err(error) = ready {
                     return self.failed(&error);
                 },
+                () = at(self.closing) => return self.closed(),
+                patience = self.unfinished.late(), if self.closing.is_none() => {
+                    self.late(patience);
+                    continue;
+                }
             }
             self.write_answers();
-            tokio::select! {
+            let next = tokio::select! {
                 biased;
                 () = &mut cut => return self.cut_off(),
-                () = shared.gate.open(shared.when_full(&self.listener)) => {}
-            }
+                next = self.unfinished.may_go_on(shared.when_full(&self.listener)) => next,
+            };
             // From here to the commit nothing waits: what is read is published.
-            match self.read() {
+            match self.read(next) {
                 Next::More => tokio::task::yield_now().await,
                 Next::End => break,
                 // Its request could not be answered any more.
+                Next::Http(_) if self.closing.is_some() => return self.closed(),
                 Next::Http(_) if self.half_closed => return self.cut_off(),
-                Next::Http(read) => {
-                    let Raw { shared, stream, listener, producer, .. } = self;
-                    return Some(http::Opened {
-                        shared,
-                        stream,
-                        listener,
-                        read,
-                        name: producer.name().to_owned(),
-                    });
-                }
+                Next::Http(read) => return Some(self.into_http(read)),
                 Next::Failed(error) => return self.failed(&error),
             }
         }
@@ -136,13 +156,26 @@ impl Raw {
         None
     }
 
-    fn read(&mut self) -> Next {
+    fn into_http(self, read: Vec<u8>) -> http::Opened {
+        let Raw { shared, stream, listener, producer, place, .. } = self;
+        http::Opened { shared, stream, listener, place, read, name: producer.name().to_owned() }
+    }
+
+    fn read(&mut self, next: unfinished::Allowed) -> Next {
+        let most = match next {
+            unfinished::Allowed::Read(most) => most,
+            unfinished::Allowed::Shed => {
+                self.abandon(Cut::NoRoom);
+                READ_BYTES
+            }
+        };
         let shared = self.shared.clone();
         let mut buffer = shared.buffer.borrow_mut();
-        let read = match self.stream.try_read(&mut buffer) {
+        let read = match self.stream.try_read(&mut buffer[..most]) {
             Ok(0) => return Next::End,
             Ok(count) => &buffer[..count],
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                self.unfinished.note_nothing();
                 return Next::More;
             }
             Err(error) => return Next::Failed(error),
@@ -161,7 +194,11 @@ impl Raw {
         match opening::kind(read) {
             Some(Kind::Http) => return Next::Http(read.to_vec()),
             Some(Kind::Lines) => self.take(read),
-            None => self.opening = Some(read.to_vec()),
+            None => {
+                let seen = read.to_vec();
+                self.unfinished.note(Kept::opening(&seen));
+                self.opening = Some(seen);
+            }
         }
         Next::More
     }
@@ -182,7 +219,47 @@ impl Raw {
 
     fn process(&mut self, bytes: usize, cut: impl FnOnce(&mut Splitter, &mut dyn FnMut(u64, Line<'_>))) {
         self.shared.process(&self.listener, (&mut self.splitter, &mut self.producer), bytes, cut);
+        self.unfinished.note(self.splitter.kept());
         self.tell();
+    }
+
+    /// Refuses the line that is unfinished, if one is, and skips the rest of it.
+    fn abandon(&mut self, why: Cut) {
+        if let Some(seen) = self.opening.take() {
+            self.take(&seen);
+        }
+        if self.unfinished.bytes() > 0 {
+            self.process(0, |splitter, sink| splitter.abandon(why, sink));
+        }
+    }
+
+    /// Nothing has come for too long.
+    fn late(&mut self, patience: Duration) {
+        if self.unfinished.bytes() > 0 {
+            self.abandon(Cut::Slow(patience));
+        } else {
+            self.shared.metrics.producer_closed(ProducerEnd::Idle);
+            self.close_gently();
+        }
+    }
+
+    /// Tells the producer its totals and ends our direction. What it has sent by then is read. It is quiet, so the totals
+    /// destroy nothing that is under way.
+    fn close_gently(&mut self) {
+        tracing::debug!(producer = %self.producer.name(), accepted = self.producer.totals.accepted, "producer closed");
+        self.closing = Some(Instant::now() + LAST_LINES);
+        if self.opening.is_none() {
+            self.answers.end(self.producer.totals);
+            self.write_answers();
+        }
+        self.end_writing();
+    }
+
+    /// A producer that was closed has not ended its stream in time.
+    fn closed<T>(&mut self) -> Option<T> {
+        self.abandon(Cut::Closed);
+        self.close();
+        None
     }
 
     /// Hands the errors of a read on.
@@ -215,11 +292,15 @@ impl Raw {
     /// Tells the producer that the daemon stops, by ending our direction; it is read on to its end. On TCP answers that
     /// were kept for the end are given up: sent now they could destroy what the producer is still sending.
     fn half_close(&mut self) {
-        self.half_closed = true;
         if self.opening.is_none() && self.answers.is_early() {
             self.answers.end(self.producer.totals);
             self.write_answers();
         }
+        self.end_writing();
+    }
+
+    fn end_writing(&mut self) {
+        self.half_closed = true;
         self.answers.close();
         self.count_dropped();
         // It fails where the producer is gone already, which the next read tells.
@@ -228,7 +309,7 @@ impl Raw {
 
     /// Time is up.
     fn cut_off<T>(&mut self) -> Option<T> {
-        let bytes = self.splitter.partial_bytes() + self.opening.as_ref().map_or(0, Vec::len);
+        let bytes = self.unfinished.bytes();
         self.shared.count_cut(u64::from(bytes > 0), bytes);
         tracing::warn!(
             producer = %self.producer.name(),
@@ -237,13 +318,16 @@ impl Raw {
             unfinished_bytes = bytes,
             "producer cut off"
         );
+        self.abandon(Cut::Closed);
         self.close();
         None
     }
 
     fn failed<T>(&mut self, error: &io::Error) -> Option<T> {
-        let lost = self.splitter.partial_bytes();
-        tracing::debug!(producer = %self.producer.name(), %error, unfinished_bytes = lost, "producer's connection failed");
+        tracing::debug!(producer = %self.producer.name(), %error, "producer's connection failed");
+        // What may have become a request is no line.
+        self.opening = None;
+        self.abandon(Cut::Closed);
         self.close();
         None
     }
@@ -252,5 +336,13 @@ impl Raw {
         self.answers.close();
         self.count_dropped();
         self.producer.log_rest();
+    }
+}
+
+/// Returns at a time, or never.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => Box::pin(tokio::time::sleep_until(time)).await,
+        None => std::future::pending().await,
     }
 }

@@ -2,9 +2,10 @@
 
 use super::intake::{Gate, Intake};
 use super::pipe::{self, Input};
-use super::shared::{Drained, Permit, Permits, Settings, Shared, Slot, Stop};
+use super::places::{Permit, Places};
+use super::shared::{Drained, Settings, Shared, Slot, Stop};
 use super::{Source, Wiring, stream};
-use crate::listen::{LAST_CONNECTIONS, Listener, Loose, Stream};
+use crate::listen::{Death, LAST_CONNECTIONS, Listener, Loose, Stream};
 use crate::shutdown::Shutdown;
 use arc_swap::ArcSwap;
 use std::io;
@@ -13,12 +14,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
 
 /// Connections on their way to a thread. When they are so many, accepting waits, and the kernel's queue takes over.
 const WAITING_CONNECTIONS: usize = 64;
+
+/// How long a thread must be idle before it gives memory back to the system, which takes milliseconds.
+const QUIET: Duration = Duration::from_secs(1);
+/// Memory that a producer leaves behind with the allocator, beside that of its lines: hyper's buffer, mostly.
+const PRODUCER_BYTES: usize = 10 * 1024;
+
+/// When a producer's machine counts as gone. A minute bridges the usual trouble of a network.
+const DEATH: Death = Death {
+    silence: Duration::from_secs(30),
+    probes: Duration::from_secs(10),
+    timeout: Duration::from_secs(60),
+};
 
 /// A connection on its way to its thread.
 pub(super) struct Arrival {
@@ -54,7 +68,6 @@ pub(super) struct NewSource {
 struct Accepting {
     sources: mpsc::Receiver<NewSource>,
     doors: Vec<Door>,
-    permits: Arc<Permits>,
     stdin_ended: Option<oneshot::Sender<()>>,
 }
 
@@ -64,16 +77,15 @@ pub(super) struct Start<'a> {
     pub(super) sources: mpsc::Receiver<NewSource>,
     pub(super) wiring: &'a Wiring,
     pub(super) settings: &'a Arc<ArcSwap<Settings>>,
-    pub(super) permits: &'a Arc<Permits>,
     pub(super) stdin_ended: oneshot::Sender<()>,
 }
 
 /// Starts the threads; the first accepts.
 pub(super) fn spawn(start: Start<'_>) -> io::Result<Vec<JoinHandle<Drained>>> {
-    let Start { count, sources, wiring, settings, permits, stdin_ended } = start;
+    let Start { count, sources, wiring, settings, stdin_ended } = start;
     let (doors, arrivals): (Vec<Door>, Vec<_>) = (0..count).map(|_| door()).unzip();
     let stdin_ended = Some(stdin_ended);
-    let mut accepting = Some(Accepting { sources, doors, permits: permits.clone(), stdin_ended });
+    let mut accepting = Some(Accepting { sources, doors, stdin_ended });
     let mut threads = Vec::with_capacity(count);
     for (index, arrivals) in arrivals.into_iter().enumerate() {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -84,7 +96,7 @@ pub(super) fn spawn(start: Start<'_>) -> io::Result<Vec<JoinHandle<Drained>>> {
         let thread = std::thread::Builder::new().name(format!("ingest-{index}")).spawn(move || {
             let intake = Intake::new(rooms.clone(), metrics.clone(), rejected);
             let stop = Stop::new(shutdown, patience);
-            let shared = Shared::new(settings, intake, Gate::new(rooms), metrics, stop);
+            let shared = Shared::new(settings, intake, Gate::Rooms(rooms), metrics, stop);
             run(&runtime, &Rc::new(shared), arrivals, accepting)
         })?;
         threads.push(thread);
@@ -121,16 +133,27 @@ pub(super) async fn serve(
     mut tasks: JoinSet<()>,
 ) {
     let mut is_open = true;
+    let mut reads = 0;
     while is_open || !tasks.is_empty() {
         tokio::select! {
             arrival = arrivals.recv(), if is_open => match arrival {
                 Some(arrival) => arrival.start(shared, &mut tasks),
                 None => is_open = false,
             },
-            Some(ended) = tasks.join_next(), if !tasks.is_empty() => if let Err(error) = ended {
-                // The panic has been printed; it is one producer's, and the others go on.
-                tracing::error!(%error, "a producer's task failed");
-            },
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                shared.left_behind(PRODUCER_BYTES);
+                if let Err(error) = ended {
+                    // The panic has been printed; it is one producer's, and the others go on.
+                    tracing::error!(%error, "a producer's task failed");
+                }
+            }
+            // Begins anew with every producer that comes or goes.
+            () = tokio::time::sleep(QUIET), if shared.has_much_left_behind() => {
+                if reads == shared.reads() {
+                    shared.give_back();
+                }
+                reads = shared.reads();
+            }
         }
     }
 }
@@ -175,8 +198,7 @@ impl Accepting {
         let shared = shared.clone();
         match source {
             Source::Listener(listener) => {
-                let (doors, permits) = (self.doors.clone(), self.permits.clone());
-                tasks.spawn_local(accept(shared, listener, slot, removed, doors, permits));
+                tasks.spawn_local(accept(shared, listener, slot, removed, self.doors.clone()));
             }
             Source::Pipe(pipe) => {
                 let name = pipe.path().display().to_string();
@@ -215,8 +237,8 @@ pub(super) async fn accept(
     slot: Slot,
     mut removed: Shutdown,
     doors: Vec<Door>,
-    permits: Arc<Permits>,
 ) {
+    let places = Places::new(shared.metrics.clone());
     let mut begun = std::pin::pin!(shared.stop.begun());
     let mut removed = std::pin::pin!(async {
         removed.begun().await;
@@ -234,10 +256,12 @@ pub(super) async fn accept(
             .enumerate()
             .min_by_key(|(_, door)| door.load.load(Ordering::Relaxed))
             .expect("there is at least one thread");
-        let Some(permit) = permits.admit(&door.load) else {
+        let most = shared.settings().connections;
+        let Some(permit) = places.admit(most, &door.load) else {
             tracing::debug!(listener = %listener.addr(), "producer refused: ingest.connections is reached");
             continue;
         };
+        stream.notice_death(&DEATH);
         // The first thread is this one.
         let stream =
             if place == 0 { Ok(Arriving::Here(stream)) } else { stream.loosen().map(Arriving::Loose) };

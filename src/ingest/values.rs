@@ -1,8 +1,9 @@
 //! Cuts JSON values out of a text that arrives in pieces: the elements of an array, or objects one after the other.
 //! Pure. Finds where a value ends, and leaves whether it is one to who reads it.
 
-use super::lines::HEAD_BYTES;
-use super::producer::Place;
+use super::lines::{HEAD_BYTES, extend};
+use super::producer::{Cut, Place};
+use super::unfinished::Kept;
 
 /// Cuts values.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) enum Value<'a> {
     Whole(&'a [u8]),
     /// The beginning of a value that is too long.
     TooLong(&'a [u8]),
+    /// What arrived of a value that is given up, and why.
+    Cut(&'a [u8], Cut),
     /// The text around the values is broken; nothing after it is read.
     Broken(&'static str),
 }
@@ -119,6 +122,20 @@ impl Values {
         }
     }
 
+    /// Gives the current value up: hands out what has arrived of it, and skips the rest. Does nothing between two values.
+    pub(super) fn abandon(&mut self, cut: Cut, mut sink: impl FnMut(Place, Value<'_>)) {
+        let carry = std::mem::take(&mut self.carry);
+        if !carry.is_empty() {
+            self.skipping = true;
+            sink(self.start, Value::Cut(&carry, cut));
+        }
+    }
+
+    /// What has arrived of the current value and is kept.
+    pub(super) fn kept(&self) -> Kept {
+        Kept { place: self.start, bytes: self.carry.len(), held: self.carry.capacity() }
+    }
+
     /// A byte that is not of a value.
     fn between(&mut self, byte: u8, sink: &mut impl FnMut(Place, Value<'_>)) {
         let mut broken = |state: &mut State, why| {
@@ -202,7 +219,7 @@ impl Values {
             sink(self.start, Value::TooLong(head(&mut carry, rest)));
             self.skipping = true;
         } else {
-            self.carry.extend_from_slice(rest);
+            extend(&mut self.carry, rest, self.max);
         }
     }
 

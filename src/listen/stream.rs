@@ -1,9 +1,11 @@
 //! A connection of either kind.
 
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -14,6 +16,17 @@ pub enum Stream {
     Tcp(TcpStream, SocketAddr),
     /// A Unix socket.
     Unix(UnixStream),
+}
+
+/// When a peer that is silent counts as gone.
+#[derive(Debug)]
+pub(crate) struct Death {
+    /// Silence before the first probe.
+    pub(crate) silence: Duration,
+    /// Between two probes.
+    pub(crate) probes: Duration,
+    /// Without an answer to probes or data.
+    pub(crate) timeout: Duration,
 }
 
 /// A connection out of a runtime's hands, on its way to another.
@@ -67,8 +80,23 @@ impl Stream {
     /// Ends the direction to the peer; what the peer sends can still be read.
     pub fn end_writing(&self) -> io::Result<()> {
         match self {
-            Stream::Tcp(stream, _) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write),
-            Stream::Unix(stream) => socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write),
+            Stream::Tcp(stream, _) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
+            Stream::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
+        }
+    }
+
+    /// Ends a TCP connection whose peer is gone: by probes while it is silent, by a timeout while data waits for it. A Unix
+    /// socket ends with its peer anyway.
+    pub(crate) fn notice_death(&self, death: &Death) {
+        let Stream::Tcp(stream, _) = self else { return };
+        let socket = SockRef::from(stream);
+        let probes = TcpKeepalive::new().with_time(death.silence).with_interval(death.probes);
+        let set = socket
+            .set_tcp_keepalive(&probes)
+            // It bounds the probes as well.
+            .and_then(|()| socket.set_tcp_user_timeout(Some(death.timeout)));
+        if let Err(error) = set {
+            tracing::debug!(%error, "a dead producer will go unnoticed");
         }
     }
 

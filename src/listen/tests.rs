@@ -155,3 +155,19 @@ async fn connections_of_both_kinds_are_accepted() {
     assert_eq!(unix.accept(&errors).await.peer(), None);
     assert_eq!(unix.addr().to_string(), format!("unix:{}", path.display()));
 }
+
+#[tokio::test]
+async fn the_death_of_a_silent_peer_is_noticed() {
+    let listener = Listener::bind("a", &ListenAddr::Tcp("127.0.0.1:0".parse().unwrap())).unwrap();
+    let BoundAddr::Tcp(addr) = listener.addr() else { panic!("{}", listener.addr()) };
+    let _peer = std::net::TcpStream::connect(addr).unwrap();
+    let stream = listener.accept(&crate::metrics::Metrics::new().accept_errors).await;
+    let second = Duration::from_secs(1);
+    stream.notice_death(&Death { silence: 3 * second, probes: second, timeout: 6 * second });
+    let Stream::Tcp(stream, _) = &stream else { panic!("{stream:?}") };
+    let socket = SockRef::from(stream);
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), 3 * second);
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), second);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(6 * second));
+}

@@ -1,7 +1,7 @@
 //! What each series means, for `# HELP`.
 
 /// Series of the recorder, with a sentence each.
-pub(super) const HELP: [(&str, &str); 42] = [
+pub(super) const HELP: [(&str, &str); 43] = [
     ("broadcastd_ingest_events_total", "Events accepted."),
     ("broadcastd_ingest_bytes_total", "Bytes read from producers."),
     ("broadcastd_ingest_invalid_total", "Events taken although a field is not what its type says (invalid)."),
@@ -13,6 +13,10 @@ pub(super) const HELP: [(&str, &str); 42] = [
     ),
     ("broadcastd_producers", "Producers connected."),
     ("broadcastd_producers_refused_total", "Producers refused at ingest.connections."),
+    (
+        "broadcastd_producers_closed_total",
+        "Producers that the daemon closed, by reason: idle (ingest.idle_timeout), gave_way (to a new one at ingest.connections).",
+    ),
     ("broadcastd_accept_errors_total", "Accept calls that failed."),
     ("broadcastd_room_events_total", "Events that rooms took, counted once per room."),
     (
@@ -23,7 +27,7 @@ pub(super) const HELP: [(&str, &str); 42] = [
     ("broadcastd_rooms", "Rooms that hold events."),
     ("broadcastd_interests", "Rooms that are only subscribed to."),
     ("broadcastd_history_bytes", "Bytes of history."),
-    ("broadcastd_backlog_bytes", "Bytes kept because a shard has not passed them."),
+    ("broadcastd_backlog_bytes", "Bytes kept because a shard has not passed them, and of unfinished lines."),
     ("broadcastd_clients", "Clients connected, by transport: websocket, sse, lines."),
     ("broadcastd_clients_opened_total", "Clients that have connected."),
     ("broadcastd_clients_blocked", "Clients whose socket is full."),

@@ -34,6 +34,15 @@ pub enum HandshakeRefusal {
     Timeout,
 }
 
+/// Why the daemon closed a producer; label of `broadcastd_producers_closed_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProducerEnd {
+    /// `ingest.idle_timeout` passed.
+    Idle,
+    /// A new producer needed its place.
+    GaveWay,
+}
+
 /// A counter that the daemon looks at itself: those of the `metrics` crate can only be added to.
 #[derive(Clone)]
 pub struct Watched {
@@ -83,6 +92,8 @@ pub struct Metrics {
     pub producers: Gauge,
     /// Producers refused at `ingest.connections`.
     pub producers_refused: Watched,
+    /// Producers that the daemon closed, in the order of [`ProducerEnd`].
+    producers_closed: [Counter; 2],
     /// Accept calls that failed.
     pub accept_errors: Watched,
     /// Events that rooms took, counted once per room.
@@ -97,7 +108,7 @@ pub struct Metrics {
     pub interests: Gauge,
     /// Bytes of history.
     pub history_bytes: Gauge,
-    /// Bytes kept because a shard has not passed them.
+    /// Bytes kept because a shard has not passed them, and of unfinished lines.
     pub backlog_bytes: Gauge,
     /// Clients that have connected.
     pub clients_opened: Counter,
@@ -245,6 +256,8 @@ impl Metrics {
             ingest_answers_dropped: counter!("broadcastd_ingest_answers_dropped_total"),
             producers: gauge!("broadcastd_producers"),
             producers_refused: Watched::new(counter!("broadcastd_producers_refused_total")),
+            producers_closed: ["idle", "gave_way"]
+                .map(|name| reason("broadcastd_producers_closed_total", name)),
             accept_errors: Watched::new(counter!("broadcastd_accept_errors_total")),
             room_events: counter!("broadcastd_room_events_total"),
             room_refused: Watched::new(counter!("broadcastd_room_refused_total")),
@@ -399,6 +412,11 @@ impl Metrics {
     /// The counter of lines refused for one reason.
     pub fn rejected(&self, code: RejectionCode) -> &Watched {
         &self.ingest_rejected[code as usize]
+    }
+
+    /// Counts a producer that the daemon closed.
+    pub fn producer_closed(&self, end: ProducerEnd) {
+        self.producers_closed[end as usize].increment(1);
     }
 
     /// Counts a gap and the events in it (0 when unknown).

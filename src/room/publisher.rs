@@ -131,16 +131,6 @@ impl Publisher {
         self.rooms.totals.is_full()
     }
 
-    /// Returns when the backlog is below its bound again. Cancel-safe.
-    pub async fn space(&self) {
-        self.rooms.totals.space().await;
-    }
-
-    /// A way to wait for [`space`](Self::space) without holding the publisher.
-    pub fn rooms(&self) -> &Arc<Rooms> {
-        &self.rooms
-    }
-
     fn publish(&mut self, generation: &Generation, slot: usize, now: Instant, now_ms: u64) {
         let Slot { room, index, staged } = &mut self.slots[slot];
         loop {

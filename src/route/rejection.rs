@@ -42,6 +42,8 @@ pub enum RejectionCode {
     Unrouted,
     /// A `$with` line that is not one.
     BadWith,
+    /// It broke off: its body or connection ended within it, or it came too slowly.
+    CutOff,
     /// The backlog is full and the listener sheds.
     BacklogFull,
     /// The daemon is stopping.
@@ -52,7 +54,7 @@ pub enum RejectionCode {
 
 impl RejectionCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [RejectionCode; 15] = [
+    pub const ALL: [RejectionCode; 16] = [
         RejectionCode::BadJson,
         RejectionCode::BadUtf8,
         RejectionCode::NotAnObject,
@@ -65,6 +67,7 @@ impl RejectionCode {
         RejectionCode::BadField,
         RejectionCode::Unrouted,
         RejectionCode::BadWith,
+        RejectionCode::CutOff,
         RejectionCode::BacklogFull,
         RejectionCode::Stopping,
         RejectionCode::TooManyRooms,
@@ -85,6 +88,7 @@ impl RejectionCode {
             RejectionCode::BadField => "bad_field",
             RejectionCode::Unrouted => "unrouted",
             RejectionCode::BadWith => "bad_with",
+            RejectionCode::CutOff => "cut_off",
             RejectionCode::BacklogFull => "backlog_full",
             RejectionCode::Stopping => "stopping",
             RejectionCode::TooManyRooms => "too_many_rooms",

@@ -48,8 +48,10 @@ async fn reloads_are_told_whatever_came_of_them() {
 async fn refused_lines_and_reached_limits_are_told_once() {
     let server = Server::start(&config("[limits]\nclients = 2\n[ingest]\nconnections = 1\n"));
     let mut client = listening(&server, "system_alerts").await;
-    let producer = Producer::connect(&server.ingest[0]);
-    server.until_metric("broadcastd_producers", |producers| producers == 1.0);
+    let mut producer = Producer::connect(&server.ingest[0]);
+    // Within a line, blank as it is, it does not give way.
+    producer.write(" ");
+    server.until_metric("broadcastd_ingest_bytes_total", |bytes| bytes == 1.0);
     assert_eq!(Producer::connect(&server.ingest[0]).read_to_end(), "");
     let told = alert(&mut client, "limit_reached").await;
     assert_eq!(

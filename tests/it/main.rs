@@ -23,6 +23,8 @@ mod harness;
 mod history;
 mod hostile;
 mod ingest;
+mod ingest_crowd;
+mod ingest_cut;
 mod ingest_http;
 mod limits;
 mod listeners;

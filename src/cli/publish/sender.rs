@@ -117,14 +117,15 @@ async fn read(response: Response<hyper::body::Incoming>) -> Result<Answer, Failu
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Body {
-        Refused {
-            error: LineError,
-        },
+        // First, since an answer with counts may have an error beside them.
         Answer {
             accepted: u64,
             rejected: u64,
             #[serde(default)]
             errors: Vec<LineError>,
+        },
+        Refused {
+            error: LineError,
         },
     }
     match serde_json::from_slice(&body) {

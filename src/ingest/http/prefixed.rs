@@ -17,6 +17,11 @@ impl Prefixed {
     pub(super) fn new(read: Vec<u8>, stream: Stream) -> Prefixed {
         Prefixed { read, given: 0, stream }
     }
+
+    /// The connection, without what was read from it.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
 }
 
 impl AsyncRead for Prefixed {

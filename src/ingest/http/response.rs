@@ -29,6 +29,9 @@ struct Counts<'a> {
     accepted: u64,
     rejected: u64,
     errors: &'a [Box<RawValue>],
+    /// Why the body was not read to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Error<'a>>,
 }
 
 #[derive(Serialize)]
@@ -44,53 +47,66 @@ struct Error<'a> {
     hint: Option<&'static str>,
 }
 
+impl Error<'_> {
+    fn of(refusal: &Refusal) -> Error<'_> {
+        Error { code: refusal.code, message: &refusal.message, hint: refusal.hint }
+    }
+}
+
 impl Answer {
     /// How the events of a body fared; the rule is in the module above.
     pub(super) fn of(producer: &mut Producer) -> Answer {
-        Answer::counts(status(producer), producer)
+        Answer::counts(status(producer), producer, None)
     }
 
-    /// A body that did not go on.
-    pub(super) fn timed_out(producer: &mut Producer) -> Answer {
-        let mut answer = Answer::counts(StatusCode::REQUEST_TIMEOUT, producer);
-        // RFC 9110 §15.5.9: the rest of the body must not be taken for a request.
-        answer.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    /// How the events fared of a body that was not read to its end; the refusal says why.
+    pub(super) fn unfinished(producer: &mut Producer, refusal: &Refusal) -> Answer {
+        let mut answer = Answer::counts(refusal.status, producer, Some(Error::of(refusal)));
+        // RFC 9112 §8, RFC 9110 §15.5.9: what is left of the body must not be taken for a request.
+        answer.close();
         answer
     }
 
-    fn counts(status: StatusCode, producer: &mut Producer) -> Answer {
+    fn counts(status: StatusCode, producer: &mut Producer, error: Option<Error<'_>>) -> Answer {
         let raw = |error: Vec<u8>| {
             let text = String::from_utf8(error).expect("an error is JSON, which is UTF-8");
             RawValue::from_string(text).expect("an error is JSON")
         };
         let errors: Vec<Box<RawValue>> = producer.errors.drain(..).map(raw).collect();
         let totals = producer.totals;
-        let counts = Counts { accepted: totals.accepted, rejected: totals.rejected, errors: &errors };
+        let counts = Counts { accepted: totals.accepted, rejected: totals.rejected, errors: &errors, error };
         Answer::json(status, &counts)
+    }
+
+    fn close(&mut self) {
+        self.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 
     /// A request that is refused before its body is read.
     pub(super) fn refused(refusal: &Refusal) -> Answer {
-        let error = Error { code: refusal.code, message: &refusal.message, hint: refusal.hint };
-        let mut answer = Answer::json(refusal.status, &Refused { error });
+        let mut answer = Answer::json(refusal.status, &Refused { error: Error::of(refusal) });
         if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
             answer.headers.insert(header::ALLOW, METHODS);
+        }
+        if refusal.status == StatusCode::LENGTH_REQUIRED {
+            // Its body would be taken for the next request.
+            answer.close();
         }
         answer
     }
 
     /// Tells a browser that a page of an allowed origin may post.
-    pub(super) fn preflight(origin: Option<String>) -> Answer {
+    pub(super) fn preflight(has_origin: bool) -> Answer {
         let mut answer =
             Answer { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Vec::new() };
         answer.headers.insert(header::ALLOW, METHODS);
-        if origin.is_some() {
+        if has_origin {
             answer.headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
             let content_type = HeaderValue::from_name(header::CONTENT_TYPE);
             answer.headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, content_type);
             answer.headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
         }
-        answer.for_origin(origin)
+        answer
     }
 
     fn json(status: StatusCode, value: &impl Serialize) -> Answer {

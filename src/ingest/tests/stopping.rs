@@ -98,3 +98,52 @@ fn a_full_backlog_does_not_keep_the_daemon_from_stopping() {
         assert_eq!(bench.stop().await.producers_cut, 1);
     });
 }
+
+#[test]
+fn a_body_that_breaks_off_while_the_daemon_stops_is_answered() {
+    run(TCP, async |bench| {
+        let mut stream = bench.tcp().await;
+        let request = "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n";
+        stream.write_all(format!("{request}{{\"type\":\"e\"}}\n{{\"ty").as_bytes()).await.unwrap();
+        bench.list.reaches(1).await;
+        bench.trigger.fire();
+        tokio::task::yield_now().await;
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("\"accepted\":1") && answer.contains("\"code\":\"cut_off\""), "{answer}");
+        assert_eq!(bench.stop().await, Drained::default());
+    });
+}
+
+#[test]
+fn a_body_that_breaks_off_while_the_backlog_is_full_is_answered_when_it_has_room() {
+    run(TCP, async |bench| {
+        bench.list.set_full(true);
+        let mut stream = bench.tcp().await;
+        let request = "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n";
+        stream.write_all(format!("{request}{{\"type\":\"e\"}}\n{{\"ty").as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        bench.producers(1).await;
+        assert_eq!(bench.list.texts().len(), 0);
+        bench.list.set_full(false);
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"accepted\":1"), "{answer}");
+    });
+}
+
+#[test]
+fn a_body_that_is_cut_off_by_the_stop_counts_its_line() {
+    run(Setup { patience: Duration::from_millis(20), ..TCP }, async |bench| {
+        let mut stream = bench.tcp().await;
+        let request = "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n";
+        stream.write_all(format!("{request}{{\"type\":\"e\"}}\n{{\"ty").as_bytes()).await.unwrap();
+        bench.list.reaches(1).await;
+        let metrics = bench.metrics.clone();
+        assert_eq!(bench.stop().await.producers_cut, 1);
+        let text = metrics.render();
+        assert!(text.contains("broadcastd_ingest_rejected_total{reason=\"cut_off\"} 1\n"), "{text}");
+    });
+}

@@ -58,6 +58,8 @@ pub(super) fn config(rooms: Vec<RoomConfig>) -> Config {
             connections: 1,
             max_event_size: 1,
             backlog: 1,
+            idle_timeout: None,
+            line_timeout: second,
             unrouted: Unrouted::Reject,
             invalid: Invalid::Reject,
             threads: 1,
