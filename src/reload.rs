@@ -12,6 +12,7 @@ pub use settling::Settling;
 
 use crate::config::{Problem, Problems};
 use crate::listen::BindError;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -56,6 +57,8 @@ pub enum Request {
         /// Where the outcome goes.
         reply: Option<oneshot::Sender<Outcome>>,
     },
+    /// What the file held, or why it cannot be read, of the read of this number.
+    Read(u64, Result<(Option<PathBuf>, String), Problems>),
     /// End.
     Stop,
 }
@@ -106,6 +109,8 @@ pub struct Handle {
 pub struct Requests {
     /// The requests, in order.
     pub rx: Receiver<Request>,
+    /// The way back for what the reloading thread has begun itself.
+    pub tx: SyncSender<Request>,
     change: Arc<AtomicU8>,
 }
 
@@ -119,7 +124,8 @@ const SETTLED: u8 = 2;
 pub fn pair() -> (Handle, Requests) {
     let (tx, rx) = sync_channel(WAITING);
     let change = Arc::new(AtomicU8::new(NOTHING));
-    (Handle { tx, change: Arc::clone(&change), recent: Arc::default() }, Requests { rx, change })
+    let requests = Requests { rx, tx: tx.clone(), change: Arc::clone(&change) };
+    (Handle { tx, change, recent: Arc::default() }, requests)
 }
 
 impl Requests {

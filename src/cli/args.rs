@@ -98,6 +98,9 @@ pub struct ServeArgs {
     /// The configuration
     #[arg(long, short, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Run the built-in configuration, whatever files there are
+    #[arg(long, conflicts_with = "config")]
+    pub defaults: bool,
     /// Another value for a key of the configuration, as TOML; can be given many times
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

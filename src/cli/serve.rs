@@ -22,7 +22,7 @@ const SAMPLE: &str = r#"{"type":"agent_state","agentId":"42","status":"busy","re
 
 /// Runs the daemon until a signal.
 pub fn run(args: &ServeArgs) -> Exit {
-    let origin = origin(args.config.clone(), &args.set);
+    let origin = Origin { defaults: args.defaults, ..origin(args.config.clone(), &args.set) };
     let loaded = match load_from(&origin) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
@@ -83,7 +83,7 @@ pub(super) fn load(file: Option<PathBuf>, set: &[String]) -> Result<Loaded, Exit
 fn origin(file: Option<PathBuf>, set: &[String]) -> Origin {
     let environment = |name: &str| std::env::var(name).ok();
     let dirs = Dirs::find(&environment, nix::unistd::getuid().as_raw());
-    Origin { file, set: set.to_vec(), dirs }
+    Origin { file, defaults: false, set: set.to_vec(), dirs }
 }
 
 fn load_from(origin: &Origin) -> Result<Loaded, Exit> {

@@ -7,6 +7,7 @@ use super::reader::{Item, Reader, Section};
 use super::sections::Listened;
 use super::{Config, Invalid, Unrouted, rooms, sections, socketio, sources};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Where a configuration is looked for when no file is named, after `$BROADCASTD_CONFIG`.
@@ -17,11 +18,15 @@ const BUILT_IN: &str = "built-in";
 
 /// The shipped file. What it takes from the environment, the built-in configuration takes as well.
 const SHIPPED: &str = include_str!("../../broadcast.toml");
+/// A longer file is refused: it is no configuration, and must not fill the memory.
+const MOST_BYTES: u64 = 1024 * 1024;
 
 /// What a configuration is read from.
 pub struct Input<'a> {
     /// `--config`.
     pub file: Option<PathBuf>,
+    /// `--defaults`: no file is read.
+    pub defaults: bool,
     /// `--set key=value`, in order.
     pub set: Vec<String>,
     /// Looks up environment variables.
@@ -48,6 +53,9 @@ pub struct Loaded {
 impl Input<'_> {
     /// The file to read, if there is one.
     pub fn find(&self) -> Option<PathBuf> {
+        if self.defaults {
+            return None;
+        }
         if let Some(file) = &self.file {
             return Some(file.clone());
         }
@@ -80,6 +88,9 @@ impl Input<'_> {
         sources.extend(self.set.iter().map(|text| Source { name: "--set".to_owned(), text: text.clone() }));
         let mut problems = Vec::new();
         let mut table = node::parse(0, &sources[0].text, self.environment, &mut problems);
+        if path.is_some() && table.entries.is_empty() && problems.is_empty() {
+            return Err(nothing_in(&sources[0].name));
+        }
         for (index, source) in sources.iter().enumerate().skip(1) {
             overlay(&mut table, node::parse_set(index, source, self.environment, &mut problems));
         }
@@ -190,12 +201,27 @@ fn section<'n>(reader: &mut Reader, top: &mut Section<'n>, key: &'static str) ->
     reader.table(&item)
 }
 
+/// A file that says nothing is more often cut off than meant.
+fn nothing_in(name: &str) -> Problems {
+    let hint =
+        "write one to start from with `broadcastd init`, or run the built-in configuration with --defaults";
+    Problems::placeless(format!("{name} is empty: it sets no key"), Some(hint.to_owned()))
+}
+
+/// Reads a file, or a pipe that a shell has put in its place. Blocks for as long as the system does.
 fn read(path: &Path) -> Result<String, Problems> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    let unreadable = |error: std::io::Error| {
         let hint = (error.kind() == std::io::ErrorKind::NotFound)
             .then(|| "write one to start from with `broadcastd init --for agents`".to_owned());
         Problems::placeless(format!("cannot read {}: {error}", path.display()), hint)
-    })?;
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        let most = super::show_size(MOST_BYTES);
+        return Err(Problems::placeless(format!("{} is longer than {most}", path.display()), None));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Problems::placeless(format!("{} is not UTF-8: byte {at} begins no character", path.display()), None)

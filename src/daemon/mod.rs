@@ -30,6 +30,7 @@ use inherited::{Inherited, Places};
 use kept::KeptFile;
 use live::Live;
 use reloader::Reloader;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -328,7 +329,13 @@ fn spawn_reloader(
         alerts: alerts.clone(),
         recent: Arc::clone(reload.recent()),
         watcher,
-        seen,
+        file: seen.0,
+        seen: Ok(seen.1),
+        recheck: Instant::now(),
+        empty_since: None,
+        waiting: VecDeque::new(),
+        reads: 0,
+        hangs: false,
     };
     spawn("reload", move || reloader.run(&requests))
 }

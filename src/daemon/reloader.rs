@@ -12,6 +12,7 @@ use crate::systemd;
 use crate::time::now_ms;
 use crate::watch::Watcher;
 use serde_json::json;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,13 +20,22 @@ use std::time::{Duration, Instant};
 
 /// How often the file is looked at although nobody said that it changed: a watch may have been lost.
 const RECHECK: Duration = Duration::from_secs(30);
+/// A file that is empty for longer is not one that is being written.
+const EMPTY: Duration = Duration::from_secs(1);
+/// How long reading the file may take. A pipe without a writer, or a file system that hangs, takes longer.
+const READING: Duration = Duration::from_secs(10);
+/// Requests that wait while the file is read, beside those in the channel; more are refused.
+const WAITING: usize = 16;
 /// Keys that are fixed when the daemon starts.
 const FIXED: [&str; 3] = ["server.shards", "ingest.threads", "log.format"];
 
 /// Where the configuration comes from.
+#[derive(Clone)]
 pub struct Origin {
     /// `--config`.
     pub file: Option<PathBuf>,
+    /// `--defaults`.
+    pub defaults: bool,
     /// `--set key=value`, in order.
     pub set: Vec<String>,
     /// Where relative paths lie.
@@ -44,20 +54,28 @@ pub(super) struct Reloader {
     pub(super) alerts: Alerts,
     pub(super) recent: Arc<Recent>,
     pub(super) watcher: Option<Watcher>,
-    /// The text that was looked at last, whatever came of it.
-    pub(super) seen: Text,
+    /// The file that the daemon started with, or has found since. It is the configuration from then on, also when it is gone:
+    /// the built-in configuration never takes its place.
+    pub(super) file: Option<PathBuf>,
+    /// What the last look at the file found, whatever came of it: its text, or why it cannot be read.
+    pub(super) seen: Result<String, String>,
+    /// When the file is looked at although nobody said that it changed.
+    pub(super) recheck: Instant,
+    /// Since when the file is empty.
+    pub(super) empty_since: Option<Instant>,
+    /// Requests that came while the file was read.
+    pub(super) waiting: VecDeque<Request>,
+    /// Reads that were begun.
+    pub(super) reads: u64,
+    /// Whether the last read has not ended in time. Its thread still waits for the system; another would wait as well.
+    pub(super) hangs: bool,
 }
 
 impl Origin {
     /// Reads and checks the configuration.
     pub fn load(&self) -> Result<Loaded, Problems> {
-        let (path, text) = self.read()?;
+        let (path, text) = self.input(&environment).read_text()?;
         self.check(path, text)
-    }
-
-    /// Reads the file.
-    pub(super) fn read(&self) -> Result<Text, Problems> {
-        self.input(&environment).read_text()
     }
 
     fn check(&self, path: Option<PathBuf>, text: String) -> Result<Loaded, Problems> {
@@ -65,7 +83,8 @@ impl Origin {
     }
 
     fn input<'a>(&self, environment: &'a dyn Fn(&str) -> Option<String>) -> Input<'a> {
-        Input { file: self.file.clone(), set: self.set.clone(), environment, dirs: self.dirs.clone() }
+        let (file, set, dirs) = (self.file.clone(), self.set.clone(), self.dirs.clone());
+        Input { file, defaults: self.defaults, set, environment, dirs }
     }
 }
 
@@ -74,52 +93,119 @@ fn environment(name: &str) -> Option<String> {
 }
 
 impl Reloader {
-    /// Serves requests until nobody can ask any more.
+    /// Serves requests until the daemon stops.
     pub(super) fn run(mut self, requests: &Requests) {
-        // It may have changed before it was watched.
-        self.reload_if_changed();
         let mut settling = Settling::default();
-        let mut recheck = Instant::now() + RECHECK;
-        loop {
-            let until = settling.due().map_or(recheck, |due| due.min(recheck));
-            match requests.rx.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        // It may have changed before it was watched.
+        let mut is_running = self.reload_if_changed(requests);
+        while is_running {
+            let until = settling.due().map_or(self.recheck, |due| due.min(self.recheck));
+            is_running = match self.next(requests, until) {
                 Ok(Request::Changed) => {
                     let closed = requests.take_change();
                     settling.changed(Instant::now(), closed);
+                    true
                 }
                 Ok(Request::Reload { cause, dry_run, reply }) => {
                     settling.taken_up();
-                    let outcome = self.reload(cause, dry_run);
+                    let outcome = self.reload(requests, cause, dry_run);
                     // Whoever asked may be gone.
-                    let _ = reply.map(|reply| reply.send(outcome));
+                    outcome.is_some_and(|outcome| {
+                        let _ = reply.map(|reply| reply.send(outcome));
+                        true
+                    })
+                }
+                // One that came too late.
+                Ok(Request::Read(..)) => {
+                    self.hangs = false;
+                    self.reload_if_changed(requests)
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let now = Instant::now();
-                    if settling.due().is_some_and(|due| due <= now) || recheck <= now {
+                    if settling.due().is_some_and(|due| due <= now) || self.recheck <= now {
                         settling.taken_up();
-                        recheck = now + RECHECK;
-                        self.reload_if_changed();
+                        self.reload_if_changed(requests)
+                    } else {
+                        true
                     }
                 }
-                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            }
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => false,
+            };
         }
     }
 
-    /// Reloads if the file is not what it was when it was last looked at. An empty one is somebody about to write it.
-    fn reload_if_changed(&mut self) {
+    fn next(&mut self, requests: &Requests, until: Instant) -> Result<Request, RecvTimeoutError> {
+        match self.waiting.pop_front() {
+            Some(request) => Ok(request),
+            None => requests.rx.recv_timeout(until.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    /// Reloads if the file is not what it was when it was last looked at. False when the daemon stops.
+    fn reload_if_changed(&mut self, requests: &Requests) -> bool {
+        self.recheck = Instant::now() + RECHECK;
         let watches = self.watches();
         if let Some(watcher) = &mut self.watcher {
             watcher.follow();
         }
         if !watches {
-            return;
+            return true;
         }
-        let read = self.origin.read();
-        if read.as_ref().is_ok_and(|read| read.1.trim().is_empty() || self.seen == *read) {
-            return;
+        let Some(read) = self.read(requests) else { return false };
+        if self.seen != seen(&read) && !self.is_being_written(&read) {
+            self.reload_read(Cause::File, false, read);
         }
-        self.reload_read(Cause::File, false, read);
+        true
+    }
+
+    /// Whether the file is empty, and was not for long: whoever writes a file in place empties it first.
+    fn is_being_written(&mut self, read: &Result<Text, Problems>) -> bool {
+        if !read.as_ref().is_ok_and(|(_, text)| text.trim().is_empty()) {
+            self.empty_since = None;
+            return false;
+        }
+        let now = Instant::now();
+        self.recheck = now + EMPTY;
+        now < *self.empty_since.get_or_insert(now) + EMPTY
+    }
+
+    /// Reads the file, on a thread of its own: the system may never answer, and stopping does not wait for that. None when
+    /// the daemon stops.
+    fn read(&mut self, requests: &Requests) -> Option<Result<Text, Problems>> {
+        let file = self.file.clone().or_else(|| self.origin.input(&environment).find());
+        let late = |file: &Option<PathBuf>| {
+            let name = file.as_ref().map_or_else(|| "the file".to_owned(), |file| file.display().to_string());
+            let message = format!("cannot read {name}: no end after {} s", READING.as_secs());
+            let hint = "is it a pipe without a writer, or on a file system that hangs?";
+            Some(Err(Problems::placeless(message, Some(hint.to_owned()))))
+        };
+        if self.hangs {
+            return late(&file);
+        }
+        self.reads += 1;
+        let (number, tx, origin) = (self.reads, requests.tx.clone(), self.origin.clone());
+        let origin = Origin { file: file.clone(), ..origin };
+        let read = std::thread::Builder::new().name("config-read".to_owned()).spawn(move || {
+            // Fails when the daemon has stopped.
+            let _ = tx.send(Request::Read(number, origin.input(&environment).read_text()));
+        });
+        if let Err(error) = read {
+            return Some(Err(Problems::placeless(format!("cannot read the configuration: {error}"), None)));
+        }
+        let until = Instant::now() + READING;
+        loop {
+            match requests.rx.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Request::Read(of, read)) if of == number => return Some(read),
+                Ok(Request::Read(..)) => {}
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(Request::Reload { .. }) if self.waiting.len() >= WAITING => {}
+                Ok(request) => self.waiting.push_back(request),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.hangs = true;
+                    return late(&file);
+                }
+            }
+        }
     }
 
     /// Whether `server.watch` is on.
@@ -128,9 +214,10 @@ impl Reloader {
         live.as_ref().is_some_and(|live| live.config.server.watch)
     }
 
-    fn reload(&mut self, cause: Cause, dry_run: bool) -> Outcome {
-        let read = self.origin.read();
-        self.reload_read(cause, dry_run, read)
+    /// None when the daemon stops.
+    fn reload(&mut self, requests: &Requests, cause: Cause, dry_run: bool) -> Option<Outcome> {
+        let read = self.read(requests)?;
+        Some(self.reload_read(cause, dry_run, read))
     }
 
     fn reload_read(&mut self, cause: Cause, dry_run: bool, read: Result<Text, Problems>) -> Outcome {
@@ -152,9 +239,12 @@ impl Reloader {
     }
 
     fn try_reload(&mut self, dry_run: bool, read: Result<Text, Problems>) -> Result<Outcome, Refusal> {
-        let (path, text) = read.map_err(|problems| Refusal::of_problems(&problems))?;
         if !dry_run {
-            self.seen = (path.clone(), text.clone());
+            self.seen = seen(&read);
+        }
+        let (path, text) = read.map_err(|problems| Refusal::of_problems(&problems))?;
+        if !dry_run && self.file.is_none() {
+            self.file.clone_from(&path);
         }
         let loaded = self.origin.check(path, text);
         let config = loaded.map_err(|problems| Refusal::of_problems(&problems))?.config;
@@ -223,6 +313,11 @@ impl Reloader {
             Outcome::WouldApply(_) => {}
         }
     }
+}
+
+/// What a look at the file found, to compare with the next.
+fn seen(read: &Result<Text, Problems>) -> Result<String, String> {
+    read.as_ref().map(|(_, text)| text.clone()).map_err(ToString::to_string)
 }
 
 /// Refuses what takes a restart, and what systemd has bound.

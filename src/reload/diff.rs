@@ -153,7 +153,7 @@ mod tests {
 
     fn config(text: &str) -> Config {
         let dirs = Dirs { runtime: "/run/broadcastd".into(), state: "/state".into() };
-        let input = Input { file: None, set: Vec::new(), environment: &|_| None, dirs };
+        let input = Input { file: None, defaults: false, set: Vec::new(), environment: &|_| None, dirs };
         input.load_text(None, text.to_owned()).unwrap().config
     }
 

@@ -15,7 +15,7 @@ fn load(text: &str, set: &[&str]) -> Result<Loaded, Problems> {
     let dirs =
         Dirs { runtime: PathBuf::from("/run/broadcastd"), state: PathBuf::from("/var/lib/broadcastd") };
     let set = set.iter().map(|text| (*text).to_owned()).collect();
-    let input = Input { file: None, set, environment: &environment, dirs };
+    let input = Input { file: None, defaults: false, set, environment: &environment, dirs };
     input.load_text(Some(PathBuf::from("broadcast.toml")), text.to_owned())
 }
 

@@ -14,6 +14,23 @@ fn watching() -> Server {
     Server::start(&format!("[server]\nwatch = true\n{ROOMS}"))
 }
 
+/// A daemon that follows a file which lies elsewhere.
+fn watching_at(file: &std::path::Path) -> Server {
+    let (command, dir) = Server::command(&format!("[server]\nwatch = true\n{ROOMS}"), &[]);
+    // clap refuses a second --config, so that the variable names the file.
+    let arguments: Vec<_> = command.get_args().skip(2).map(std::ffi::OsStr::to_owned).collect();
+    let mut command = Command::new(binary());
+    command.args(arguments).env("BROADCASTD_CONFIG", file);
+    in_folder(&mut command, dir.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Server::spawn((command, dir))
+}
+
+/// A configuration that sets `limits.clients`.
+fn with_clients(clients: u32) -> String {
+    format!("[server]\nwatch = true\n{ROOMS}[limits]\nclients = {clients}\n")
+}
+
 /// A configuration with one more room, named after a number.
 fn numbered(number: usize) -> String {
     format!("{ROOMS}[rooms.number_{number}]\ntypes = [\"only_here\"]\n")
@@ -68,17 +85,7 @@ fn a_link_that_is_swapped_beside_it_is_seen() {
     version("..1", 11);
     swap("..1");
     std::os::unix::fs::symlink("..data/broadcast.toml", folder.path().join("broadcast.toml")).unwrap();
-    let (mut command, dir) = Server::command(&format!("[server]\nwatch = true\n{ROOMS}"), &[]);
-    // The last --config wins nothing: clap refuses two, so that the variable names the file.
-    command = {
-        let arguments: Vec<_> = command.get_args().skip(2).map(std::ffi::OsStr::to_owned).collect();
-        let mut other = Command::new(binary());
-        other.args(arguments).env("BROADCASTD_CONFIG", folder.path().join("broadcast.toml"));
-        in_folder(&mut other, dir.path());
-        other.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        other
-    };
-    let server = Server::spawn((command, dir));
+    let server = watching_at(&folder.path().join("broadcast.toml"));
     assert_eq!(in_force(&server, "limits.clients"), "11");
     for (round, name) in ["..2", "..3"].into_iter().enumerate() {
         version(name, 12 + round as u32);
@@ -87,6 +94,140 @@ fn a_link_that_is_swapped_beside_it_is_seen() {
         assert_eq!(in_force(&server, "limits.clients"), (12 + round).to_string());
         std::fs::remove_dir_all(folder.path().join(format!("..{}", round + 1))).unwrap();
     }
+}
+
+#[test]
+fn a_swapped_link_to_a_folder_on_the_way_is_seen() {
+    // As deployments do: current -> releases/N, and the file lies in current.
+    let root = tempfile::tempdir().unwrap();
+    let release = |number: u32| {
+        let folder = root.path().join(format!("releases/{number}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("broadcast.toml"), with_clients(number)).unwrap();
+        let new = root.path().join("new");
+        std::os::unix::fs::symlink(format!("releases/{number}"), &new).unwrap();
+        std::fs::rename(&new, root.path().join("current")).unwrap();
+    };
+    release(11);
+    let server = watching_at(&root.path().join("current/broadcast.toml"));
+    assert_eq!(in_force(&server, "limits.clients"), "11");
+    for number in [12, 13] {
+        release(number);
+        server.until_metric(APPLIED, |count| count == f64::from(number) - 11.0);
+        assert_eq!(in_force(&server, "limits.clients"), number.to_string());
+    }
+}
+
+#[test]
+fn a_folder_that_is_renamed_and_made_again_is_followed() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("etc");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("broadcast.toml"), with_clients(11)).unwrap();
+    let server = watching_at(&folder.join("broadcast.toml"));
+    for (old, applied) in [("old", 1.0), ("older", 3.0)] {
+        std::fs::rename(&folder, root.path().join(old)).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("broadcast.toml"), with_clients(20 + applied as u32)).unwrap();
+        server.until_metric(APPLIED, |count| count == applied);
+        // And the new folder is watched as the one before.
+        std::fs::write(folder.join("broadcast.toml"), with_clients(30 + applied as u32)).unwrap();
+        server.until_metric(APPLIED, |count| count == applied + 1.0);
+    }
+    assert_eq!(in_force(&server, "limits.clients"), "33");
+}
+
+#[test]
+fn an_empty_file_is_refused_and_the_running_configuration_stays() {
+    let server = watching();
+    let rooms = || Server::get(&server.admin[0], "/page.json").1;
+    let before = rooms();
+    let mut refused = 0.0;
+    for text in ["", " \n", "# nothing\n# but comments\n"] {
+        std::fs::write(server.config(), text).unwrap();
+        refused = server.until_metric(REFUSED, |count| count > refused);
+        let (status, answer) = server.reload("");
+        assert_eq!(status, 422, "{answer}");
+        let report = answer["report"].as_str().unwrap();
+        assert!(report.contains("is empty: it sets no key") && report.contains("--defaults"), "{report}");
+        refused += 1.0;
+    }
+    server.signal(Signal::SIGHUP);
+    server.until_metric(REFUSED, |count| count == refused + 1.0);
+    assert_eq!(rooms(), before);
+    assert_eq!(server.metric(APPLIED), 0.0);
+}
+
+#[test]
+fn a_missing_file_is_refused_once_and_the_built_in_configuration_never_replaces_it() {
+    // Found in the working folder, as without --config.
+    let (command, dir) = Server::command(&with_clients(11), &[]);
+    let arguments: Vec<_> = command.get_args().skip(2).map(std::ffi::OsStr::to_owned).collect();
+    let mut command = Command::new(binary());
+    in_folder(&mut command, dir.path());
+    command.args(arguments).current_dir(dir.path()).env_remove("BROADCASTD_CONFIG");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let server = Server::spawn((command, dir));
+    std::fs::remove_file(server.config()).unwrap();
+    server.until_metric(REFUSED, |count| count == 1.0);
+    server.logged("configuration refused");
+    // Neighbours that change, a log among them, are no reason to say it again.
+    for number in 0..20 {
+        std::fs::write(server.dir().join(format!("neighbour{number}.log")), "a line\n").unwrap();
+    }
+    server.signal(Signal::SIGHUP);
+    server.until_metric(REFUSED, |count| count == 2.0);
+    let (status, answer) = server.reload("");
+    assert!(status == 422 && answer["report"].as_str().unwrap().contains("cannot read"), "{answer}");
+    assert_eq!(server.metric(REFUSED), 3.0);
+    assert_eq!(in_force(&server, "limits.clients"), "11");
+    std::fs::write(server.config(), with_clients(12)).unwrap();
+    server.until_metric(APPLIED, |count| count == 1.0);
+    assert_eq!(in_force(&server, "limits.clients"), "12");
+}
+
+#[test]
+fn a_daemon_that_reads_a_pipe_without_a_writer_stops_at_once() {
+    let mut server = Server::start(ROOMS);
+    std::fs::remove_file(server.config()).unwrap();
+    nix::unistd::mkfifo(&server.config(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    server.signal(Signal::SIGHUP);
+    // Opening the pipe to write succeeds only once somebody waits to read it.
+    let threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        let name = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.unwrap().path().join("comm"))
+        };
+        tasks.filter_map(|task| name(task).ok()).any(|name| name.trim() == "config-read")
+    };
+    let begun = Instant::now();
+    while !threads() {
+        assert!(begun.elapsed() < DEADLINE, "the file is not read");
+    }
+    server.signal(Signal::SIGTERM);
+    assert!(server.wait().success(), "{}", server.log());
+}
+
+#[test]
+fn an_endless_file_is_refused_by_its_length() {
+    let server = Server::start(ROOMS);
+    std::fs::remove_file(server.config()).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", server.config()).unwrap();
+    let (status, answer) = server.reload("");
+    assert!(status == 422 && answer["report"].as_str().unwrap().contains("is longer than 1MiB"), "{answer}");
+}
+
+#[test]
+fn defaults_run_the_built_in_configuration_whatever_files_there_are() {
+    let (command, dir) = Server::command(&with_clients(11), &["--defaults"]);
+    let arguments: Vec<_> = command.get_args().skip(2).map(std::ffi::OsStr::to_owned).collect();
+    let mut command = Command::new(binary());
+    in_folder(&mut command, dir.path());
+    command.args(arguments).env("BROADCASTD_CONFIG", dir.path().join("broadcast.toml"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let server = Server::spawn((command, dir));
+    assert_eq!(in_force(&server, "limits.clients"), "100000");
+    assert_eq!(server.reload("").1["outcome"], "unchanged");
 }
 
 #[test]
@@ -129,10 +270,6 @@ fn a_half_written_file_is_never_in_force() {
     server.until_metric(APPLIED, |count| count == 1.0);
     let (_, text) = Server::get(&server.admin[0], "/page.json");
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["rooms"].as_array().unwrap().len(), 50);
-    // Emptied, it is somebody's file about to be written, and not the built-in configuration.
-    std::fs::write(server.config(), "").unwrap();
-    std::fs::write(server.config(), whole.replace("room_49", "room_fifty")).unwrap();
-    server.until_metric(APPLIED, |count| count == 2.0);
     assert_eq!(server.metric(REFUSED), 0.0);
 }
 

@@ -11,7 +11,7 @@ use std::process::Command;
 
 fn load(path: &Path, text: String) -> Loaded {
     let dirs = Dirs { runtime: PathBuf::from("/run/broadcastd"), state: PathBuf::new() };
-    let input = Input { file: None, set: Vec::new(), environment: &|_| None, dirs };
+    let input = Input { file: None, defaults: false, set: Vec::new(), environment: &|_| None, dirs };
     input.load_text(Some(path.to_owned()), text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
@@ -55,7 +55,7 @@ fn every_key_is_in_the_reference_and_documented() {
 /// The keys of a section as the daemon itself names them, to somebody who wrote another.
 fn known_keys(before: &str, after: &str) -> Vec<String> {
     let dirs = Dirs { runtime: PathBuf::from("/run/broadcastd"), state: PathBuf::new() };
-    let input = Input { file: None, set: Vec::new(), environment: &|_| None, dirs };
+    let input = Input { file: None, defaults: false, set: Vec::new(), environment: &|_| None, dirs };
     let text = format!("{before}nobody_knows_this = 1{after}\n");
     let problems = input.load_text(Some(PathBuf::from("x.toml")), text).expect_err(before).to_string();
     let (_, list) = problems.split_once(" has ").unwrap_or_else(|| panic!("{before}: {problems}"));

@@ -26,7 +26,7 @@ key = "agentId"
 
 static CONFIGURED: LazyLock<Config> = LazyLock::new(|| {
     let dirs = Dirs { runtime: "/nowhere".into(), state: "/nowhere".into() };
-    let input = Input { file: None, set: Vec::new(), environment: &|_| None, dirs };
+    let input = Input { file: None, defaults: false, set: Vec::new(), environment: &|_| None, dirs };
     let loaded = input.load_text(None, CONFIG.to_owned());
     loaded.unwrap_or_else(|problems| panic!("{problems}")).config
 });
