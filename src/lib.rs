@@ -35,6 +35,7 @@ pub mod cli;
 pub mod daemon;
 
 // What they share.
+pub mod addresses;
 pub mod alert;
 pub mod config;
 pub mod error;

@@ -1,7 +1,7 @@
 //! `broadcastd doctor`: looks at what usually goes wrong, and says what to do.
 
 use super::args::DoctorArgs;
-use super::find::Endpoint;
+use super::find::{self, Door, Endpoint};
 use super::serve::load;
 use super::{api, out};
 use crate::config::{Config, IngestAddr, ListenAddr, Loaded, OriginPattern};
@@ -60,9 +60,15 @@ impl Look {
 
 /// Looks, and prints what it saw. Fails if something does not work.
 pub fn run(args: &DoctorArgs) -> Exit {
+    let running = find::running(Door::Operators, args.config.as_ref());
     let loaded = match load(args.config.clone(), &args.set) {
         Ok(loaded) => loaded,
-        Err(exit) => return exit,
+        Err(exit) => {
+            let advice = "correct it: the rest is looked at by what it says";
+            let mut looks = vec![Look::wrong("configuration", "has the problems above", advice)];
+            running.map(|endpoint| ask(&endpoint, &mut looks));
+            return out::print(&show(&looks), exit);
+        }
     };
     let who = match &args.producer {
         None => None,
@@ -74,7 +80,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
             }
         },
     };
-    let looks = all(&loaded, who.as_ref());
+    let looks = all(&loaded, running, who.as_ref());
     let wrong = looks.iter().filter(|look| look.verdict == Verdict::Wrong).count();
     let notes = looks.iter().filter(|look| look.verdict == Verdict::Note).count();
     let fine = looks.len() - wrong - notes;
@@ -98,11 +104,11 @@ fn show(looks: &[Look]) -> String {
     out
 }
 
-fn all(loaded: &Loaded, who: Option<&Who>) -> Vec<Look> {
+fn all(loaded: &Loaded, running: Option<Endpoint>, who: Option<&Who>) -> Vec<Look> {
     let config = &loaded.config;
     let file = loaded.path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
     let mut looks = vec![Look::ok("configuration", file)];
-    let running = running(config, &mut looks);
+    let running = ask_running(config, running, &mut looks);
     looks.push(descriptors(config));
     ports(config, running, &mut looks);
     sockets(config, who, running, &mut looks);
@@ -117,14 +123,31 @@ fn all(loaded: &Loaded, who: Option<&Who>) -> Vec<Look> {
 }
 
 /// Asks the daemon that runs with this configuration, if there is one.
-fn running(config: &Config, looks: &mut Vec<Look>) -> bool {
-    let Some(addr) = config.admin.listen.first() else {
+fn ask_running(config: &Config, running: Option<Endpoint>, looks: &mut Vec<Look>) -> bool {
+    let Some(endpoint) = running.or_else(|| config.admin.listen.first().map(Endpoint::from)) else {
         let advice = "admin.listen = [\"127.0.0.1:9997\"]";
         looks.push(Look::note("daemon", "admin.listen is empty: nobody can ask the daemon anything", advice));
         return false;
     };
-    let endpoint = Endpoint::from(addr);
-    match api::ask_blocking(&endpoint, Method::GET, "/api/v1/health", PATIENCE) {
+    if !ask(&endpoint, looks) {
+        return false;
+    }
+    if let Ok((StatusCode::OK, in_force)) =
+        api::ask_blocking(&endpoint, Method::GET, "/api/v1/config", PATIENCE)
+    {
+        if in_force["hash"] == hash(config) {
+            looks.push(Look::ok("in force", "the daemon runs this configuration"));
+        } else {
+            let said = "the daemon runs another configuration than this";
+            looks.push(Look::note("in force", said, "broadcastd reload --dry-run says what is different"));
+        }
+    }
+    true
+}
+
+/// Asks a daemon how it is. False if none answers.
+fn ask(endpoint: &Endpoint, looks: &mut Vec<Look>) -> bool {
+    match api::ask_blocking(endpoint, Method::GET, "/api/v1/health", PATIENCE) {
         Err(error) => {
             looks.push(Look::ok("daemon", format!("none answers at {endpoint} ({error})")));
             return false;
@@ -140,16 +163,6 @@ fn running(config: &Config, looks: &mut Vec<Look>) -> bool {
         Ok((_, health)) => {
             let said = format!("answers and is not well: {}", health["reasons"]);
             looks.push(Look::wrong("daemon", said, "look at its log; a restart if a shard does not turn"));
-        }
-    }
-    if let Ok((StatusCode::OK, in_force)) =
-        api::ask_blocking(&endpoint, Method::GET, "/api/v1/config", PATIENCE)
-    {
-        if in_force["hash"] == hash(config) {
-            looks.push(Look::ok("in force", "the daemon runs this configuration"));
-        } else {
-            let said = "the daemon runs another configuration than this";
-            looks.push(Look::note("in force", said, "broadcastd reload --dry-run says what is different"));
         }
     }
     true

@@ -1,11 +1,13 @@
 //! Where the running daemon is: as an argument says, or as its configuration does.
 
 use super::out;
-use super::serve::load;
+use super::serve::{load, origin};
+use crate::addresses::{AddressFile, Addresses};
 use crate::config::{Config, IngestAddr, ListenAddr};
 use crate::error::Exit;
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 /// Which of the daemon's doors is meant.
@@ -66,6 +68,19 @@ impl Door {
         let known = |addr: &&ListenAddr| !matches!(addr, ListenAddr::Tcp(addr) if addr.port() == 0);
         listeners.iter().find(known).map(Endpoint::from)
     }
+
+    /// The first address that can be connected to.
+    fn of_addresses(self, addresses: &Addresses) -> Option<Endpoint> {
+        let list = match self {
+            Door::Clients => &addresses.clients,
+            Door::Operators => &addresses.admin,
+            Door::Producers => &addresses.ingest,
+        };
+        list.iter().find_map(|address| match address.parse() {
+            Ok(address) => Some(Endpoint::from(&ListenAddr::Tcp(address))),
+            Err(_) => Endpoint::parse(address).ok().filter(Endpoint::is_no_pipe),
+        })
+    }
 }
 
 fn stream(addr: &IngestAddr) -> Option<ListenAddr> {
@@ -76,13 +91,17 @@ fn stream(addr: &IngestAddr) -> Option<ListenAddr> {
     }
 }
 
-/// Finds a door of the daemon: what is `given`, else what the configuration says. Reports what is wrong.
+/// Finds a door of the daemon: what is `given`, else where the daemon of this configuration says that it listens, else what the
+/// configuration says. Reports what is wrong.
 pub(super) fn find(door: Door, given: Option<&str>, config: Option<&PathBuf>) -> Result<Endpoint, Exit> {
     if let Some(text) = given {
         return Endpoint::parse(text).map_err(|right| {
             out::error(format_args!("{} {text}: expected {right}", door.argument()), None);
             Exit::Usage
         });
+    }
+    if let Some(endpoint) = running(door, config) {
+        return Ok(endpoint);
     }
     let loaded = load(config.cloned(), &[])?;
     door.of_config(&loaded.config).ok_or_else(|| {
@@ -91,6 +110,13 @@ pub(super) fn find(door: Door, given: Option<&str>, config: Option<&PathBuf>) ->
         out::error(format_args!("{} of {file} has no address to connect to", door.key()), Some(&hint));
         Exit::Unreachable
     })
+}
+
+/// A door of the daemon that runs with this configuration, as it says itself. Needs no valid file.
+pub(super) fn running(door: Door, config: Option<&PathBuf>) -> Option<Endpoint> {
+    let origin = origin(config.cloned(), &[]);
+    let addresses = AddressFile::read(&origin.dirs, origin.find().as_deref())?;
+    door.of_addresses(&addresses)
 }
 
 impl Endpoint {
@@ -122,6 +148,12 @@ impl Endpoint {
             host: host.to_owned(),
             path: path.trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// Whether it is no named pipe, which lies among the addresses of producers as sockets do.
+    fn is_no_pipe(&self) -> bool {
+        let At::Unix(path) = &self.at else { return true };
+        std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
     }
 
     /// The path that was given, or another if none was.

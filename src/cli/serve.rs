@@ -80,7 +80,7 @@ pub(super) fn load(file: Option<PathBuf>, set: &[String]) -> Result<Loaded, Exit
 }
 
 /// Where the configuration comes from.
-fn origin(file: Option<PathBuf>, set: &[String]) -> Origin {
+pub(super) fn origin(file: Option<PathBuf>, set: &[String]) -> Origin {
     let environment = |name: &str| std::env::var(name).ok();
     let dirs = Dirs::find(&environment, nix::unistd::getuid().as_raw());
     Origin { file, defaults: false, set: set.to_vec(), dirs }

@@ -69,6 +69,13 @@ impl Dirs {
     }
 }
 
+/// The name of the daemon whose configuration is read from `config`, or is built in. Symbolic links are not followed: a
+/// configuration may be swapped by one, and stays the same daemon's.
+pub fn instance_of(config: Option<&Path>) -> String {
+    let named = config.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    named.map_or_else(|| "built-in".to_owned(), |path| path.display().to_string())
+}
+
 /// Whether a directory is this user's alone, or one that systemd made.
 fn check(directory: &Path, found: &std::fs::Metadata, uid: u32) -> io::Result<()> {
     let writable_by_others = found.mode() & 0o002 != 0;

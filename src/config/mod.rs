@@ -20,7 +20,7 @@ mod sources;
 mod units;
 
 pub use address::NULL_ORIGIN;
-pub use dirs::Dirs;
+pub use dirs::{Dirs, instance_of};
 pub use ingest::{Ack, IngestAddr, IngestConfig, IngestListenConfig, Invalid, Unrouted, WhenFull};
 pub use load::{Input, Loaded};
 pub use namespace::Namespace;

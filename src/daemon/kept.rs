@@ -5,7 +5,7 @@
 //! starts takes it away before anything else, so that offsets which were given out since can never be given out again: after
 //! a crash there is nothing to go on from, and rooms begin new epochs.
 
-use crate::config::{Config, Dirs};
+use crate::config::{Config, Dirs, instance_of};
 use crate::metrics::Metrics;
 use crate::room::{Bell, Kept, NotKept, Rooms};
 use nix::errno::Errno;
@@ -47,9 +47,7 @@ enum Unusable {
 impl KeptFile {
     /// The file of the daemon whose configuration is read from `config`, or is built in. Touches nothing.
     pub(super) fn new(dirs: Dirs, config: Option<&Path>) -> KeptFile {
-        // Symbolic links are not followed: a configuration may be swapped by one, and stays the same daemon's.
-        let named = config.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-        let owner = named.map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
+        let owner = instance_of(config);
         let path = dirs.state.join(format!("rooms-{:08x}", crc32fast::hash(owner.as_bytes())));
         KeptFile { dirs, path, owner, lock: None }
     }

@@ -1,7 +1,8 @@
 //! What a reload changes, and in which order.
 
 use super::inherited::Places;
-use super::{add_stdin, prepare};
+use super::{Addrs, add_stdin, prepare};
+use crate::addresses::AddressFile;
 use crate::config::{Config, Dirs};
 use crate::handshake::{self, FrontConfig, FrontState};
 use crate::ingest;
@@ -19,6 +20,8 @@ pub(super) struct Live {
     pub(super) stdin: bool,
     /// Where systemd's sockets listen.
     pub(super) places: Places,
+    /// Where tools find out where the daemon listens.
+    pub(super) addresses: AddressFile,
     pub(super) log: log::Handle,
     pub(super) rooms: Arc<Rooms>,
     pub(super) shards: Arc<Shards>,
@@ -78,5 +81,8 @@ impl Live {
         self.shards.reconfigure();
         self.log.set_level(config.log.level);
         self.config = read;
+        let addrs =
+            Addrs { clients: self.clients.addrs(), admin: self.admins.addrs(), ingest: self.ingest.addrs() };
+        self.addresses.leave(&addrs.into());
     }
 }

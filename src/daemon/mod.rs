@@ -10,6 +10,7 @@ mod vitals;
 
 pub use reloader::Origin;
 
+use crate::addresses::{AddressFile, Addresses};
 use crate::alert::Alerts;
 use crate::config::{Ack, Config, Dirs, IngestAddr, IngestListenConfig, Loaded};
 use crate::handshake::{Arrival, Control, Front, FrontConfig, FrontState, NewListener};
@@ -52,6 +53,7 @@ pub struct Daemon {
     log: log::Handle,
     reload: (Handle, reload::Requests),
     kept: KeptFile,
+    addresses: AddressFile,
     clients: Vec<Listener>,
     admins: Vec<Listener>,
     ingest: Ingest,
@@ -75,6 +77,13 @@ pub struct Ended {
     pub ingest: Drained,
     /// Clients that were closed with something undelivered.
     pub clients_unfinished: usize,
+}
+
+impl From<Addrs> for Addresses {
+    fn from(addrs: Addrs) -> Addresses {
+        let shown = |addrs: Vec<BoundAddr>| addrs.iter().map(ToString::to_string).collect();
+        Addresses { clients: shown(addrs.clients), admin: shown(addrs.admin), ingest: shown(addrs.ingest) }
+    }
 }
 
 impl Daemon {
@@ -115,9 +124,10 @@ impl Daemon {
         let admins = bind("admin", &config.admin.listen, inherited.admin);
         match Ingest::bind(&config, inherited.ingest) {
             Ok(ingest) if errors.is_empty() => {
+                let addresses = AddressFile::new(&dirs, path.as_deref());
                 let kept = KeptFile::new(dirs, path.as_deref());
                 let (reload, text) = (reload::pair(), (path, text));
-                Ok(Daemon {
+                let mut daemon = Daemon {
                     read,
                     config,
                     stdin,
@@ -127,10 +137,14 @@ impl Daemon {
                     log,
                     reload,
                     kept,
+                    addresses,
                     clients,
                     admins,
                     ingest,
-                })
+                };
+                let addrs = daemon.addrs();
+                daemon.addresses.leave(&addrs.into());
+                Ok(daemon)
             }
             Ok(_) => Err(errors),
             Err(more) => {
@@ -224,6 +238,7 @@ impl Parts {
             dirs: daemon.origin.dirs.clone(),
             stdin: daemon.stdin,
             places: daemon.places,
+            addresses: daemon.addresses,
             log: daemon.log,
             rooms: Arc::clone(&rooms),
             shards: Arc::clone(&shards),

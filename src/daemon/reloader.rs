@@ -78,6 +78,11 @@ impl Origin {
         self.check(path, text)
     }
 
+    /// The file that it is read from, if there is one.
+    pub fn find(&self) -> Option<PathBuf> {
+        self.input(&environment).find()
+    }
+
     fn check(&self, path: Option<PathBuf>, text: String) -> Result<Loaded, Problems> {
         self.input(&environment).load_text(path, text)
     }
@@ -172,7 +177,7 @@ impl Reloader {
     /// Reads the file, on a thread of its own: the system may never answer, and stopping does not wait for that. None when
     /// the daemon stops.
     fn read(&mut self, requests: &Requests) -> Option<Result<Text, Problems>> {
-        let file = self.file.clone().or_else(|| self.origin.input(&environment).find());
+        let file = self.file.clone().or_else(|| self.origin.find());
         let late = |file: &Option<PathBuf>| {
             let name = file.as_ref().map_or_else(|| "the file".to_owned(), |file| file.display().to_string());
             let message = format!("cannot read {name}: no end after {} s", READING.as_secs());

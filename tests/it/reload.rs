@@ -1,6 +1,7 @@
 //! Another configuration while everything runs: how it gets there, and when it is refused.
 
 use crate::harness::{DEADLINE, ROOMS, Server, binary, in_folder};
+use crate::tool::Tool;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
@@ -383,4 +384,40 @@ fn what_takes_a_restart_and_what_fails_its_tests_is_refused_as_a_whole() {
     let report = refused(&format!("[limits]\nclients = 5\n{ROOMS}{test}"));
     assert!(report.contains("failed") && report.contains("nowhere"), "{report}");
     assert_eq!(in_force(&server, "limits.clients"), "100000");
+}
+
+#[test]
+fn tools_find_the_running_daemon_whatever_is_in_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let listening = |name: &str| {
+        let socket = folder.path().join(name);
+        format!("[ingest]\nlisten = [{{ unix = \"{}\" }}]\n{ROOMS}", socket.display())
+    };
+    let server = Server::start(&listening("a.sock"));
+    std::fs::write(server.config(), "[limits]\nclients = 0\n").unwrap();
+    let published = Tool::run(&server, &["publish", "--type", "t", "n:=1"]);
+    assert_eq!((published.code, &*published.err), (0, ""));
+    let tailed = Tool::run(&server, &["tail", "--start", "--no-follow", "all"]);
+    assert!(tailed.code == 0 && tailed.out.contains("\"n\":1"), "{tailed:?}");
+    let refused = Tool::run(&server, &["reload"]);
+    assert!(refused.code == 78 && refused.err.contains("limits.clients"), "{refused:?}");
+    assert!(refused.err.contains("the configuration in force stays"), "the daemon was asked: {refused:?}");
+    let status = Tool::run(&server, &["status"]);
+    assert!(status.out.contains("broadcastd"), "{status:?}");
+    let doctor = Tool::run(&server, &["doctor"]);
+    assert!(doctor.code == 78 && doctor.out.contains("daemon         runs"), "{doctor:?}");
+    // Addresses that a reload changes are followed.
+    assert_eq!(server.reconfigure(&listening("b.sock"))["outcome"], "applied");
+    std::fs::write(server.config(), "no TOML").unwrap();
+    let published = Tool::run(&server, &["publish", "--type", "t", "n:=2"]);
+    assert_eq!((published.code, &*published.err), (0, ""));
+}
+
+#[test]
+fn a_daemon_that_was_killed_is_not_taken_for_running() {
+    let mut server = Server::start(ROOMS);
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    std::fs::write(server.config(), "[limits]\nclients = 0\n").unwrap();
+    assert_eq!(Tool::run(&server, &["status"]).code, 78);
 }

@@ -26,6 +26,7 @@ const FLOORS: [(&str, u8, &[&str]); 29] = [
     ("watch", 1, &[]),
     ("log", 1, &[]),
     ("alert", 1, &[]),
+    ("addresses", 1, &[]),
     ("sources", 5, &[]),
     ("view", 2, &[]),
     ("room", 3, &[]),
