@@ -2,8 +2,10 @@
 //! (sd_listen_fds(3), sd_notify(3)). Without systemd nothing of this does anything.
 
 use sd_notify::NotifyState;
+use std::io;
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::time::Duration;
 
 /// Sockets that systemd has bound, by the section of the configuration that `FileDescriptorName=` names.
@@ -101,5 +103,15 @@ pub fn is_listening() -> bool {
 
 fn tell(state: &[NotifyState<'_>]) {
     // Whoever started the daemon may listen no more; that is no reason to fail.
-    let _ = sd_notify::notify(state);
+    let _ = match std::env::var("NOTIFY_SOCKET") {
+        Ok(path) if path.starts_with('@') => tell_abstract(&path[1..], state),
+        _ => sd_notify::notify(state),
+    };
+}
+
+/// Sends to a socket in the abstract namespace, as container managers give one. sd-notify knows paths alone.
+fn tell_abstract(name: &str, state: &[NotifyState<'_>]) -> io::Result<()> {
+    let message = state.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let address = SocketAddr::from_abstract_name(name)?;
+    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address).map(drop)
 }

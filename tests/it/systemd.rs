@@ -8,7 +8,8 @@ use nix::unistd::Pid;
 use serde_json::json;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -132,6 +133,19 @@ fn readiness_reloads_and_the_end_are_told() {
     server.signal(Signal::SIGTERM);
     hear(&systemd, "STOPPING=1");
     assert!(server.wait().success());
+}
+
+#[test]
+fn readiness_reaches_an_abstract_notify_socket() {
+    let (mut command, dir) = Server::command(ROOMS, &[]);
+    let name = format!("broadcastd-test-{}", dir.path().file_name().unwrap().to_str().unwrap());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = UnixDatagram::bind_addr(&address).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    command.env("NOTIFY_SOCKET", format!("@{name}")).stdin(Stdio::null());
+    let _server = Server::spawn((command, dir));
+    let heard = hear(&socket, "READY=1");
+    assert!(heard.last().unwrap().contains("STATUS=serving"), "{heard:?}");
 }
 
 #[test]
