@@ -10,7 +10,7 @@ pub use diff::{Change, Diff, hash, hash_number, show_hash};
 pub use recent::{Recent, Reload};
 pub use settling::Settling;
 
-use crate::config::{Problem, Problems};
+use crate::config::{MOST_SHOWN, Problem, Problems};
 use crate::listen::BindError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub enum Outcome {
 /// Why a configuration was refused.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// Each problem.
+    /// The first problems.
     pub problems: Vec<Fault>,
     /// All of them as a report for people.
     pub report: String,
@@ -177,7 +177,8 @@ impl Refusal {
             place: problems.place(problem),
             hint: problem.hint.clone(),
         };
-        Refusal { problems: problems.list.iter().map(fault).collect(), report: problems.to_string() }
+        let shown = problems.list.iter().take(MOST_SHOWN);
+        Refusal { problems: shown.map(fault).collect(), report: problems.to_string() }
     }
 
     /// Of listeners that cannot be bound.

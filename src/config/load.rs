@@ -103,7 +103,8 @@ impl Input<'_> {
             list.dedup();
             return Err(Problems { sources, list });
         }
-        let origin = |(key, place)| Some((String::clone(key), self.origin(&sources, place)?));
+        let lines = Lines::of(&sources[0].text);
+        let origin = |(key, place)| Some((String::clone(key), self.origin(&sources, &lines, place)?));
         let origins = reader.given.iter().filter_map(origin).collect();
         let text = sources.swap_remove(0).text;
         Ok(Loaded { config, path, text, origins, dirs: self.dirs.clone() })
@@ -125,11 +126,11 @@ impl Input<'_> {
     }
 
     /// Where a value comes from; none for one that is built in and took nothing from the environment.
-    fn origin(&self, sources: &[Source], place: &Place) -> Option<String> {
+    fn origin(&self, sources: &[Source], lines: &Lines, place: &Place) -> Option<String> {
         let source = &sources[place.source];
         let is_built_in = place.source == sources.len() - 1;
         let mut origin = match place.source {
-            0 => format!("{}:{}", source.name, line(sources, place)),
+            0 => format!("{}:{}", source.name, lines.at(place.span.start)),
             _ if is_built_in => BUILT_IN.to_owned(),
             _ => format!("--set {}", source.text),
         };
@@ -182,7 +183,8 @@ impl Input<'_> {
             config.types = rooms::types(reader, &section);
         }
         if let Some(item) = top.get(reader, "test") {
-            config.tests = rooms::tests(reader, &item, |place| line(sources, place));
+            let lines = Lines::of(&sources[0].text);
+            config.tests = rooms::tests(reader, &item, |place| lines.at(place.span.start));
         }
         socketio::apply(reader, &mut config);
         check_room_names(reader, &config);
@@ -266,7 +268,16 @@ fn check_room_names(reader: &mut Reader, config: &Config) {
     }
 }
 
-fn line(sources: &[Source], place: &Place) -> usize {
-    let text = &sources[place.source].text;
-    text[..place.span.start.min(text.len())].matches('\n').count() + 1
+/// Where the lines of a text end, so that looking one up does not read the text.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        Lines(memchr::memchr_iter(b'\n', text.as_bytes()).collect())
+    }
+
+    /// The number of the line that a byte is in, from 1.
+    fn at(&self, byte: usize) -> usize {
+        self.0.partition_point(|end| *end < byte) + 1
+    }
 }

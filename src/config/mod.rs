@@ -24,7 +24,7 @@ pub use dirs::{Dirs, instance_of};
 pub use ingest::{Ack, IngestAddr, IngestConfig, IngestListenConfig, Invalid, Unrouted, WhenFull};
 pub use load::{Input, Loaded};
 pub use namespace::Namespace;
-pub use problem::{Problem, Problems, Source};
+pub use problem::{MOST_SHOWN, Problem, Problems, Source};
 pub(crate) use reader::join;
 pub use socketio::{RESERVED_EVENTS, SocketIoConfig, UnknownEmit};
 pub use units::{parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size};

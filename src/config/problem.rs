@@ -4,6 +4,9 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::fmt;
 use std::ops::Range;
 
+/// Problems that a report shows; each takes a look through the whole text.
+pub const MOST_SHOWN: usize = 100;
+
 /// A text that configuration was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -48,9 +51,12 @@ impl Problems {
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
-        for problem in &self.list {
+        for problem in self.list.iter().take(MOST_SHOWN) {
             out.push_str(&renderer.render(&[self.group(problem)]).clone());
             out.push_str("\n\n");
+        }
+        if self.list.len() > MOST_SHOWN {
+            out.push_str(&format!("{} more are not shown\n\n", self.list.len() - MOST_SHOWN));
         }
         let count = self.list.len();
         out.push_str(&format!("{count} problem{} in the configuration", if count == 1 { "" } else { "s" }));

@@ -3,6 +3,7 @@
 use super::reader::{Item, Reader, Section, join};
 use super::sections::put;
 use super::{Config, Namespace};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,8 +128,10 @@ fn names(reader: &mut Reader, section: &Section<'_>) -> Vec<(String, String)> {
 /// Rooms that are named must be there; each room learns what it is emitted as.
 pub(super) fn apply(reader: &mut Reader, config: &mut Config) {
     let Config { socketio, rooms, .. } = config;
+    let places = rooms.iter().enumerate().map(|(place, room)| (room.name.source().to_owned(), place));
+    let places: HashMap<String, usize> = places.collect();
     socketio.names.retain(|(name, emitted)| {
-        let room = rooms.iter_mut().find(|room| room.name.source() == name);
+        let room = places.get(name).map(|place| &mut rooms[*place]);
         let path = join("socketio.names", name);
         match (room, reader.given.get(&path).cloned()) {
             (Some(room), _) => {

@@ -1,7 +1,7 @@
 //! What is different between two configurations, key by key.
 
 use crate::config::Config;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Changes that a summary shows; more are counted.
 const SHOWN: usize = 8;
@@ -31,12 +31,10 @@ pub struct Change {
 impl Diff {
     /// Compares.
     pub fn between(old: &Config, new: &Config) -> Diff {
-        let names = |config: &Config| -> Vec<String> {
-            config.rooms.iter().map(|room| room.name.source().to_owned()).collect()
-        };
-        let (old_rooms, new_rooms) = (names(old), names(new));
-        let without = |list: &[String], other: &[String]| -> Vec<String> {
-            list.iter().filter(|name| !other.contains(name)).cloned().collect()
+        let (old_rooms, new_rooms) = (room_names(old), room_names(new));
+        let without = |config: &Config, other: &HashSet<&str>| -> Vec<String> {
+            let names = config.rooms.iter().map(|room| room.name.source());
+            names.filter(|name| !other.contains(name)).map(str::to_owned).collect()
         };
         let (old_keys, new_keys) = (keys(old, &new_rooms), keys(new, &old_rooms));
         let mut all: Vec<&String> = old_keys.keys().chain(new_keys.keys()).collect();
@@ -51,8 +49,8 @@ impl Diff {
             })
             .filter(|change| change.old != change.new)
             .collect();
-        let rooms_added = without(&new_rooms, &old_rooms);
-        Diff { rooms_added, rooms_removed: without(&old_rooms, &new_rooms), changes }
+        let (rooms_added, rooms_removed) = (without(new, &old_rooms), without(old, &new_rooms));
+        Diff { rooms_added, rooms_removed, changes }
     }
 
     /// Whether nothing is different.
@@ -85,17 +83,13 @@ impl Diff {
 }
 
 /// Every key and value, tables taken apart; of rooms only those that `rooms` has as well.
-fn keys(config: &Config, rooms: &[String]) -> BTreeMap<String, String> {
+fn keys(config: &Config, rooms: &HashSet<&str>) -> BTreeMap<String, String> {
     let mut keys = BTreeMap::new();
-    let room_keys: Vec<String> = config
-        .rooms
-        .iter()
-        .map(|room| room.name.source())
-        .filter(|name| !rooms.iter().any(|other| other == name))
-        .map(room_prefix)
-        .collect();
+    let left_out = room_names(config).into_iter().filter(|name| !rooms.contains(name));
+    let left_out: HashSet<String> = left_out.map(|name| crate::config::join("rooms", name)).collect();
     for (key, value) in config.effective() {
-        if room_keys.iter().any(|prefix| key.starts_with(prefix)) {
+        // A name may have dots itself.
+        if key.match_indices('.').any(|(end, _)| left_out.contains(&key[..end])) {
             continue;
         }
         match format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v")) {
@@ -108,8 +102,8 @@ fn keys(config: &Config, rooms: &[String]) -> BTreeMap<String, String> {
     keys
 }
 
-fn room_prefix(name: &str) -> String {
-    format!("{}.", crate::config::join("rooms", name))
+fn room_names(config: &Config) -> HashSet<&str> {
+    config.rooms.iter().map(|room| room.name.source()).collect()
 }
 
 fn take_apart(key: String, value: &toml::Value, keys: &mut BTreeMap<String, String>) {

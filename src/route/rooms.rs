@@ -3,7 +3,7 @@
 use super::{Destination, Scratch};
 use crate::config::RoomConfig;
 use crate::event::FieldTree;
-use crate::pattern::{Condition, MAX_NAME_BYTES, Segment, Value, push_encoded};
+use crate::pattern::{Condition, MAX_NAME_BYTES, Segment, Template, Value, push_encoded};
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -50,9 +50,12 @@ impl Test {
 }
 
 impl RoomRoute {
-    /// Compiles the room at index `room` of all rooms.
-    pub(super) fn compile(tree: &mut FieldTree, rooms: &[RoomConfig], room: usize) -> RoomRoute {
-        let config = &rooms[room];
+    /// Compiles a room at its place among all. `statics` are the names of the static ones, sorted.
+    pub(super) fn compile(
+        tree: &mut FieldTree,
+        statics: &[&str],
+        (room, config): (usize, &RoomConfig),
+    ) -> RoomRoute {
         let is_template = !config.name.is_static();
         let buffer = config.buffer.as_ref();
         let part = |segment: &Segment| match segment {
@@ -62,13 +65,7 @@ impl RoomRoute {
         RoomRoute {
             room,
             name: config.name.segments().iter().filter(|_| is_template).map(part).collect(),
-            taken_names: rooms
-                .iter()
-                .filter(|other| is_template && other.name.is_static())
-                .map(|other| other.name.source())
-                .filter(|name| config.name.could_make(name))
-                .map(Box::from)
-                .collect(),
+            taken_names: taken_names(&config.name, statics),
             condition: config.condition.as_ref().map(|condition| Test::new(tree, condition)),
             urgent: config.urgent.as_ref().map(|condition| Test::new(tree, condition)),
             key: config.key.iter().map(|path| tree.value_slot(path)).collect(),
@@ -164,4 +161,19 @@ fn push_plain(text: &mut String, value: &Value<'_>) -> bool {
         Value::Absent | Value::Null | Value::Array { .. } | Value::Object => return false,
     }
     true
+}
+
+/// Names of static rooms that a template could make, and must not. `statics` are sorted: names that begin as the template does
+/// lie side by side.
+fn taken_names(template: &Template, statics: &[&str]) -> Box<[Box<str>]> {
+    if template.is_static() {
+        return Box::default();
+    }
+    let begin = match template.segments().first() {
+        Some(Segment::Literal(text)) => text.as_str(),
+        _ => "",
+    };
+    let first = statics.partition_point(|name| *name < begin);
+    let alike = statics[first..].iter().take_while(|name| name.starts_with(begin));
+    alike.filter(|name| template.could_make(name)).map(|name| Box::from(*name)).collect()
 }

@@ -58,8 +58,11 @@ impl Routes {
         let type_path = Path::parse(&listener.type_field).unwrap_or_else(|| Path::top(&listener.type_field));
         let type_slot = tree.value_slot(&type_path);
         let timestamp_slot = listener.add_timestamp.then(|| tree.slot(&Path::top(TIMESTAMP)));
-        let rooms =
-            (0..config.rooms.len()).map(|room| RoomRoute::compile(&mut tree, &config.rooms, room)).collect();
+        let statics = config.rooms.iter().filter(|room| room.name.is_static());
+        let mut statics: Vec<&str> = statics.map(|room| room.name.source()).collect();
+        statics.sort_unstable();
+        let rooms = config.rooms.iter().enumerate();
+        let rooms = rooms.map(|room| RoomRoute::compile(&mut tree, &statics, room)).collect();
         let types = types(&mut tree, config);
         let prefixes = patterns(config)
             .filter_map(|(room, pattern)| match pattern {
@@ -349,16 +352,42 @@ fn types(tree: &mut FieldTree, config: &Config) -> HashMap<Box<str>, TypeRoute> 
             checks.entry(name.as_str().into()).or_default();
         }
     }
-    let takes =
-        |name: &str, room: &crate::config::RoomConfig| room.types.iter().any(|types| types.matches(name));
-    checks
-        .into_iter()
-        .map(|(name, checks)| {
-            let rooms = config.rooms.iter().enumerate().filter(|(_, room)| takes(&name, room));
-            let rooms = rooms.map(|(index, _)| index).collect();
-            (name, TypeRoute { checks, rooms })
-        })
-        .collect()
+    let rooms = RoomsByType::new(config);
+    let route = |(name, checks): (Box<str>, _)| {
+        let rooms = rooms.of(&name).into();
+        (name, TypeRoute { checks, rooms })
+    };
+    checks.into_iter().map(route).collect()
+}
+
+/// Which rooms take a type, found without a look at every room: there may be as many types as rooms.
+struct RoomsByType<'c> {
+    exact: HashMap<&'c str, Vec<usize>>,
+    prefix: HashMap<&'c str, Vec<usize>>,
+}
+
+impl<'c> RoomsByType<'c> {
+    fn new(config: &'c Config) -> RoomsByType<'c> {
+        let mut by_type = RoomsByType { exact: HashMap::new(), prefix: HashMap::new() };
+        for (room, pattern) in patterns(config) {
+            let (rooms, text) = match pattern {
+                TypePattern::Exact(name) => (&mut by_type.exact, name),
+                TypePattern::Prefix(prefix) => (&mut by_type.prefix, prefix),
+            };
+            rooms.entry(text.as_str()).or_default().push(room);
+        }
+        by_type
+    }
+
+    /// In the configuration's order, each once.
+    fn of(&self, name: &str) -> Vec<usize> {
+        let begins = (0..=name.len()).filter_map(|end| self.prefix.get(name.get(..end)?));
+        let mut rooms: Vec<usize> =
+            self.exact.get(name).into_iter().chain(begins).flatten().copied().collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        rooms
+    }
 }
 
 /// An empty vector of the same memory for values of another line. Collecting in place keeps the allocation; if it did

@@ -207,10 +207,31 @@ fn what_cannot_be_bound_is_told_together_with_who_is_there() {
 
 #[test]
 fn the_first_line_to_copy_works() {
-    let server = Server::start("");
+    let server = Server::start("[rooms.agent_states]\ntypes = [\"agent_state\"]\n");
     let line = server.logged("send one with");
     let command = line.split("send one with").nth(1).unwrap().trim();
     let output = Command::new("sh").arg("-c").arg(command).output().unwrap();
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(answer["accepted"], 1, "{answer}");
+}
+
+#[test]
+fn a_file_of_sixteen_thousand_rooms_or_tests_is_read_in_linear_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rooms, mut tests) = (String::new(), "[rooms.a]\ntypes = [\"*\"]\n".to_owned());
+    for number in 0..16_000 {
+        rooms += &format!("[rooms.room_{number}]\ntypes = [\"type_{number}\"]\n");
+        tests += &format!("[[test]]\nline = '{{\"type\":\"t\",\"n\":{number}}}'\nrooms = [\"a\"]\n");
+    }
+    let wrong = rooms.replace("types", "typos");
+    for (name, text, code) in [("rooms", rooms, 0), ("tests", tests, 0), ("wrong", wrong, 78)] {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        // Seconds of a processor, not of a clock. A look through the file for each of its keys takes ten times as many.
+        let mut command = Command::new("prlimit");
+        command.args(["--cpu=20", binary(), "check"]).arg(&file);
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{name}: {}", String::from_utf8_lossy(&ended.stderr));
+        assert!(ended.stderr.len() < 100_000, "the report is bounded: {}", ended.stderr.len());
+    }
 }

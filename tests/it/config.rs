@@ -16,7 +16,9 @@ fn load(text: &str, set: &[&str]) -> Result<Loaded, Problems> {
         Dirs { runtime: PathBuf::from("/run/broadcastd"), state: PathBuf::from("/var/lib/broadcastd") };
     let set = set.iter().map(|text| (*text).to_owned()).collect();
     let input = Input { file: None, defaults: false, set, environment: &environment, dirs };
-    input.load_text(Some(PathBuf::from("broadcast.toml")), text.to_owned())
+    // As a file that has nothing is refused, no text stands for no file.
+    let file = (!text.is_empty()).then(|| PathBuf::from("broadcast.toml"));
+    input.load_text(file, text.to_owned())
 }
 
 fn problems(text: &str) -> String {
