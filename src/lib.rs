@@ -39,6 +39,7 @@ pub mod addresses;
 pub mod alert;
 pub mod config;
 pub mod error;
+pub mod escape;
 pub mod limits;
 pub mod listen;
 pub mod log;

@@ -1,8 +1,12 @@
 //! The log: where its lines go, how they look, and a level that can be changed while the daemon runs.
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
+use crate::escape::Escaped;
+use std::fmt::{Debug, Write as _};
 use std::io::IsTerminal;
+use tracing::field::Field;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -53,8 +57,10 @@ where
     S: tracing::Subscriber + for<'s> tracing_subscriber::registry::LookupSpan<'s>,
 {
     let stderr = || fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let fields = || fmt::format::debug_fn(write_field);
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let human = || stderr().with_ansi(std::io::stderr().is_terminal() && !no_colour).boxed();
+    let human =
+        || stderr().fmt_fields(fields()).with_ansi(std::io::stderr().is_terminal() && !no_colour).boxed();
     let journal = || tracing_journald::layer().map(|layer| layer.with_field_prefix(None).boxed());
     let is_for_journal = format == LogFormat::Journald || (format == LogFormat::Auto && is_of_systemd());
     match format {
@@ -62,6 +68,18 @@ where
         // Without a journal the lines must go somewhere.
         _ if is_for_journal => journal().unwrap_or_else(|_| human()),
         _ => human(),
+    }
+}
+
+/// Writes a field of a line for people, if it has a value. Values may be a producer's: no line end or control character of theirs
+/// gets into the log.
+fn write_field(out: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    let mut text = String::new();
+    write!(Escaped { inner: &mut text, lines: false }, "{value:?}")?;
+    match field.name() {
+        "message" => out.write_str(&text),
+        _ if text.is_empty() || text == "\"\"" => Ok(()),
+        name => write!(out, " {name}={text}"),
     }
 }
 

@@ -2,6 +2,7 @@
 //! when nobody reads any more.
 
 use crate::error::Exit;
+use crate::escape;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -12,15 +13,21 @@ use tokio::net::unix::pipe::Sender;
 const GATHERED: usize = 64 << 10;
 
 /// Standard output, line by line. What is not flushed is lost: [`flush`](Self::flush) before waiting.
-#[derive(Default)]
 pub(super) struct Out {
     lines: Vec<u8>,
+    /// Whether lines, which are JSON, go to a terminal.
+    is_shown: bool,
 }
 
 impl Out {
+    /// Standard output. On a terminal, lines of JSON are written so that it only shows them, unless they are wanted `raw`.
+    pub(super) fn new(raw: bool) -> Out {
+        Out { lines: Vec::new(), is_shown: !raw && io::stdout().is_terminal() }
+    }
+
     /// Adds a line, and writes what has gathered if it is much.
     pub(super) fn line(&mut self, line: &[u8]) -> io::Result<()> {
-        self.lines.extend_from_slice(line);
+        self.lines.extend_from_slice(&if self.is_shown { escape::json(line) } else { line.into() });
         self.lines.push(b'\n');
         if self.lines.len() >= GATHERED { self.flush() } else { Ok(()) }
     }
@@ -55,9 +62,9 @@ pub(super) fn print(text: &str, exit: Exit) -> Exit {
     }
 }
 
-/// Writes a line to standard error; whether anybody reads it is not this program's business.
+/// Writes a text to standard error; whether anybody reads it is not this program's business.
 pub(super) fn say(text: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", escape::text(text));
 }
 
 /// Writes an error, and what would be right.
@@ -91,7 +98,9 @@ impl Notices {
     pub(super) fn say(self, text: fmt::Arguments<'_>) {
         match (self.quiet, self.colour) {
             (true, _) => {}
-            (false, true) => say(format_args!("\x1b[33mnote:\x1b[0m {text}")),
+            (false, true) => {
+                let _ = writeln!(io::stderr().lock(), "\x1b[33mnote:\x1b[0m {}", escape::text(text));
+            }
             (false, false) => say(format_args!("note: {text}")),
         }
     }

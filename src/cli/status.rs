@@ -3,6 +3,7 @@
 use super::find::{Door, find};
 use super::{api, out};
 use crate::error::Exit;
+use crate::escape;
 use clap::Args;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -74,7 +75,7 @@ fn show(status: &Value, colour: bool) -> String {
     let up = in_words(status["uptimeSeconds"].as_u64().unwrap_or(0));
     let _ = writeln!(text, "{word}: broadcastd {version}, up {up}");
     for reason in status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        let _ = writeln!(text, "  {reason}");
+        let _ = writeln!(text, "  {}", escape::text(reason));
     }
     let buffers = &status["bufferStatus"];
     let number = |value: &Value| value.as_u64().unwrap_or(0);
@@ -96,7 +97,7 @@ fn show(status: &Value, colour: bool) -> String {
 
 fn room(room: &Value) -> Option<String> {
     let subscribers = room["subscribers"].as_u64().filter(|subscribers| *subscribers > 0)?;
-    Some(format!("{} ({subscribers})", room["name"].as_str()?))
+    Some(format!("{} ({subscribers})", escape::text(room["name"].as_str()?)))
 }
 
 /// A size, for people.

@@ -19,6 +19,19 @@ async fn a_line_is_an_object_where_json_is_wanted() {
     assert!(line["timestamp"].is_string() && line["producer"].is_string(), "{line}");
 }
 
+#[test]
+fn control_characters_of_producers_never_reach_the_log() {
+    let server = Server::start(ROOMS);
+    let hostile = "\x1b]0;title\x07 \u{9b}31m \r2026 ERROR forged \u{202e}txt.exe";
+    server.pipe(&format!("{{\"type\":\"{hostile}\"}}\n{hostile}\n"));
+    let (first, second) = (server.logged("line refused"), server.logged("line refused"));
+    for line in [first, second] {
+        assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
+        assert!(line.contains("\\u{1b}]0;title\\u{7} \\u{9b}31m \\r2026"), "{line}");
+        assert!(!line.contains("path= ") && !line.contains("=\"\""), "no field without a value: {line}");
+    }
+}
+
 #[tokio::test]
 async fn the_level_follows_the_configuration() {
     let server = Server::start(ROOMS);

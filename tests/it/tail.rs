@@ -86,6 +86,30 @@ fn events_come_as_they_happen_and_a_condition_ends_it() {
 }
 
 #[test]
+fn a_terminal_gets_no_control_characters_of_events() {
+    let server = Server::start(ROOMS);
+    let event = "{\"type\":\"t\",\"m\":\"\u{9b}31m \u{202e}x \u{7f}\"}";
+    assert_eq!(server.post(event).1["accepted"], 1);
+    let tail = |arguments: &str| {
+        // script(1) runs it on a terminal of its own.
+        let command = format!("{} tail --start --no-follow all {arguments}", crate::harness::binary());
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).stdin(std::process::Stdio::null());
+        crate::harness::in_folder(&mut script, server.dir());
+        String::from_utf8(script.output().unwrap().stdout).unwrap()
+    };
+    let shown = tail("");
+    assert!(shown.contains("\"m\":\"\\u009b31m \\u202ex \\u007f\""), "{shown:?}");
+    assert!(tail("--raw").contains("\u{9b}31m \u{202e}x \u{7f}"));
+    // A pipe gets what the producer wrote.
+    assert!(
+        Tool::run(&server, &["tail", "--start", "--no-follow", "all"])
+            .out
+            .contains("\u{9b}31m \u{202e}x \u{7f}")
+    );
+}
+
+#[test]
 fn after_a_drop_it_goes_on_exactly_where_it_was() {
     let server = Server::start(ROOMS);
     let mut tail = listening(&server, &["all", "--count", "300"]);

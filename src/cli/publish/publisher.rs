@@ -48,7 +48,7 @@ impl Publisher {
     /// A producer that gives fields beside all its events.
     pub(in crate::cli) fn new(endpoint: Endpoint, with: Option<String>, telling: Telling) -> Publisher {
         let sender = Sender::new(endpoint);
-        Publisher { sender, with, telling, totals: Totals::default(), told: 0, out: Out::default() }
+        Publisher { sender, with, telling, totals: Totals::default(), told: 0, out: Out::new(false) }
     }
 
     /// How lines have fared so far.

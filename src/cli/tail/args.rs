@@ -59,6 +59,9 @@ pub struct TailArgs {
     /// Whole messages of the protocol, one a line
     #[arg(long)]
     pub frames: bool,
+    /// Byte for byte on a terminal as well, control characters of the events included
+    #[arg(long)]
+    pub raw: bool,
     /// No notices
     #[arg(long, short)]
     pub quiet: bool,

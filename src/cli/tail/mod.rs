@@ -26,7 +26,7 @@ pub fn run(args: &TailArgs) -> Exit {
         let mut tail = Tail {
             session: Session::new(args),
             ending: Ending::new(args),
-            out: Out::default(),
+            out: Out::new(args.raw),
             notices: Notices::new(args.quiet),
             frames: args.frames,
             no_follow: args.no_follow,
