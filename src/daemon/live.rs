@@ -6,11 +6,12 @@ use crate::addresses::AddressFile;
 use crate::config::{Config, Dirs};
 use crate::handshake::{self, FrontConfig, FrontState};
 use crate::ingest;
-use crate::listen::BindError;
+use crate::listen::{BindError, LAST_CONNECTIONS};
 use crate::log;
 use crate::room::{Generation, Rooms};
 use crate::shard::Shards;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The parts of a running daemon that follow the configuration.
 pub(super) struct Live {
@@ -30,7 +31,12 @@ pub(super) struct Live {
     pub(super) clients: handshake::Control,
     pub(super) admins: handshake::Control,
     pub(super) ingest: ingest::Control,
+    /// When a configuration was put in force last.
+    pub(super) applied: Option<Instant>,
 }
+
+/// How long a listener may take to close after its removal: it accepts whoever has connected before.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// A change that is ready to be made: what is new is bound.
 pub(super) struct Planned {
@@ -43,8 +49,19 @@ pub(super) struct Planned {
 
 impl Live {
     /// Binds what another configuration has anew, or says everything that cannot be bound. Nothing has changed yet: what
-    /// was bound is closed again with the plan.
-    pub(super) fn plan(&self, read: Config) -> Result<Planned, Vec<BindError>> {
+    /// was bound is closed again with the plan. Waits for a moment where listeners that have just been removed may be in the way.
+    pub(super) fn plan(&self, read: &Config) -> Result<Planned, Vec<BindError>> {
+        loop {
+            match self.try_plan(read.clone()) {
+                Err(_) if self.applied.is_some_and(|applied| applied.elapsed() < CLOSING) => {
+                    std::thread::sleep(LAST_CONNECTIONS);
+                }
+                planned => return planned,
+            }
+        }
+    }
+
+    fn try_plan(&self, read: Config) -> Result<Planned, Vec<BindError>> {
         let mut config = read.clone();
         self.places.put_into(&mut config);
         if self.stdin {
@@ -81,6 +98,7 @@ impl Live {
         self.shards.reconfigure();
         self.log.set_level(config.log.level);
         self.config = read;
+        self.applied = Some(Instant::now());
         let addrs =
             Addrs { clients: self.clients.addrs(), admin: self.admins.addrs(), ingest: self.ingest.addrs() };
         self.addresses.leave(&addrs.into());

@@ -246,6 +246,7 @@ impl Parts {
             clients,
             admins,
             ingest: producers,
+            applied: None,
         };
         let live = Arc::new(Mutex::new(Some(live)));
         let origin = (daemon.origin, daemon.text);

@@ -271,7 +271,7 @@ impl Reloader {
         }
         check_fixed(&diff, &live.places.fixed())?;
         let hash = hash_number(&config);
-        let planned = live.plan(config).map_err(|errors| Refusal::of_bind_errors(&errors))?;
+        let planned = live.plan(&config).map_err(|errors| Refusal::of_bind_errors(&errors))?;
         if dry_run {
             return Ok(Outcome::WouldApply(diff));
         }

@@ -294,3 +294,33 @@ async fn a_thousand_clients_notice_nothing_of_a_hundred_reloads() {
     }
     assert_eq!(server.metric("broadcastd_clients_opened_total"), 1000.0);
 }
+
+#[test]
+fn listeners_that_a_reload_has_removed_can_be_had_again_at_once() {
+    // An address that no other test takes a port of.
+    let config = |server: &str, admin: &str, ingest: &str| {
+        format!(
+            "[server]\nlisten = [\"127.0.0.1:0\", {server}]\n[admin]\nlisten = [\"127.0.0.1:0\", {admin}]\n[ingest]\nlisten = [\"127.0.0.1:0\", {ingest}]\n{ROOMS}"
+        )
+    };
+    let server = Server::start(&config(
+        "\"127.77.3.9:0\"",
+        "\"127.77.3.9:0\"",
+        "\"127.77.3.9:0\", { unix = \"x.sock\" }",
+    ));
+    let quoted = |addr: &String| format!("{addr:?}");
+    let with = config(
+        &quoted(&server.clients[1]),
+        &quoted(&server.admin[1]),
+        &format!("{}, {{ unix = \"x.sock\" }}", quoted(&server.ingest[1])),
+    );
+    let without = config("", "", "");
+    server.reconfigure(&with);
+    for _ in 0..5 {
+        assert_eq!(server.reconfigure(&without)["outcome"], "applied");
+        assert_eq!(server.reconfigure(&with)["outcome"], "applied");
+    }
+    assert_eq!(Server::get(&server.clients[1], "/api/v1/health").0, 200);
+    Producer::connect(&server.ingest[1]).write("{\"type\":\"t\"}\n");
+    server.until_metric("broadcastd_ingest_events_total", |events| events == 1.0);
+}
