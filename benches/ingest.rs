@@ -142,7 +142,8 @@ fn into_rooms(bencher: Bencher<'_, '_>, config: Config) {
 }
 
 fn read_into_rooms(bencher: Bencher<'_, '_>, config: Config, read: &[u8], count: usize) {
-    let rooms = Rooms::new(&Arc::new(config), Vec::new(), Arc::new(Metrics::new()));
+    let rooms = Rooms::new(&Arc::new(config), Vec::new(), Arc::new(Metrics::new()))
+        .expect("the system has random numbers");
     let mut publisher = Publisher::new(rooms);
     let beside = Beside::default();
     let mut scratch = Scratch::default();

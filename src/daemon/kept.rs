@@ -59,8 +59,8 @@ impl KeptFile {
         config: &Arc<Config>,
         bells: &[Arc<Bell>],
         metrics: &Arc<Metrics>,
-    ) -> (Arc<Rooms>, Vec<String>) {
-        let anew = || (Rooms::new(config, bells.to_vec(), Arc::clone(metrics)), Vec::new());
+    ) -> io::Result<(Arc<Rooms>, Vec<String>)> {
+        let anew = || Ok((Rooms::new(config, bells.to_vec(), Arc::clone(metrics))?, Vec::new()));
         if !config.server.keep_on_restart {
             if self.path.exists() && self.acquire().is_ok() {
                 let _ = self.take();
@@ -86,7 +86,7 @@ impl KeptFile {
             Ok((made, Kept { rooms, events, remembered }, beside)) => {
                 let ms = begun.elapsed().as_millis() as u64;
                 tracing::info!(rooms, events, remembered, ms, "rooms go on where they were");
-                (made, beside)
+                Ok((made, beside))
             }
             Err(why) => {
                 let file = self.path.display();

@@ -206,7 +206,7 @@ impl Parts {
         let metrics = Arc::new(Metrics::new());
         reloader::note_start(&metrics, &daemon.read);
         let polls = ShardPolls::new(config.server.shards)?;
-        let (rooms, beside) = kept.begin(&config, &polls.bells(), &metrics);
+        let (rooms, beside) = kept.begin(&config, &polls.bells(), &metrics)?;
         let (alerts, said) = sources::alerts(&metrics);
         let (shards, shard_threads) = Shards::spawn(polls, &rooms, &metrics, &alerts)?;
         shards.remember(&beside);

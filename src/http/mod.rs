@@ -428,7 +428,7 @@ mod tests {
         let mut config = Config::default();
         config.server.expose = expose.to_vec();
         let metrics = Arc::new(Metrics::new());
-        let rooms = Rooms::new(&Arc::new(config), Vec::new(), Arc::clone(&metrics));
+        let rooms = Rooms::new(&Arc::new(config), Vec::new(), Arc::clone(&metrics)).unwrap();
         let alerts = Alerts::new(::metrics::Counter::noop()).0;
         let polls = ShardPolls::new(0).unwrap();
         let shards = Shards::spawn(polls, &rooms, &metrics, &alerts).unwrap().0;

@@ -44,6 +44,9 @@ const FORMAT: u32 = 4;
 /// Read as well. Its events have wall times, and it does not say when it was written.
 const FORMAT_OF_WALL_TIMES: u32 = 3;
 
+/// In `START`: an earlier build put its next epoch here, and does not mind a 0.
+const RESERVED: u64 = 0;
+
 const START: u8 = b'S';
 const ROOM: u8 = b'R';
 const KEYED: u8 = b'Y';
@@ -104,9 +107,9 @@ impl Rooms {
         mut out: RecordWriter<impl Write>,
     ) -> io::Result<Kept> {
         let mut kept = Kept::default();
-        let (seq, next_epoch) = (self.seq.load(Ordering::Relaxed), self.next_epoch.load(Ordering::Relaxed));
+        let seq = self.seq.load(Ordering::Relaxed);
         let Moment { log_ms, wall_ms } = at.moment;
-        let numbers = [seq, next_epoch, log_ms, wall_ms, at.up_ms, at.boot.len() as u64];
+        let numbers = [seq, RESERVED, log_ms, wall_ms, at.up_ms, at.boot.len() as u64];
         let numbers = numbers.map(u64::to_le_bytes).concat();
         out.record(START, &[&numbers, at.boot.as_bytes(), owner.as_bytes()])?;
         for text in beside {
@@ -172,7 +175,7 @@ impl Rooms {
         (owner, input, len): (&str, impl Read, u64),
     ) -> Result<(Arc<Rooms>, Kept, Vec<String>), NotKept> {
         let mut input = RecordReader::new(input, len)?;
-        let rooms = Rooms::with_none(config, bells, metrics);
+        let rooms = Rooms::with_none(config, bells, metrics)?;
         let generation = rooms.generation();
         let statics = generation.rooms.iter().filter(|room| room.name.is_static()).count();
         let mut reading = Reading {
@@ -186,6 +189,7 @@ impl Rooms {
             seen: Kept::default(),
             kept: Kept::default(),
             beside: Vec::new(),
+            epochs: Vec::new(),
         };
         let read = reading.all(owner, &mut input);
         // What makes no sense is damage in the first place, and another owner only if it was really written so.
@@ -195,6 +199,7 @@ impl Rooms {
             return Err(NotKept::Damaged("it goes on after its end"));
         }
         let (kept, beside) = (reading.kept, reading.beside);
+        rooms.epochs.keep_clear_of(&reading.epochs)?;
         rooms.open_statics();
         Ok((rooms, kept, beside))
     }
@@ -264,6 +269,8 @@ struct Reading<'a> {
     kept: Kept,
     /// What others had written.
     beside: Vec<String>,
+    /// Every epoch that is carried over.
+    epochs: Vec<Epoch>,
 }
 
 /// One moment in the writer's time and in log time here.
@@ -303,7 +310,7 @@ impl Reading<'_> {
             return Err(NotKept::Damaged("it does not begin where it must"));
         }
         let mut start = Body::new(&body);
-        let (seq, next_epoch) = (start.number()?, start.number()?);
+        let (seq, _reserved) = (start.number()?, start.number()?);
         if input.format() == FORMAT {
             let moment = Moment { log_ms: start.number()?, wall_ms: start.number()? };
             let (up_ms, boot_len) = (start.number()?, start.number()?);
@@ -316,8 +323,6 @@ impl Reading<'_> {
             return Err(NotKept::OtherDaemon(written_for));
         }
         self.rooms.seq.fetch_max(seq, Ordering::Relaxed);
-        // Above every epoch there was, whatever the clock says now.
-        self.rooms.next_epoch.fetch_max(next_epoch, Ordering::Relaxed);
         loop {
             let kind = input.record(&mut body)?;
             let mut body = Body::new(&body);
@@ -333,6 +338,7 @@ impl Reading<'_> {
                 REMEMBERED => {
                     self.end_room()?;
                     let (epoch, head) = (Epoch(body.number()?), body.number()?);
+                    self.epochs.push(epoch);
                     self.remember(&body.text()?, epoch, head);
                 }
                 END => {
@@ -352,6 +358,7 @@ impl Reading<'_> {
     fn begin_room(&mut self, body: &mut Body<'_>) -> Result<(), NotKept> {
         let (epoch, head, left) = (Epoch(body.number()?), body.number()?, body.number()?);
         let name = body.text()?;
+        self.epochs.push(epoch);
         let Some(before) = head.checked_sub(left) else {
             return Err(NotKept::Damaged("a room has more events than offsets"));
         };

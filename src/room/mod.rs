@@ -7,6 +7,7 @@ mod bell;
 mod body;
 mod buffer;
 mod clock;
+mod epochs;
 mod figures;
 mod flushes;
 mod generation;

@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn rooms(list: Vec<RoomConfig>) -> Arc<Rooms> {
-        Rooms::new(&config(list), vec![Arc::new(Bell::new(|| {}))], Arc::new(Metrics::new()))
+        Rooms::new(&config(list), vec![Arc::new(Bell::new(|| {}))], Arc::new(Metrics::new())).unwrap()
     }
 
     fn stage(publisher: &mut Publisher, lines: &[&str]) {

@@ -2,6 +2,7 @@
 
 use super::bell::Bell;
 use super::clock::Clock;
+use super::epochs::Epochs;
 use super::generation::Generation;
 use super::remembered::Remembered;
 use super::room::{Closed, Room, Tail};
@@ -9,11 +10,11 @@ use super::seats::Tokens;
 use super::totals::Totals;
 use crate::config::{Config, RoomConfig};
 use crate::metrics::Metrics;
-use crate::time::now_ms;
 use crate::wire::Epoch;
 use arc_swap::ArcSwap;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
+use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,15 +39,16 @@ pub struct Rooms {
     names: AtomicUsize,
     /// The number of the newest event.
     pub(super) seq: AtomicU64,
-    pub(super) next_epoch: AtomicU64,
+    pub(super) epochs: Epochs,
 }
 
 impl Rooms {
-    /// The rooms of a configuration: its static rooms, open from the start. `bells` has one bell for each shard.
-    pub fn new(config: &Arc<Config>, bells: Vec<Arc<Bell>>, metrics: Arc<Metrics>) -> Arc<Rooms> {
-        let rooms = Rooms::with_none(config, bells, metrics);
+    /// The rooms of a configuration: its static rooms, open from the start. `bells` has one bell for each shard. Fails if
+    /// the system's random generator fails, which epochs come from.
+    pub fn new(config: &Arc<Config>, bells: Vec<Arc<Bell>>, metrics: Arc<Metrics>) -> io::Result<Arc<Rooms>> {
+        let rooms = Rooms::with_none(config, bells, metrics)?;
         rooms.open_statics();
-        rooms
+        Ok(rooms)
     }
 
     /// The same before the first room is opened.
@@ -54,9 +56,7 @@ impl Rooms {
         config: &Arc<Config>,
         bells: Vec<Arc<Bell>>,
         metrics: Arc<Metrics>,
-    ) -> Arc<Rooms> {
-        // An epoch is the time the daemon started and a count, so that it never comes again after a restart.
-        let started_ms = now_ms();
+    ) -> io::Result<Arc<Rooms>> {
         let rooms = Arc::new(Rooms {
             tables: std::array::from_fn(|_| Mutex::new(HashTable::new())),
             hasher: DefaultHashBuilder::default(),
@@ -69,10 +69,10 @@ impl Rooms {
             clock: Clock::default(),
             names: AtomicUsize::new(0),
             seq: AtomicU64::new(0),
-            next_epoch: AtomicU64::new(started_ms << 20),
+            epochs: Epochs::new()?,
         });
         rooms.totals.set_backlog_limit(config.ingest.backlog);
-        rooms
+        Ok(rooms)
     }
 
     /// Opens the static rooms of the generation in force.
@@ -260,7 +260,7 @@ impl Rooms {
             |memory: &Mutex<Remembered>| memory.lock().unwrap_or_else(PoisonError::into_inner).take(name);
         let (epoch, head) = recall(&self.remembered)
             .or_else(|| recall(&self.unpublished))
-            .unwrap_or_else(|| (Epoch(self.next_epoch.fetch_add(1, Ordering::Relaxed)), 0));
+            .unwrap_or_else(|| (self.epochs.next(), 0));
         let room = Arc::new(Room::new(name, generation.policy_of(policy), epoch, head));
         table.insert_unique(hash, Arc::clone(&room), |room| self.hasher.hash_one(room.name()));
         self.names.fetch_add(1, Ordering::Relaxed);

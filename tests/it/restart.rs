@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -317,6 +317,31 @@ async fn after_a_crash_nothing_is_revived() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(1));
     assert_eq!(kept(&server), None);
+}
+
+#[tokio::test]
+async fn a_killed_daemon_never_resumes_positions_of_an_earlier_log() {
+    let mut server = Server::start(ROOMS);
+    let mut earlier: Vec<String> = Vec::new();
+    for _ in 0..4 {
+        server.publish("1", 1, 5);
+        let (epoch, head) = position(&server, "all").await;
+        assert_eq!(head, 5);
+        let minutes = |ms: u128| ms / 60_000;
+        let of_epoch = minutes(u128::from(u64::from_str_radix(&epoch, 16).unwrap() >> 20));
+        let now = minutes(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
+        assert!(of_epoch.abs_diff(now) > 1, "{epoch} comes from the clock, which may show a time again");
+        let mut client = Client::connect(&server).await;
+        for before in &earlier {
+            let after = format!("{before}:3");
+            let answer = client.subscribe(json!({ "room": "all", "from": { "after": after } })).await;
+            assert_eq!((answer.get("resumed"), &answer["offset"]), (None, &json!(0)), "{answer}");
+            assert_eq!(client.wait_for("gap").await["reason"], "epoch_changed");
+        }
+        earlier.push(epoch);
+        server.signal(Signal::SIGKILL);
+        server = server.start_again();
+    }
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ fn generation(events: usize, history_s: u64, keys_s: u64) -> Generation {
 }
 
 fn rooms(generation: &Generation) -> Arc<Rooms> {
-    Rooms::new(&generation.config, vec![Arc::new(Bell::new(|| {}))], Arc::clone(&METRICS))
+    Rooms::new(&generation.config, vec![Arc::new(Bell::new(|| {}))], Arc::clone(&METRICS)).unwrap()
 }
 
 fn publish(rooms: &Rooms, name: &str, key: &str, at_ms: u64) {

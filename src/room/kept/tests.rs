@@ -5,6 +5,7 @@ use crate::pattern::{Template, TypePattern};
 use crate::room::{Bell, Publisher, Room};
 use crate::route::{Beside, Outcome, Scratch};
 use proptest::prelude::*;
+use std::collections::HashSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ fn usual() -> Config {
 static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new()));
 
 fn rooms(config: Config) -> Arc<Rooms> {
-    Rooms::new(&Arc::new(config), vec![Arc::new(Bell::new(|| {}))], Arc::clone(&METRICS))
+    Rooms::new(&Arc::new(config), vec![Arc::new(Bell::new(|| {}))], Arc::clone(&METRICS)).unwrap()
 }
 
 fn publish(rooms: &Arc<Rooms>, agents: &[u8]) {
@@ -280,6 +281,25 @@ fn a_position_of_before_is_one_of_now() {
     let after = restarted(&written(&before), usual()).unwrap();
     let (_, _, tail) = after.register("all", 0, 0).unwrap();
     assert_eq!((tail.epoch, tail.first, tail.head), (epoch, 1, 3));
+}
+
+#[test]
+fn starts_in_the_same_millisecond_share_no_epoch() {
+    // Made in microseconds each, as a machine without a clock does after every crash.
+    let epochs_of = |rooms: Arc<Rooms>| ["all", "batches"].map(|name| rooms.get(name).unwrap().epoch());
+    let given: HashSet<Epoch> = (0..200).flat_map(|_| epochs_of(rooms(usual()))).collect();
+    assert_eq!(given.len(), 400);
+}
+
+#[test]
+fn new_epochs_after_a_restart_differ_from_those_carried_over() {
+    let mut rooms = rooms(usual());
+    let mut given = HashSet::new();
+    for visitor in 0..50 {
+        let epoch = visit(&rooms, &format!("agent:{visitor}"));
+        assert!(given.insert(epoch), "{epoch} was given twice");
+        rooms = restarted(&written(&rooms), usual()).unwrap();
+    }
 }
 
 #[test]

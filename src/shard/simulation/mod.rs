@@ -146,7 +146,7 @@ impl Simulation {
         let few = (seed / 2 % (ROOMS.len() as u64 - 2)) as usize;
         let metrics = Arc::new(Metrics::new());
         let polls = ShardPolls::new(1).unwrap();
-        let rooms = Rooms::new(&Arc::new(config.clone()), polls.bells(), Arc::clone(&metrics));
+        let rooms = Rooms::new(&Arc::new(config.clone()), polls.bells(), Arc::clone(&metrics)).unwrap();
         let parts = polls
             .into_parts(&rooms, &metrics, &crate::alert::Alerts::new(metrics::Counter::noop()).0)
             .remove(0);

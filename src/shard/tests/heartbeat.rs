@@ -19,7 +19,7 @@ const CLIENTS: usize = 2 * BEATS + 1;
 
 fn shard_of(config: &Arc<Config>) -> Shard {
     let (metrics, polls) = (Arc::new(Metrics::new()), ShardPolls::new(1).unwrap());
-    let rooms = Rooms::new(config, polls.bells(), Arc::clone(&metrics));
+    let rooms = Rooms::new(config, polls.bells(), Arc::clone(&metrics)).unwrap();
     let alerts = Alerts::new(metrics::Counter::noop()).0;
     Shard::new(polls.into_parts(&rooms, &metrics, &alerts).remove(0))
 }

@@ -141,7 +141,8 @@ impl Simulation {
     fn new(seed: u64) -> Simulation {
         let mut random = Random(seed | 1);
         let config = config(&mut random);
-        let (rooms, publisher, shard) = process(|bells| Rooms::new(&config, bells, Arc::clone(&METRICS)));
+        let (rooms, publisher, shard) =
+            process(|bells| Rooms::new(&config, bells, Arc::clone(&METRICS)).unwrap());
         Simulation {
             random,
             config,
@@ -307,13 +308,8 @@ impl Simulation {
     fn crash(&mut self) {
         self.lose_everybody();
         self.end_lives(|_| true);
-        // An epoch begins with the time in milliseconds, in which no process starts, crashes and starts again.
-        let now = now_ms();
-        while now_ms() == now {
-            std::hint::spin_loop();
-        }
         let config = &self.config;
-        let anew = |bells| Rooms::new(config, bells, Arc::clone(&METRICS));
+        let anew = |bells| Rooms::new(config, bells, Arc::clone(&METRICS)).unwrap();
         (self.rooms, self.publisher, self.shard) = process(anew);
     }
 
