@@ -1,6 +1,6 @@
 //! Fields beside the events: a `$with` line, a query string.
 
-use super::{Rejection, RejectionCode, json};
+use super::{Rejection, RejectionCode, fault, json};
 use serde_json::{Map, Value};
 
 /// Fields beside one event: each is looked up for every event that follows.
@@ -82,8 +82,10 @@ fn read_with(line: &str) -> Result<Beside, Rejection> {
         return Err(bad_with(1, too_long(line.len())));
     }
     // serde_json bounds the depth of a value that is built.
-    let mut object: Map<String, Value> = serde_json::from_str(line)
-        .map_err(|error| bad_with(json::error_column(line, &error), json::error_message(&error)))?;
+    let mut object: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
+        let unread = || bad_with(json::error_column(line, &error), json::error_message(&error));
+        fault::refused_flaw(line, &error).unwrap_or_else(unread)
+    })?;
     let fields = match object.remove(WITH) {
         Some(Value::Object(fields)) if object.is_empty() => fields,
         Some(Value::Object(_)) => {

@@ -1,6 +1,7 @@
 //! The words for what is wrong with a line. Only reached by lines that are refused.
 
 use super::check::Check;
+use super::flaw::{self, Flaw, Kind};
 use super::{Rejection, RejectionCode, json};
 use crate::config::FieldKind;
 
@@ -36,12 +37,36 @@ pub(super) fn not_an_object(line: &str) -> Rejection {
     rejection
 }
 
-/// A line that is not JSON.
+/// A line that the parser refuses.
 pub(super) fn bad_json(line: &str, error: &serde_json::Error) -> Rejection {
-    pretty_printed(line).unwrap_or_else(|| {
+    refused_flaw(line, error).or_else(|| pretty_printed(line)).unwrap_or_else(|| {
         let message = format!("not JSON: {}", json::error_message(error));
         Rejection::new(RejectionCode::BadJson, json::error_column(line, error), message)
     })
+}
+
+/// The flaw that the parser refuses a text for, if it does not refuse it for anything before.
+pub(super) fn refused_flaw(text: &str, error: &serde_json::Error) -> Option<Rejection> {
+    let found = flaw::find(text).filter(|found| found.column <= json::error_column(text, error))?;
+    Some(flawed(found))
+}
+
+/// JSON that not every reader takes.
+pub(super) fn flawed(found: Flaw<'_>) -> Rejection {
+    let (path, text) = (&found.path, shortened(found.text));
+    let (code, message, hint) = match found.kind {
+        Kind::Surrogate => (
+            RejectionCode::BadEscape,
+            format!("`{path}` has {text}, half of a surrogate pair, which is no character"),
+            "write both halves, as in \\ud83d\\ude00, or \\ufffd in its place; JavaScript has text.toWellFormed()",
+        ),
+        Kind::Number => (
+            RejectionCode::BadNumber,
+            format!("`{path}` is {text}, more than a 64-bit float holds (1.8e308)"),
+            "send null or a string in its place",
+        ),
+    };
+    Rejection::new(code, found.column, message).path(found.path).hint(hint)
 }
 
 /// A line of an object that is spread over several lines: a bracket alone, `"name": …` without braces, or an element of

@@ -8,14 +8,62 @@ pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\n')
 }
 
-/// The 1-based byte column of the first bracket that is nested deeper than [`MAX_DEPTH`]. One cheap pass for nearly
-/// every line; brackets inside strings are told apart only when there are many.
-pub(super) fn too_deep(line: &str) -> Option<usize> {
-    // `{` and `[` differ in one bit, which no other bytes that become `{` have. Counts of a chunk fit a byte, so that
-    // the compiler counts many bytes at once.
-    let in_chunk = |chunk: &[u8]| chunk.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
-    let opening: usize = line.as_bytes().chunks(128).map(|chunk| usize::from(in_chunk(chunk))).sum();
-    if opening <= MAX_DEPTH { None } else { exactly_too_deep(line.as_bytes()) }
+/// Bytes that are looked at together.
+const CHUNK: usize = 128;
+
+/// What one cheap pass says of a line. It errs on the safe side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    may_be_deep: bool,
+    /// There may be half of a surrogate pair, or a number that is too large.
+    pub(super) may_be_flawed: bool,
+}
+
+/// Looks a line through.
+#[inline]
+pub(super) fn look(line: &str) -> Look {
+    // What the last byte may be is found by the parser, or is a bracket; so one is counted in any case.
+    let mut look = (1, u8::MAX);
+    let bytes = line.as_bytes();
+    let mut at = 0;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        look_at(chunk, &mut look);
+        at += CHUNK;
+    }
+    match bytes.last_chunk() {
+        Some(last) => look_at(last, &mut look),
+        None => {
+            let mut padded = [0; CHUNK + 1];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            look_at(&padded, &mut look);
+        }
+    }
+    Look { may_be_deep: look.0 > MAX_DEPTH, may_be_flawed: look.1 == 0 }
+}
+
+/// Counts the opening brackets of a chunk, and finds `\u`, a digit before an `e`, and digits at both of its ends. Each is a
+/// minimum or a sum that fits a byte, so that the compiler takes many bytes at once.
+#[inline]
+fn look_at(chunk: &[u8; CHUNK + 1], (opening, calm): &mut (usize, u8)) {
+    let (bytes, next) = (chunk.first_chunk::<CHUNK>(), chunk.last_chunk::<CHUNK>());
+    let (Some(bytes), Some(next)) = (bytes, next) else { return };
+    // `{` and `[` differ in one bit, which no other bytes that become `{` have.
+    *opening += usize::from(bytes.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>());
+    // 0 for a digit.
+    let digit = |byte: u8| (byte ^ b'0').saturating_sub(9);
+    // 0 where a backslash or a digit stands before one of `eEuU`, which are the same but for two bits.
+    let pair = |byte: u8, next: u8| digit(byte).min(byte ^ b'\\') | ((next | 0x30) ^ b'u');
+    let least = bytes.iter().zip(next).fold(u8::MAX, |least, (byte, next)| least.min(pair(*byte, *next)));
+    *calm = (*calm).min(least).min(digit(bytes[0]) | digit(bytes[CHUNK - 1]));
+}
+
+impl Look {
+    /// The 1-based byte column of the first bracket that is nested deeper than [`MAX_DEPTH`], in the line that was looked
+    /// at. Brackets inside strings are told apart only when there are many.
+    #[inline]
+    pub(super) fn too_deep(self, line: &str) -> Option<usize> {
+        if self.may_be_deep { exactly_too_deep(line.as_bytes()) } else { None }
+    }
 }
 
 fn exactly_too_deep(bytes: &[u8]) -> Option<usize> {
@@ -135,7 +183,7 @@ fn value_end(bytes: &[u8], start: usize) -> usize {
 }
 
 /// Where the string that begins at `start` is over; at the text's end if it is not.
-fn string_end(bytes: &[u8], start: usize) -> usize {
+pub(super) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -175,6 +223,7 @@ mod tests {
     #[test]
     fn depth_is_counted_outside_strings() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let too_deep = |line: &str| look(line).too_deep(line);
         assert_eq!(too_deep(&nested(64)), None);
         assert_eq!(too_deep(&nested(65)), Some(65));
         assert_eq!(too_deep(&"{}".repeat(100)), None);

@@ -6,6 +6,7 @@
 mod beside;
 mod check;
 mod fault;
+mod flaw;
 mod json;
 mod rejection;
 mod rooms;

@@ -26,6 +26,10 @@ pub enum RejectionCode {
     NotAnObject,
     /// Part of an object spread over several lines.
     PrettyPrinted,
+    /// Half of a surrogate pair, which is no character.
+    BadEscape,
+    /// A number beyond what a 64-bit float holds.
+    BadNumber,
     /// Nested deeper than 64.
     TooDeep,
     /// Longer than `max_event_size`.
@@ -54,11 +58,13 @@ pub enum RejectionCode {
 
 impl RejectionCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [RejectionCode; 16] = [
+    pub const ALL: [RejectionCode; 18] = [
         RejectionCode::BadJson,
         RejectionCode::BadUtf8,
         RejectionCode::NotAnObject,
         RejectionCode::PrettyPrinted,
+        RejectionCode::BadEscape,
+        RejectionCode::BadNumber,
         RejectionCode::TooDeep,
         RejectionCode::TooLong,
         RejectionCode::DuplicateField,
@@ -80,6 +86,8 @@ impl RejectionCode {
             RejectionCode::BadUtf8 => "bad_utf8",
             RejectionCode::NotAnObject => "not_an_object",
             RejectionCode::PrettyPrinted => "pretty_printed",
+            RejectionCode::BadEscape => "bad_escape",
+            RejectionCode::BadNumber => "bad_number",
             RejectionCode::TooDeep => "too_deep",
             RejectionCode::TooLong => "too_long",
             RejectionCode::DuplicateField => "duplicate_field",

@@ -3,7 +3,7 @@
 use super::check::{self, Check};
 use super::rooms::RoomRoute;
 use super::skeleton::{self, Skeleton};
-use super::{Beside, Outcome, Rejection, Scratch, fault, json};
+use super::{Beside, Outcome, Rejection, Scratch, fault, flaw, json};
 use crate::config::{Config, IngestListenConfig, Invalid, Unrouted};
 use crate::event::{Event, FieldTree, TypeSpan};
 use crate::pattern::{Path, TypePattern, Value};
@@ -88,7 +88,8 @@ impl Routes {
     /// `number` gives the event its daemon-wide number; it is called once for each [`Outcome::Event`], and not
     /// otherwise. The wall time of `now` is put in as `timestamp` where one is missing and wanted. White space around the object is
     /// left out of the event; everything in it stays byte for byte. A field that any room or type of the configuration
-    /// looks at must not appear twice; what nobody looks at is only checked to be JSON, to its end. Allocates for the
+    /// looks at must not appear twice; what nobody looks at is only checked to be
+    /// JSON that every reader takes, to its end. Allocates for the
     /// event only, and for strings with escapes in fields that are looked at.
     pub fn read(
         &self,
@@ -136,11 +137,12 @@ impl Routes {
         if !text.trim_ascii().starts_with('{') {
             return Err(fault::not_an_object(text).into());
         }
-        if let Some(column) = json::too_deep(text) {
+        let look = json::look(text);
+        if let Some(column) = look.too_deep(text) {
             return Err(fault::too_deep(column).into());
         }
         let mut values = self.values(scratch);
-        let parsed = self.parse(text, &mut values);
+        let parsed = self.parse(text, look, &mut values);
         let taken = parsed.and_then(|()| self.route(scratch, (text, line), beside, &mut values));
         scratch.values = recycled(values);
         taken
@@ -168,9 +170,14 @@ impl Routes {
         line: &[u8],
         beside: &Beside,
     ) -> Option<Taken> {
-        let text = skeleton.text().filter(|text| json::too_deep(text).is_none())?;
+        let text = skeleton.text()?;
+        let look = json::look(text);
+        if look.too_deep(text).is_some() {
+            return None;
+        }
         let mut values = self.values(scratch);
-        let parsed = self.parse(text, &mut values).ok().and_then(|()| skeleton.restore(line, &mut values));
+        let parsed =
+            self.parse(text, look, &mut values).ok().and_then(|()| skeleton.restore(line, &mut values));
         let taken = parsed.and_then(|()| self.route(scratch, (text, line), beside, &mut values).ok());
         scratch.values = recycled(values);
         taken.filter(|_| scratch.warning.is_none())
@@ -185,11 +192,23 @@ impl Routes {
     }
 
     #[inline]
-    fn parse<'a>(&self, text: &'a str, values: &mut [Value<'a>]) -> Result<(), Box<Rejection>> {
-        match self.tree.read(Deserializer::from_str(text), values) {
-            Ok(None) => Ok(()),
-            Ok(Some(doubled)) => Err(fault::duplicate_field(text, &self.tree.names_of(doubled)).into()),
-            Err(error) => Err(fault::bad_json(text, &error).into()),
+    fn parse<'a>(
+        &self,
+        text: &'a str,
+        look: json::Look,
+        values: &mut [Value<'a>],
+    ) -> Result<(), Box<Rejection>> {
+        let read = self.tree.read(Deserializer::from_str(text), values);
+        let doubled = read.map_err(|error| fault::bad_json(text, &error))?;
+        // The parser has skipped it where nobody looks.
+        if look.may_be_flawed
+            && let Some(found) = flaw::find(text)
+        {
+            return Err(fault::flawed(found).into());
+        }
+        match doubled {
+            None => Ok(()),
+            Some(doubled) => Err(fault::duplicate_field(text, &self.tree.names_of(doubled)).into()),
         }
     }
 
@@ -399,6 +418,8 @@ fn recycled<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod flawed_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

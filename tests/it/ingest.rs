@@ -101,6 +101,58 @@ async fn every_refusal_names_its_place_and_the_next_line_goes_on() {
     assert_eq!(rejected, cases.len() as f64);
 }
 
+#[tokio::test]
+async fn lone_surrogates_and_numbers_beyond_a_float_are_refused_whatever_the_rules_are() {
+    let long = "x".repeat(5000);
+    let flawed = [
+        (r#"{"type":"t","msg":"\ud800"}"#, "bad_escape", 20, "msg"),
+        (r#"{"type":"t","\udfff":1}"#, "bad_escape", 14, "\\udfff"),
+        (r#"{"type":"t","a":[{"b":"\ud83d"}]}"#, "bad_escape", 24, "a[0].b"),
+        (&format!(r#"{{"type":"t","text":"{long}","msg":"\ud800"}}"#), "bad_escape", 5030, "msg"),
+        (r#"{"type":"t","msg":1e400}"#, "bad_number", 19, "msg"),
+        (r#"{"type":"t","a":[{"b":-1e400}]}"#, "bad_number", 23, "a[0].b"),
+        (r#"{"$with":{"msg":"\ud800"}}"#, "bad_escape", 18, "$with.msg"),
+    ];
+    let fine = [
+        r#"{"type":"t","msg":"\ud83d\ude00 \\ud800 1e400"}"#,
+        r#"{"type":"t","msg":1e308,"a":{"b":1e-400}}"#,
+    ];
+    let ruled = r#"
+[rooms.all]
+types = ["*"]
+[rooms."msg:{msg}"]
+types = ["*"]
+where = "has(msg) && !has(a.b)"
+key = "msg"
+"#;
+    for rooms in [ROOMS, ruled] {
+        let server = Server::start(rooms);
+        let lines: Vec<&str> = flawed.iter().map(|(line, ..)| *line).chain(fine).collect();
+        let (errors, total) = split(server.pipe(&lines.join("\n")));
+        assert_eq!(total, json!({ "accepted": 2, "rejected": 7, "line": 9 }), "{errors:?}");
+        // HTTP takes no control lines in an array.
+        let (_, answer) = server.post(&format!("[{}]", lines[..6].join(",")));
+        assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(0), &json!(6)));
+        let of_array = answer["errors"].as_array().unwrap();
+        for (index, (line, code, column, path)) in flawed.iter().enumerate() {
+            let error = &errors[index];
+            let shown = (&error["line"], &error["code"], &error["column"], &error["path"]);
+            assert_eq!(
+                shown,
+                (&json!(index + 1), &json!(code), &json!(column), &json!(path)),
+                "{line}: {error}"
+            );
+            assert!(error["hint"].is_string(), "{error}");
+            if let Some(error) = of_array.get(index) {
+                assert_eq!((&error["code"], &error["path"]), (&json!(code), &json!(path)), "{line}: {error}");
+            }
+        }
+        // A parser that builds every value takes all that was accepted.
+        let events = all(&server, 2).await;
+        assert_eq!(events[0]["msg"], "\u{1f600} \\ud800 1e400");
+    }
+}
+
 #[test]
 fn bytes_that_are_no_text_are_refused_with_their_column() {
     let server = Server::start(ROOMS);
