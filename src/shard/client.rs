@@ -1,6 +1,7 @@
 //! A client and its subscriptions, as a shard keeps them.
 
 use super::gathered::Told;
+use super::heartbeat::UNHEARD;
 use super::socket::Socket;
 use super::socketio::SocketIoClient;
 use crate::config::ClientLimits;
@@ -31,7 +32,7 @@ pub(super) struct Client {
     pub(super) since_s: u32,
     /// Which subscription is served first when the client next catches up.
     pub(super) turn: u16,
-    /// Heartbeats since the client last said anything.
+    /// Heartbeats since the client last said anything, and [`UNHEARD`] more while it never has.
     pub(super) silent_beats: u8,
     /// Messages in a row that were nonsense.
     pub(super) mistakes: u8,
@@ -61,6 +62,8 @@ pub(super) struct Extra {
     pub(super) deliveries: Option<Bucket>,
     /// How much of `unsent` was sent.
     pub(super) unsent_start: usize,
+    /// Bytes that its system had acknowledged when a heartbeat asked it, and those of the heartbeats since.
+    pub(super) acknowledged: u64,
     /// The client's address behind a trusted proxy.
     pub(super) forwarded: Option<IpAddr>,
     /// What only a client of Socket.IO has.
@@ -134,7 +137,7 @@ impl Client {
             progress_ms: now_ms as u32,
             since_s: (now_ms / 1000) as u32,
             turn: 0,
-            silent_beats: 0,
+            silent_beats: UNHEARD,
             mistakes: 0,
             blocked: false,
             queued: false,
@@ -162,6 +165,25 @@ impl Client {
     /// Milliseconds since its socket last took something while it was behind, 49 days at the most.
     pub(super) fn stalled_ms(&self, now_ms: u64) -> u64 {
         u64::from((now_ms as u32).wrapping_sub(self.progress_ms))
+    }
+
+    /// Notes what its system has acknowledged, for a heartbeat of so many bytes.
+    pub(super) fn note_acknowledged(&mut self, heartbeat: usize) {
+        if let Some(bytes) = self.socket.acknowledged() {
+            self.extra().acknowledged = bytes + heartbeat as u64;
+        }
+    }
+
+    /// Whether its system has acknowledged more than the heartbeat since.
+    pub(super) fn has_acknowledged(&self) -> bool {
+        let noted = self.extra.as_ref().map(|extra| extra.acknowledged);
+        noted.is_some_and(|noted| self.socket.acknowledged().is_some_and(|bytes| bytes > noted))
+    }
+
+    /// Whether it is served by polling, and its polls have taken all that it was sent, its last heartbeat included.
+    pub(super) fn polls_all(&mut self) -> bool {
+        let is_polling = self.socketio_mut().is_some_and(|socketio| socketio.session.is_some());
+        is_polling && self.pinned_bytes() == 0 && self.socket.is_all_read()
     }
 
     /// Bytes that are kept for it.

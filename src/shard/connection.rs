@@ -85,8 +85,9 @@ impl Shard {
         }
     }
 
-    /// Reads what has arrived.
-    pub(super) fn readable(&mut self, client: u32) {
+    /// Reads what has arrived. Whether there was anything.
+    pub(super) fn readable(&mut self, client: u32) -> bool {
+        let mut any = false;
         let mut buffer = std::mem::take(&mut self.read_buffer);
         for turn in 0.. {
             let Some(state) = self.clients.get_mut(client as usize) else { break };
@@ -103,6 +104,7 @@ impl Shard {
                 Ok(0) => self.gone(client, 1006),
                 Ok(len) => {
                     state.silent_beats = 0;
+                    any = true;
                     self.received(client, &buffer[..len]);
                     // At an edge, a short read says that there is no more (epoll(7)); a hang-up is an edge of its own.
                     if len < buffer.len() {
@@ -114,6 +116,7 @@ impl Shard {
             }
         }
         self.read_buffer = buffer;
+        any
     }
 
     /// Reads everything that has arrived, however much it is.

@@ -12,8 +12,13 @@ pub(super) const BEATS: usize = 64;
 /// events waiting for milliseconds.
 const ASKED: usize = 32;
 
-/// Heartbeats without a word before a client counts as gone: one may pass before it is asked, one is its answer's.
-const SILENT_BEATS: u8 = 2;
+/// Heartbeats that a full socket may take nothing: one may pass before it is looked at.
+const STALLED_BEATS: u8 = 2;
+/// Heartbeats that a client's answers may be late. A system that is gone is known earlier: it does not acknowledge pings
+/// (`TCP_USER_TIMEOUT`).
+const LATE_BEATS: u8 = 5;
+/// What a client begins with that has not said anything yet: one may pass before it is asked, one is its answer's.
+pub(super) const UNHEARD: u8 = LATE_BEATS - 2;
 /// Slow clients that a shard names in the log: each once, and no more than these.
 pub(super) const SLOW_LOG: Rate = Rate { per_second: 0.2, burst: 10 };
 
@@ -77,11 +82,41 @@ impl Shard {
         // Who cannot speak is known to be there by the kernel, which waits for acknowledgements; that it reads is not.
         let is_silent = state.blocked || state.wire == Wire::WebSocket;
         state.silent_beats = if is_silent { state.silent_beats + 1 } else { 0 };
-        if state.silent_beats > SILENT_BEATS {
-            self.gone(key as u32, 1006);
-        } else if !state.blocked {
+        let most = if state.blocked { STALLED_BEATS } else { LATE_BEATS };
+        if state.silent_beats > most {
+            let is_there = self.shows_life(key as u32);
+            let Some(state) = self.clients.get_mut(key).filter(|state| !state.closing) else { return };
+            if !is_there {
+                return self.gone(key as u32, 1006);
+            }
+            state.silent_beats = 0;
+        }
+        if !self.clients[key].blocked {
             self.beat(key as u32, out);
         }
+        let Some(state) = self.clients.get_mut(key) else { return };
+        // Until the one that judges it.
+        match most.wrapping_sub(state.silent_beats) {
+            1 => state.note_acknowledged(out.len()),
+            0 => state.extra().acknowledged += out.len() as u64,
+            _ => {}
+        }
+    }
+
+    /// Whether a client that seems to be silent is there all the same. It may be the shard that is late, so that what it
+    /// has sent is read first, and what it may be ready for is sent. Or it takes what it is sent, and its answers wait
+    /// behind that. Who is known to be gone by then is not in the shard any more.
+    pub(super) fn shows_life(&mut self, client: u32) -> bool {
+        if self.readable(client) {
+            return true;
+        }
+        let Some(state) = self.clients.get(client as usize) else { return false };
+        if state.blocked {
+            self.drained(client);
+        }
+        let now_ms = self.elapsed_ms();
+        let Some(state) = self.clients.get_mut(client as usize) else { return false };
+        state.stalled_ms(now_ms) == 0 || state.has_acknowledged() || state.polls_all()
     }
 
     /// Sends a ping, and where a filter or a pace lets nothing pass, how far the subscription has come all the same.

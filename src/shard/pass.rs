@@ -301,6 +301,7 @@ impl Shard {
         let state = &mut self.clients[client as usize];
         if !state.blocked {
             state.blocked = true;
+            state.silent_beats = 0;
             state.progressed(elapsed_ms);
             self.stats.levels.blocked += 1;
         }

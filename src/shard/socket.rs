@@ -3,9 +3,11 @@
 use super::new_client::ClientSocket;
 use crate::config::ClientLimits;
 use mio::{Interest, Registry, Token};
+use nix::libc;
 use socket2::SockRef;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, RawFd};
 
 /// A plain stream.
 pub(super) enum Socket {
@@ -97,6 +99,24 @@ impl Socket {
         }
     }
 
+    /// Bytes that the other side's system has acknowledged, ever. None where there are no acknowledgements.
+    pub(super) fn acknowledged(&self) -> Option<u64> {
+        // The structure up to `tcpi_bytes_acked`, which is its last field here (Linux 4.1).
+        let mut info = [0_u64; 16];
+        let Socket::Tcp(stream) = self else { return None };
+        let known = option(stream.as_raw_fd(), (libc::IPPROTO_TCP, libc::TCP_INFO), &mut info)?;
+        (known == size_of_val(&info)).then_some(info[15])
+    }
+
+    /// Whether the process at the other end of a Unix socket has read everything. False over TCP, which does not know.
+    pub(super) fn is_all_read(&self) -> bool {
+        // Pairs of figures; the third one is the memory of what was sent and is not read (`SK_MEMINFO_WMEM_ALLOC`).
+        let mut info = [u64::MAX; 2];
+        let Socket::Unix(stream) = self else { return false };
+        let known = option(stream.as_raw_fd(), (libc::SOL_SOCKET, libc::SO_MEMINFO), &mut info);
+        known.is_some() && info[1].to_ne_bytes()[..4] == [0; 4]
+    }
+
     /// Tells the other side that nothing more will come.
     pub(super) fn finish(&self) {
         // An error means that the connection is gone already, which reading will find.
@@ -105,6 +125,19 @@ impl Socket {
             Socket::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
         };
     }
+}
+
+/// Reads an option of an open socket into plain numbers, as far as they have room for it. Returns how many bytes it has.
+fn option(socket: RawFd, (level, name): (i32, i32), value: &mut [u64]) -> Option<usize> {
+    let mut len = size_of_val(value) as libc::socklen_t;
+    // SAFETY: the kernel writes `len` bytes to `value` at the most, which are as many, and any bytes are numbers. It
+    // refuses a descriptor that is no socket.
+    #[expect(
+        unsafe_code,
+        reason = "no safe form of it is known; without it a slow client cannot be told from a dead one"
+    )]
+    let result = unsafe { libc::getsockopt(socket, level, name, value.as_mut_ptr().cast(), &raw mut len) };
+    (result == 0).then_some(len as usize)
 }
 
 fn retry(mut send: impl FnMut() -> io::Result<usize>) -> Sent {

@@ -144,7 +144,16 @@ impl Shard {
             let is_late = socketio.connect_by_ms.is_some_and(|until_ms| until_ms <= now_ms);
             let look_ms = socketio.look_ms(now_ms);
             if beat == Beat::Dead {
-                self.gone(client, 1006);
+                let is_there = self.shows_life(client);
+                let Some(state) = self.clients.get_mut(client as usize) else { continue };
+                if !is_there {
+                    self.gone(client, 1006);
+                    continue;
+                }
+                if let Some(socketio) = state.socketio_mut() {
+                    socketio.heartbeat.pong(now_ms);
+                    self.beats.0.push(Reverse((socketio.look_ms(now_ms), client, number)));
+                }
                 continue;
             }
             if is_late {
@@ -156,6 +165,9 @@ impl Shard {
                 let mut out = Vec::new();
                 push_text(&mut out, 0, |out| out.push(b'2'));
                 self.answer(client, &out);
+                if let Some(state) = self.clients.get_mut(client as usize) {
+                    state.note_acknowledged(out.len());
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::harness::{Client, DEADLINE, ROOMS, Server};
 use crate::raw::{ACCEPT, Answer, KEY, Raw, frame, request};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Sends a request on a connection of its own.
@@ -238,6 +238,38 @@ fn silent_handshakes_make_room_for_proper_ones() {
     }
     server.until_metric("broadcastd_handshakes_refused_total{reason=\"handshakes\"}", |count| count == 2.0);
     assert_eq!(refused(&server, "timeout"), 0.0);
+}
+
+#[test]
+fn a_client_that_reads_everything_stays_however_late_its_pongs_are() {
+    let server = Server::start(&format!("[server]\nheartbeat = \"100ms\"\n{ROOMS}"));
+    let mut late = Raw::client(&server);
+    late.send(&frame(0x81, br#"{"type":"subscribe","rooms":["all"]}"#));
+    while late.message()["type"] != "subscribed" {}
+    let (mut pings, mut sent) = (0, 0);
+    // Eight heartbeats without a pong, while events come.
+    while pings < 8 {
+        sent += 1;
+        server.publish("1", sent, 1);
+        loop {
+            let (first, payload) = late
+                .frame()
+                .unwrap_or_else(|| panic!("after {pings} pings and {sent} events the client is closed"));
+            pings += u32::from(first == 0x89);
+            let offset =
+                serde_json::from_slice(&payload).ok().and_then(|event: Value| event["offset"].as_u64());
+            if first == 0x81 && offset == Some(sent) {
+                break;
+            }
+        }
+    }
+    for _ in 0..pings {
+        late.send(&frame(0x8a, b""));
+    }
+    assert_eq!(server.metric("broadcastd_clients_closed_total{code=\"1006\"}"), 0.0);
+    // Without events it must answer: it does not.
+    while late.frame().is_some() {}
+    server.until_metric("broadcastd_clients_closed_total{code=\"1006\"}", |count| count == 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
