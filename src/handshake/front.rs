@@ -4,13 +4,13 @@ use super::control::NewListener;
 use super::refusal::Refusal;
 use super::socketio::{self, probe};
 use super::state::{Accepted, Admitted, Ends, FrontState, Purpose, with_headers};
-use super::stream::cors_of_refusal;
 use super::tail::{Tail, Tailed};
 use super::under_way::Place;
 use crate::http::{Answer, Asked, Body, Patience, Reply};
 use crate::listen::{LAST_CONNECTIONS, Listener, Stream};
 use crate::memory;
 use crate::metrics::HandshakeRefusal;
+use crate::origin::cors_if_allowed;
 use crate::shard::{ClientSocket, NewClient, Upgraded};
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
@@ -292,7 +292,7 @@ where
         };
         self.state.metrics.refused(refusal.reason);
         let origins = &self.state.config().server.allowed_origins;
-        let cors = cors_of_refusal(&parts.headers, origins);
+        let cors = cors_if_allowed(&parts.headers, origins);
         (Ok(closing(with_headers(refusal.response(), cors).map(Body::from))), None)
     }
 }

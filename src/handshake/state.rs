@@ -17,7 +17,7 @@ use bytes::Bytes;
 use fastwebsockets::upgrade::{UpgradeFut, upgrade};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use std::net::IpAddr;
@@ -254,16 +254,13 @@ pub(super) fn upgraded(parts: Parts, body: Incoming) -> Result<(Response<Full<By
 }
 
 /// The answer that has nothing but headers.
-pub(super) fn no_content(headers: Vec<(HeaderName, String)>) -> Response<Full<Bytes>> {
+pub(super) fn no_content(headers: HeaderMap) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     with_headers(response, headers)
 }
 
-pub(super) fn with_headers<B>(mut response: Response<B>, headers: Vec<(HeaderName, String)>) -> Response<B> {
-    for (name, value) in headers {
-        let value = HeaderValue::from_str(&value).expect("it was the value of a header, or is a plain word");
-        response.headers_mut().insert(name, value);
-    }
+pub(super) fn with_headers<B>(mut response: Response<B>, headers: HeaderMap) -> Response<B> {
+    response.headers_mut().extend(headers);
     response
 }

@@ -13,7 +13,7 @@ use crate::wire::{
     From, MessageError, Naming, Position, QueryFields, Sse, SubscribeRoom, Wire, parse_query_from,
     parse_query_room,
 };
-use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use std::net::IpAddr;
@@ -71,15 +71,10 @@ pub(super) fn check_stream(parts: &Parts, known: &Known<'_>) -> Result<Asked, Re
 }
 
 /// Answers what a browser asks before a page of another origin may ask for a stream with headers of its own.
-pub(super) fn preflight(
-    headers: &HeaderMap,
-    known: &Known<'_>,
-) -> Result<Vec<(HeaderName, String)>, Refusal> {
+pub(super) fn preflight(headers: &HeaderMap, known: &Known<'_>) -> Result<HeaderMap, Refusal> {
     check_page(headers, known)?;
-    let mut answer = cors(headers);
-    answer.push((header::ACCESS_CONTROL_ALLOW_METHODS, "GET".to_owned()));
-    answer.push((header::ACCESS_CONTROL_ALLOW_HEADERS, "last-event-id, cache-control".to_owned()));
-    answer.push((header::ACCESS_CONTROL_MAX_AGE, "600".to_owned()));
+    let mut answer = origin::cors(headers);
+    answer.extend(origin::preflight(headers, HeaderValue::from_static("GET")));
     Ok(answer)
 }
 
@@ -225,33 +220,16 @@ fn head(wire: Wire, headers: &HeaderMap) -> Vec<u8> {
         Wire::Lines { .. } => "application/x-ndjson",
         Wire::Sse(_) | Wire::WebSocket | Wire::SocketIo(_) => "text/event-stream",
     };
-    let mut head = format!(
+    let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n\
          x-content-type-options: nosniff\r\nconnection: close\r\n"
     );
-    for (name, value) in cors(headers) {
-        head.push_str(&format!("{name}: {value}\r\n"));
+    let mut head = head.into_bytes();
+    for (name, value) in &origin::cors(headers) {
+        head.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
-    head.push_str("\r\n");
-    head.into_bytes()
-}
-
-/// What lets a page of another origin, which was checked, read the answer.
-pub(super) fn cors(headers: &HeaderMap) -> Vec<(HeaderName, String)> {
-    let origin = only(headers, &header::ORIGIN).map(|origin| {
-        vec![(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.to_owned()), (header::VARY, "origin".to_owned())]
-    });
-    origin.unwrap_or_default()
-}
-
-/// What lets a page read why it was refused, if pages of its origin are allowed.
-pub(super) fn cors_of_refusal(headers: &HeaderMap, origins: &[OriginPattern]) -> Vec<(HeaderName, String)> {
-    if !only(headers, &header::ORIGIN).is_some_and(|origin| origin::is_allowed(origin, origins)) {
-        return Vec::new();
-    }
-    let mut answer = cors(headers);
-    answer.push((header::ACCESS_CONTROL_EXPOSE_HEADERS, "retry-after".to_owned()));
-    answer
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 fn bad(text: &str) -> Refusal {

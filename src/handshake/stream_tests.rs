@@ -126,7 +126,10 @@ fn the_head_keeps_proxies_from_keeping_anything_back() {
     );
     let head = String::from_utf8(taken("?room=a", &[("origin", "https://app.example")]).head).unwrap();
     assert!(
-        head.contains("\r\naccess-control-allow-origin: https://app.example\r\nvary: origin\r\n"),
+        head.ends_with(
+            "\r\naccess-control-allow-origin: https://app.example\r\naccess-control-allow-credentials: true\r\n\
+             vary: origin\r\n\r\n"
+        ),
         "{head}"
     );
 }

@@ -417,15 +417,16 @@ async fn a_stream_that_is_refused_has_a_status() {
         "its page reads why: {answer}"
     );
     assert!(answer.contains("access-control-expose-headers: retry-after\r\n"), "{answer}");
+    assert!(answer.contains("access-control-allow-credentials: true\r\n"), "{answer}");
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_may_ask_where_it_is_allowed() {
+async fn preflights_grant_credentials_and_the_headers_that_were_asked_for() {
     let mut bench = Bench::new(|_| {});
     let preflight = |origin: &str| {
         format!(
             "OPTIONS /sse?room=b HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\
-             Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: last-event-id\r\n\r\n"
+             Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization,last-event-id\r\n\r\n"
         )
     };
     let answer = bench.ask(&preflight("http://localhost:3000")).await.to_ascii_lowercase();
@@ -434,7 +435,8 @@ async fn a_page_of_another_origin_may_ask_where_it_is_allowed() {
         "access-control-allow-origin: http://localhost:3000\r\n",
         "vary: origin\r\n",
         "access-control-allow-methods: get\r\n",
-        "access-control-allow-headers: last-event-id, cache-control\r\n",
+        "access-control-allow-headers: authorization,last-event-id\r\n",
+        "access-control-allow-credentials: true\r\n",
     ] {
         assert!(answer.contains(line), "{line:?} in {answer}");
     }

@@ -32,7 +32,7 @@ use crate::shutdown::Shutdown;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
@@ -259,13 +259,18 @@ impl Pages {
         let pages = self.clone();
         Box::pin(async move {
             let Asked { parts, body: _, local, patience } = asked;
-            let origin = parts.headers.get(header::ORIGIN).cloned();
-            let (path, answer) = match pages.check(&parts, local) {
-                Err(refusal) => (None, *refusal),
-                Ok(path) if parts.method == Method::OPTIONS => (Some(path), preflight(path)),
-                Ok(path) => (Some(path), pages.answer(path, &parts, patience).await),
-            };
-            for_origin(answer, path, origin)
+            match pages.check(&parts, local) {
+                Err(refusal) => pages.for_origin(*refusal, None, &parts.headers),
+                Ok(path) => {
+                    let is_preflight = parts.method == Method::OPTIONS;
+                    let answer = if is_preflight {
+                        preflight(path, &parts.headers)
+                    } else {
+                        pages.answer(path, &parts, patience).await
+                    };
+                    pages.for_origin(answer, Some(path), &parts.headers)
+                }
+            }
         })
     }
 
@@ -351,6 +356,22 @@ impl Pages {
         }
     }
 
+    /// Lets a page read an answer of the API, or why it was refused: a page of an allowed origin with credentials. What
+    /// clients may see anyway, others may read as well.
+    fn for_origin(&self, mut answer: Answer, path: Option<Path>, request: &HeaderMap) -> Answer {
+        if path.is_some_and(|path| !path.is_api()) {
+            return answer;
+        }
+        let config = &self.state.rooms.generation().config;
+        let mut cors = origin::cors_if_allowed(request, &config.server.allowed_origins);
+        if cors.is_empty() && path.is_some() {
+            cors = origin::cors(request);
+            cors.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
+        }
+        answer.headers_mut().extend(cors);
+        answer
+    }
+
     fn page_rooms(&self) -> Answer {
         let generation = self.state.rooms.generation();
         let names: Vec<&str> = generation.rooms.iter().map(|room| room.name.source()).collect();
@@ -376,24 +397,10 @@ fn methods(path: Path) -> HeaderValue {
 }
 
 /// Tells a browser what a page may do.
-fn preflight(path: Path) -> Answer {
+fn preflight(path: Path, request: &HeaderMap) -> Answer {
     let mut answer = Response::new(Body::from(Full::default()));
     *answer.status_mut() = StatusCode::NO_CONTENT;
-    let headers = answer.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods(path));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    answer
-}
-
-/// Lets a page read the answer, where it may: what clients may see anyway, or because its origin was checked.
-fn for_origin(mut answer: Answer, path: Option<Path>, origin: Option<HeaderValue>) -> Answer {
-    if let (Some(origin), Some(path)) = (origin, path)
-        && path.is_api()
-    {
-        answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("origin"));
-    }
+    answer.headers_mut().extend(origin::preflight(request, methods(path)));
     answer
 }
 

@@ -262,6 +262,57 @@ async fn health_has_the_services_part_and_agrees_with_the_status() {
 }
 
 #[test]
+fn pages_of_allowed_origins_send_credentials_to_every_part_and_read_refusals() {
+    let server =
+        Server::start(&format!("[server]\nallowed_origins = [\"https://app.example.org\"]\n{ROOMS}"));
+    let (clients, admin) = (&server.clients[0], &server.admin[0]);
+    let ours = "Origin: https://app.example.org\r\n";
+    let asks = format!(
+        "{ours}Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization,x-tenant\r\n"
+    );
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    for (addr, method, target, headers, status) in [
+        (clients, "OPTIONS", "/sse?room=all", &asks, 204),
+        (clients, "OPTIONS", polling, &asks, 204),
+        (clients, "OPTIONS", "/api/v1/health", &asks, 204),
+        (admin, "OPTIONS", "/api/v1/rooms", &asks, 204),
+        (clients, "GET", polling, &ours.to_owned(), 200),
+        (clients, "GET", "/api/v1/health", &ours.to_owned(), 200),
+        (admin, "GET", "/api/v1/rooms", &ours.to_owned(), 200),
+        // Refusals.
+        (clients, "GET", "/sse?room=none", &ours.to_owned(), 404),
+        (clients, "GET", "/sse", &ours.to_owned(), 400),
+        (clients, "GET", "/socket.io/?EIO=4&transport=polling&sid=none", &ours.to_owned(), 400),
+        (clients, "GET", "/api/v1/none", &ours.to_owned(), 404),
+        (clients, "POST", "/api/v1/health", &ours.to_owned(), 405),
+        (admin, "GET", "/api/v1/room?room=none", &ours.to_owned(), 404),
+        (admin, "GET", "/api/v1/rooms", &format!("{ours}Host: rebound.example\r\n"), 403),
+    ] {
+        let (answered, head, body) = ask(addr, method, target, headers);
+        assert_eq!(answered, status, "{method} {target}: {body}");
+        let mut lines = vec![
+            "access-control-allow-origin: https://app.example.org",
+            "access-control-allow-credentials: true",
+        ];
+        if method == "OPTIONS" {
+            lines.push("access-control-allow-headers: authorization,x-tenant");
+        }
+        for line in lines {
+            assert!(head.lines().any(|found| found == line), "{method} {target}: no {line} in {head}");
+        }
+    }
+    // Health is for everybody; credentials are for pages of allowed origins.
+    for (method, status) in [("GET", 200), ("OPTIONS", 204)] {
+        let (answered, head, _) = ask(clients, method, "/api/v1/health", "Origin: https://other.example\r\n");
+        assert_eq!(answered, status, "{head}");
+        assert!(head.contains("access-control-allow-origin: https://other.example"), "{head}");
+        assert!(!head.contains("access-control-allow-credentials"), "{head}");
+    }
+    let (status, head, _) = ask(clients, "GET", "/api/v1/none", "Origin: https://other.example\r\n");
+    assert!(status == 404 && !head.contains("access-control"), "{head}");
+}
+
+#[test]
 fn health_says_why_not() {
     let server = Server::start(&format!("[server]\ndrain_timeout = \"10m\"\n{ROOMS}"));
     let (status, body) = Server::get(&server.admin[0], "/api/v1/health");

@@ -132,6 +132,27 @@ test("an EventSource whose connections are cut misses nothing and gets nothing t
   for (const id of asked.slice(1)) assert.equal(id?.split(",").length, AGENTS.length, `${asked} with ${shown}`);
 });
 
+test("a page of another origin sends credentials and headers of its own, to streams and to the API", async () => {
+  const base = `http://127.0.0.1:${daemon.clients.split(":").at(-1)}`;
+  const seen = await page.evaluate(async (base) => {
+    const source = new EventSource(`${base}/sse?room=agent%3Ax`, { withCredentials: true });
+    const opened = await new Promise((resolve) => {
+      source.onopen = () => resolve(true);
+      source.onerror = () => resolve(false);
+    });
+    source.close();
+    const own = { authorization: "Bearer x", "x-tenant": "t" };
+    const status = async (path, headers = own) => {
+      const abort = new AbortController();
+      const answer = await fetch(base + path, { credentials: "include", headers, signal: abort.signal }).catch((error) => ({ status: `${error}` }));
+      abort.abort();
+      return answer.status;
+    };
+    return [opened, await status("/sse?room=agent%3Ax"), await status("/sse?room=none"), await status("/api/v1/health"), await status("/api/v1/none", {})];
+  }, base);
+  assert.deepEqual(seen, [true, 200, 404, 200, 404]);
+});
+
 test("a daemon that stops says so, and an EventSource goes on with the next where it was", async () => {
   await page.evaluate(() => {
     window.closing = new Promise((resolve) => {

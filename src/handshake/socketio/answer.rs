@@ -5,7 +5,6 @@ use super::super::refusal::{Code, Refusal};
 use super::super::state::{
     Accepted, Admitted, FrontConfig, FrontState, Purpose, no_content, upgraded, with_headers,
 };
-use super::super::stream::{cors, cors_of_refusal};
 use super::frames;
 use super::repeat::Mark;
 use super::request::{Asked, check};
@@ -13,6 +12,7 @@ use super::session::{Kind, NOOP, Session, Taken, Turn};
 use crate::config::{Namespace, SocketIoConfig};
 use crate::http::{Answer, Body};
 use crate::metrics::HandshakeRefusal;
+use crate::origin::{cors, cors_if_allowed, preflight};
 use crate::shard::{ClientSocket, NewSocketIo};
 use crate::socketio::{EngineOptions, EnginePacket, Received, packets, push_open, random_id};
 use crate::wire::{SocketIo, Wire, frame};
@@ -34,9 +34,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end that a client sends may wait for the poll that it has sent at the same time, on another connection: that is
 /// to hear of it, whichever arrives first.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-
-/// For how long a browser need not ask again, in seconds.
-const MAX_AGE: &str = "600";
 
 /// Whether a path is the one where Socket.IO is served. The slash at its end may be left out.
 pub(in crate::handshake) fn is_asked(config: &SocketIoConfig, path: &str) -> bool {
@@ -62,7 +59,7 @@ where
         Ok(Outcome::Accepted(response, accepted)) => (response, Some(accepted)),
         Ok(Outcome::Polled { response, is_last }) => {
             visit.patience.renew();
-            let response = with_headers(response, allowed(&headers));
+            let response = with_headers(response, cors(&headers));
             // Nothing more will come, so that a daemon that stops need not wait for this connection.
             let is_end = is_last && state.under_way.is_stopping();
             (if is_end { closing(response) } else { lasting(response, visit) }, None)
@@ -70,7 +67,7 @@ where
         Ok(Outcome::Answer(response)) => {
             visit.place.idle(state.idle_limit());
             visit.patience.renew();
-            (lasting(with_headers(response, allowed(&headers)), visit), None)
+            (lasting(with_headers(response, cors(&headers)), visit), None)
         }
         Err(refusal) => {
             let config = state.config();
@@ -79,10 +76,7 @@ where
             if refusal.code != Some(Code::Session) {
                 state.metrics.refused(refusal.reason);
             }
-            let mut cors = cors_of_refusal(&headers, &config.server.allowed_origins);
-            if !cors.is_empty() {
-                cors.push(credentials());
-            }
+            let cors = cors_if_allowed(&headers, &config.server.allowed_origins);
             visit.patience.renew();
             (closing(with_headers(refusal.response(), cors).map(Body::from)), None)
         }
@@ -121,7 +115,10 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
         match asked {
             Asked::OpenWebSocket => self.open_websocket(&config, parts, body),
             Asked::Probe(sid) => self.probe(&sid, parts, body),
-            Asked::Preflight => Ok(Outcome::Answer(preflight(&parts.headers))),
+            Asked::Preflight => {
+                let answer = preflight(&parts.headers, HeaderValue::from_static("GET, POST"));
+                Ok(Outcome::Answer(no_content(answer).map(Body::from)))
+            }
             Asked::Open => self.open(&config, &parts.headers).map(Outcome::Answer),
             // What waits must not hold a configuration that a reload replaces.
             Asked::Poll(sid) => {
@@ -357,33 +354,9 @@ fn text(body: Body) -> Answer {
 fn lasting(response: Answer, visit: &Visit<'_>) -> Answer {
     // Known to Node and others: who closes first knows that no request is on its way.
     let seconds = visit.patience.step().as_secs();
-    let told = (seconds > 1).then(|| (HeaderName::from_static("keep-alive"), format!("timeout={seconds}")));
-    with_headers(response, told.into_iter().collect())
-}
-
-/// What lets a page of another origin, which was checked, read an answer.
-fn allowed(headers: &HeaderMap) -> Vec<(HeaderName, String)> {
-    let mut all = cors(headers);
-    if !all.is_empty() {
-        all.push(credentials());
-    }
-    all
-}
-
-/// Socket.IO clients may be told to send cookies, and browsers then ask for this.
-fn credentials() -> (HeaderName, String) {
-    (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true".to_owned())
-}
-
-/// What a browser asks before a page of another origin may send what is not simple. Nothing here depends on a header,
-/// so that a page may send whichever it likes.
-fn preflight(headers: &HeaderMap) -> Answer {
-    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
-    let asked = asked.and_then(|asked| asked.to_str().ok()).unwrap_or("content-type");
-    let answer = vec![
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST".to_owned()),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, asked.to_owned()),
-        (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE.to_owned()),
-    ];
-    no_content(answer).map(Body::from)
+    let told = HeaderValue::try_from(format!("timeout={seconds}")).ok().filter(|_| seconds > 1);
+    with_headers(
+        response,
+        told.map(|told| (HeaderName::from_static("keep-alive"), told)).into_iter().collect(),
+    )
 }
