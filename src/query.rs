@@ -31,6 +31,36 @@ pub fn decode(value: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Which of our fields an unknown one seems to mean, if any: `form` means `from`, `room[]` means `room`.
+///
+/// Names that are not close to ours (`_`, `t`, `token`, `access_token`) mean none of them: libraries and proxies add such.
+pub fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    /// Shorter names are nobody's misspelling.
+    const SHORTEST: usize = 3;
+    /// Names that other servers have for what ours say.
+    const ELSEWHERE: [(&str, &str); 5] = [
+        ("last", "from"),
+        ("since", "from"),
+        ("after", "from"),
+        ("lastid", "last_event_id"),
+        ("eventid", "last_event_id"),
+    ];
+    let name = folded(name);
+    if name.len() < SHORTEST {
+        return None;
+    }
+    let elsewhere = ELSEWHERE.iter().find(|(word, _)| *word == name).map(|(_, ours)| *ours);
+    known.iter().copied().find(|known| {
+        let most = (known.len() / 4).max(1);
+        elsewhere == Some(*known) || strsim::damerau_levenshtein(&name, &folded(known)) <= most
+    })
+}
+
+/// A name without what spellings differ in: `lastEventID` and `last_event_id` are the same.
+pub fn folded(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
 fn hex_digit(byte: u8) -> Option<u8> {
     (byte as char).to_digit(16).map(|digit| digit as u8)
 }
@@ -38,6 +68,62 @@ fn hex_digit(byte: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn misspelt_fields_are_told_from_fields_of_others() {
+        const OURS: [&str; 8] =
+            ["room", "from", "where", "every", "snapshot", "raw", "event", "last_event_id"];
+        for (name, ours) in [
+            ("form", "from"),
+            ("frm", "from"),
+            ("From", "from"),
+            ("since", "from"),
+            ("rooms", "room"),
+            ("room[]", "room"),
+            ("room[0]", "room"),
+            ("Room", "room"),
+            ("rom", "room"),
+            ("evry", "every"),
+            ("wehre", "where"),
+            ("snapshots", "snapshot"),
+            ("snaphsot", "snapshot"),
+            ("rwa", "raw"),
+            ("events", "event"),
+            ("last_event", "last_event_id"),
+            ("last-id", "last_event_id"),
+        ] {
+            assert_eq!(meant(name, &OURS), Some(ours), "{name}");
+        }
+        for name in [
+            "_",
+            "t",
+            "v",
+            "ts",
+            "id",
+            "cb",
+            "key",
+            "rnd",
+            "rand",
+            "run",
+            "ref",
+            "ver",
+            "sid",
+            "token",
+            "user",
+            "time",
+            "query",
+            "level",
+            "theme",
+            "secret",
+            "access_token",
+            "timestamp",
+            "utm_source",
+            "x-tenant",
+            "",
+        ] {
+            assert_eq!(meant(name, &OURS), None, "{name}");
+        }
+    }
 
     #[test]
     fn fields_are_decoded_in_order() {

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 /// Rooms of one stream, if `limits.client.rooms` allows as many. Each frame of a stream of Server-Sent Events tells its position in all of them.
 const MOST_ROOMS: usize = 64;
 
-/// What a query may have.
+/// What a query may say.
 const FIELDS: [&str; 8] = ["room", "from", "where", "every", "snapshot", "raw", "event", "last_event_id"];
 
 /// With what a browser says where it was.
@@ -102,7 +102,17 @@ pub(super) fn check_page(headers: &HeaderMap, known: &Known<'_>) -> Result<(), R
     Err(Refusal::bad_request(StatusCode::FORBIDDEN, text))
 }
 
-/// A query, decoded, with every field known.
+/// Whether a query's field is one of ours.
+fn is_field(name: &str) -> bool {
+    FIELDS.contains(&name) || is_last_event_id(name)
+}
+
+/// Whether a field is `last_event_id`, in any of the spellings that libraries have for it (`lastEventId`, `lastEventID`).
+fn is_last_event_id(name: &str) -> bool {
+    query::folded(name) == "lasteventid"
+}
+
+/// A query, decoded. Fields that are not ours mean nothing.
 struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -113,9 +123,11 @@ impl Query {
             ));
         };
         // A misspelt `from` must not silently mean "from now on".
-        if let Some((unknown, _)) = fields.iter().find(|(name, _)| !FIELDS.contains(&name.as_str())) {
-            let unknown: String = unknown.chars().take(40).collect();
-            return Err(bad(&format!("no field {unknown:?} in a query; there are {}", FIELDS.join(", "))));
+        for (name, _) in fields.iter().filter(|(name, _)| !is_field(name)) {
+            if let Some(ours) = query::meant(name, &FIELDS) {
+                let name: String = name.chars().take(40).collect();
+                return Err(bad(&format!("no field {name:?} in a query; did you mean {ours:?}?")));
+            }
         }
         Ok(Query(fields))
     }
@@ -200,13 +212,19 @@ impl Query {
         Ok(names)
     }
 
+    /// The last `last_event_id` that says something: libraries add theirs at the end of an address that may have one.
+    fn last_event_id(&self) -> Option<&str> {
+        let says = |(name, value): &&(String, String)| is_last_event_id(name) && !value.is_empty();
+        self.0.iter().rev().find(says).map(|(_, value)| value.as_str())
+    }
+
     /// Where the last stream was, if the client says so.
     fn positions(&self, headers: &HeaderMap) -> Result<Vec<Position>, Refusal> {
         // What the browser says is newer than what its page was made with.
         let last = if headers.contains_key(LAST_EVENT_ID) {
             Some(only(headers, &LAST_EVENT_ID).ok_or_else(bad_id)?)
         } else {
-            self.one("last_event_id")?
+            self.last_event_id()
         };
         let Some(last) = last.filter(|last| !last.is_empty()) else { return Ok(Vec::new()) };
         let positions: Result<Vec<Position>, ()> = last.split(',').map(str::parse).collect();

@@ -143,6 +143,12 @@ fn where_the_last_stream_was_is_read_from_the_header_first() {
         ("&last_event_id=a:1", "", vec![position(0xa, 1)]),
         ("&last_event_id=a:1", "b:2", vec![position(0xb, 2)]),
         ("&last_event_id=", "", vec![]),
+        ("&lastEventId=a:1", "", vec![position(0xa, 1)]),
+        ("&lastEventID=a:1", "", vec![position(0xa, 1)]),
+        // A library adds its own to the address that it was made with.
+        ("&last_event_id=a:1&lastEventId=a:9", "", vec![position(0xa, 9)]),
+        ("&last_event_id=a:1&lastEventId=", "", vec![position(0xa, 1)]),
+        ("&lastEventId=a:1", "b:2", vec![position(0xb, 2)]),
     ] {
         let asked = taken(&format!("?room=a&room=b{more}"), &[("last-event-id", header)]);
         assert_eq!(asked.positions, positions, "{more} {header}");
@@ -170,7 +176,11 @@ fn each_mistake_has_its_answer() {
         ("", 400, "which rooms?"),
         ("?room=", 400, "which rooms?"),
         ("?room=%zz", 400, "percent-encoded"),
-        ("?room=a&form=start", 400, "no field \"form\""),
+        ("?room=a&form=start", 400, "no field \"form\" in a query; did you mean \"from\"?"),
+        ("?rooms=a", 400, "did you mean \"room\"?"),
+        ("?room%5B%5D=a", 400, "did you mean \"room\"?"),
+        ("?room=a&last=10", 400, "did you mean \"from\"?"),
+        ("?room=a&lastEvent=a:1", 400, "did you mean \"last_event_id\"?"),
         ("?room=a&from=Now", 400, "did you mean `now`?"),
         ("?room=a&from=last:x", 400, "`from.last`"),
         ("?room=a&from=now&from=start", 400, "from is given twice"),
@@ -193,6 +203,16 @@ fn each_mistake_has_its_answer() {
     let mut old = parts("?room=a", &[]);
     old.version = Version::HTTP_10;
     assert!(ask(&old, false).is_ok(), "proxies that speak HTTP/1.0 get their stream");
+}
+
+#[test]
+fn fields_that_are_not_ours_mean_nothing() {
+    let plain = taken("?room=a", &[]);
+    for more in
+        ["_=1700000000000", "t=1", "access_token=x.y.z", "token=", "ts=1&ts=2", "v", "utm_source=mail"]
+    {
+        assert_eq!(taken(&format!("?{more}&room=a"), &[]), plain, "{more}");
+    }
 }
 
 #[test]
