@@ -67,7 +67,6 @@ impl Shard {
         if !rooms.is_empty() {
             self.resume(&mut rooms, &positions);
             self.subscribe(client, None, rooms.into_iter().map(Ok).collect(), &mut out);
-            self.push_all_positions(client, &mut out);
         }
         self.answer(client, &out);
         if !early.is_empty() && self.clients.contains(key) {

@@ -208,14 +208,29 @@ impl Shard {
         At { position: Position { epoch, offset }, told, namespace }
     }
 
-    /// Appends an `id` that tells where a client is in all of its rooms, if its wire has that.
+    /// Appends a block of an `id` alone that tells where a client is in all of its rooms, if its wire has that.
     pub(super) fn push_all_positions(&self, client: u32, out: &mut Vec<u8>) {
         let state = &self.clients[client as usize];
         // A client of Socket.IO has positions with events alone.
+        if state.wire.has_ids() {
+            push_ids(self.positions_of(state), out);
+        }
+    }
+
+    /// Has the block that begins at `block` in `out` tell where a client is in all of its rooms, if its wire has that.
+    ///
+    /// Some clients remember no `id` that comes without data (`eventsource` 3, `event-source-polyfill`).
+    pub(super) fn tell_positions(&self, client: u32, out: &mut Vec<u8>, block: usize) {
+        let state = &self.clients[client as usize];
         if !state.wire.has_ids() {
             return;
         }
-        push_ids(self.positions_of(state), out);
+        let mut line = Vec::new();
+        push_told(self.positions_of(state), ID, &mut line);
+        if !line.is_empty() {
+            line.push(b'\n');
+            out.splice(block..block, line);
+        }
     }
 }
 

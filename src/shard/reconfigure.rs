@@ -117,13 +117,14 @@ impl Shard {
             out.extend_from_slice(without_id(&gap));
             self.parts.metrics.gap(GapReason::RoomClosed, missed.unwrap_or(0));
         }
+        let last = out.len();
         match wire {
             Wire::SocketIo(socketio) => {
                 self.push_room_closed(client, socketio.namespace(), room_json, &mut out);
             }
             _ => push_unsubscribed(wire, &mut out, None, &[room_json], Some(ROOM_CLOSED)),
         }
-        self.push_all_positions(client, &mut out);
+        self.tell_positions(client, &mut out, last);
         self.answer(client, &out);
         self.end_if_alone(client);
     }

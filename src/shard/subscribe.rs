@@ -93,10 +93,15 @@ impl Shard {
                 Err(error) => Answer::Refused { room_json, error },
             })
             .collect();
+        let mut last = out.len();
         push_subscribed(wire, out, id, &answers);
-        for subscribed in results.iter().flatten() {
+        for subscribed in results.iter().flatten().filter(|subscribed| subscribed.start.began_anew.is_some())
+        {
+            last = out.len();
             self.push_began_anew(wire, subscribed, out);
         }
+        // Not before the gaps: a client that is cut between the two must be told them when it comes back.
+        self.tell_positions(client, out, last);
     }
 
     /// Appends a `gap` for one whose position was of another life of the log.

@@ -94,8 +94,8 @@ impl Encoder<'_> {
     }
 
     /// Appends a page of a snapshot, the last one if it leads to an offset. Nothing passed over of what has events in it: a
-    /// page without any is appended only where it is the last. A bare stream has no pages: its events are one frame, and
-    /// the position is another.
+    /// page without any is appended only where it is the last. A bare stream has no pages: its events are one frame, and a
+    /// page without events that tells the position is another.
     pub fn snapshot(&self, chunk: &mut Chunk, events: &[(u64, Entry)], last: Option<u64>) {
         let passing: smallvec::SmallVec<[&(u64, Entry); BATCH_EVENTS]> =
             events.iter().filter(|(_, entry)| self.passes(entry)).collect();
@@ -123,8 +123,8 @@ impl Encoder<'_> {
         if !passing.is_empty() {
             push(chunk, passing.len());
         }
-        if let Some(position) = position {
-            self.wire.push_id(&mut chunk.bytes, position);
+        if position.is_some() {
+            push_snapshot(self.wire, &mut chunk.bytes, self.room_json, position, std::iter::empty());
             push(chunk, 0);
         }
     }

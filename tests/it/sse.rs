@@ -39,12 +39,11 @@ fn a_stream_says_where_it_is_with_every_block() {
     let welcome = stream.next();
     assert_eq!((welcome.id.as_ref(), welcome.event.as_ref()), (None, None));
     assert_eq!(welcome.json()["type"], "welcome");
-    let rooms = stream.next().json()["rooms"].clone();
+    let subscribed = stream.next();
+    let rooms = subscribed.json()["rooms"].clone();
     assert_eq!((&rooms[0]["room"], &rooms[0]["offset"]), (&json!("agent:1"), &json!(2)));
     let epoch = |index: usize| rooms[index]["epoch"].as_str().unwrap().to_owned();
-    let begin = stream.next_block().unwrap();
-    assert_eq!(begin.id, Some(format!("{}:2,{}:2", epoch(0), epoch(1))), "before the first event");
-    assert_eq!(begin.data, None);
+    assert_eq!(subscribed.id, Some(format!("{}:2,{}:2", epoch(0), epoch(1))), "before the first event");
 
     server.publish("1", 3, 1);
     let (mut own, mut all) = (2, 2);
@@ -102,6 +101,22 @@ fn names_and_bare_events_are_for_the_asking() {
 }
 
 #[test]
+fn the_first_position_comes_with_data_also_after_a_snapshot_of_bare_events() {
+    let server = Server::start("[rooms.keyed]\ntypes = [\"*\"]\nkey = \"n\"\nsnapshot = true\n");
+    server.publish("1", 1, 2);
+    let mut stream = open(&server, "?room=keyed&raw=1", &[]);
+    let told: Vec<_> = (0..5).map(|_| stream.next()).map(|block| (block.event, block.id.is_some())).collect();
+    let named = |name: &str, told| (Some(name.to_owned()), told);
+    let event = (None, false);
+    assert_eq!(
+        told,
+        [named("welcome", false), named("subscribed", false), event.clone(), event, named("snapshot", true)]
+    );
+    let mut again = resume(&server, "?room=keyed&raw=1", &stream.last_id);
+    assert_eq!(again.wait_for("subscribed")["rooms"][0]["resumed"], json!(true));
+}
+
+#[test]
 fn accept_asks_for_lines() {
     let server = Server::start(ROOMS);
     let mut lines = open(&server, "?room=all&from=start", &[("Accept", "application/x-ndjson")]);
@@ -142,13 +157,12 @@ fn a_room_that_began_anew_is_told_apart_from_one_that_is_new() {
     let rooms = stream.wait_for("subscribed")["rooms"].clone();
     assert_eq!((&rooms[0]["resumed"], &rooms[0]["offset"]), (&json!(true), &json!(2)));
     assert_eq!((&rooms[1]["resumed"], &rooms[1]["offset"]), (&Value::Null, &json!(0)));
-    let gap = stream.next();
-    assert_eq!(gap.id, None, "positions are told after all gaps");
-    let gap = gap.json();
+    assert_eq!(stream.last_id, "", "who is cut before the gap is told it when it comes back");
+    let block = stream.next();
+    let gap = block.json();
     assert_eq!((&gap["room"], &gap["reason"]), (&json!("agent:2"), &json!("epoch_changed")));
     assert_eq!(gap["epoch"], two.as_str());
-    let begin = stream.next_block().unwrap();
-    assert_eq!(begin.id, Some(format!("{one}:2,{two}:0")));
+    assert_eq!(block.id, Some(format!("{one}:2,{two}:0")), "positions are told with the last gap");
     let mut missed = [2, 0];
     while missed != [3, 3] {
         let message = stream.next().json();
@@ -172,7 +186,7 @@ fn what_history_no_longer_has_is_a_gap_with_its_position() {
     );
     let mut stream = open(&server, "?room=all&room=other", &[]);
     stream.wait_for("subscribed");
-    let begin = stream.next_block().unwrap().id.unwrap();
+    let begin = stream.last_id.clone();
     server.publish("1", 1, 100);
     // Until the shard has passed them on they are all still to be had.
     while stream.wait_for("event")["offset"] != 100 {}
@@ -194,7 +208,7 @@ fn what_a_filter_keeps_back_moves_the_position_all_the_same() {
     for rooms in ["?room=all", "?room=all&room=agent%3Ax"] {
         let mut stream = open(&server, &format!("{rooms}&where=n%20%3D%3D%200"), &[]);
         stream.wait_for("subscribed");
-        let begin = stream.next_block().unwrap().id.unwrap();
+        let begin = stream.last_id.clone();
         server.publish("1", 1, 5);
         let told = |id: &str| id.split([',', ':']).nth(1).unwrap().parse::<u64>().unwrap();
         let mut heartbeats = 0;
@@ -231,7 +245,7 @@ fn limits_are_those_of_all_clients() {
     let rooms = second.wait_for("subscribed")["rooms"].clone();
     assert_eq!(rooms[0]["error"]["code"], "limit");
     assert_eq!(rooms[1]["offset"], 0);
-    assert_eq!(second.next_block().unwrap().id.unwrap().matches(':').count(), 1);
+    assert_eq!(second.last_id.matches(':').count(), 1);
     let (status, text) = refused(&server, "?room=all", &[]);
     assert_eq!(status, 429, "{text}");
     drop(second);
@@ -374,8 +388,12 @@ fn rooms_that_a_reload_takes_leave_the_others_where_they_are() {
     server.reconfigure(&rooms(&["a", "c"]));
     let message = stream.wait_for("unsubscribed");
     assert_eq!((&message["rooms"], &message["reason"]), (&json!(["b"]), &json!("room_closed")));
-    let told = stream.next_block().unwrap();
-    assert_eq!((told.id.unwrap().matches(":1").count(), told.data), (2, None), "of the rooms that are left");
+    assert_eq!(
+        stream.last_id.matches(":1").count(),
+        2,
+        "{} tells of the rooms that are left",
+        stream.last_id
+    );
     // The same address again, as an EventSource asks: the rooms that are left go on.
     server.publish("1", 2, 1);
     let mut again = resume(&server, "?room=a&room=b&room=c", &stream.last_id);
@@ -464,12 +482,7 @@ fn nginx_keeps_nothing_back() {
         stream.read_head();
         assert!(stream.head.contains(" 200 OK"), "{}", stream.head);
         stream.wait_for("subscribed");
-        let last = loop {
-            let block = stream.next_block().unwrap();
-            if block.id.is_some() {
-                break stream.last_id.clone();
-            }
-        };
+        let last = stream.last_id.clone();
         for _ in 0..3 {
             // Each waits for the one before: what is kept back would never come.
             let next = server.metric("broadcastd_room_events_total") as u64 / 2 + 1;

@@ -273,7 +273,7 @@ impl Storm {
                     seam.offset = message["rooms"][0]["offset"].as_u64().unwrap();
                     seam.missed = seam.offset;
                 }
-                if block.id.is_some() {
+                if block.id.is_some() && message["type"] != "subscribed" {
                     seam.take(&message);
                     events = events.saturating_sub(1);
                 }

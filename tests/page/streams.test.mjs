@@ -70,4 +70,25 @@ describe("clients of other people", { concurrency: true }, () => {
       assert.deepEqual(seen.of("gap"), [], name);
     }
   });
+
+  test("clients that are cut before their first event miss nothing", async () => {
+    const proxy = await between();
+    const query = {
+      "one room": (name) => `room=agent%3A${name}-a`,
+      "two rooms": (name) => `room=agent%3A${name}-a&room=agent%3A${name}-b`,
+      "events alone": (name) => `room=agent%3A${name}-a&raw=1`,
+      "events alone after an empty snapshot": (name) => `room=agent%3A${name}-a&room=keyed&raw=1`,
+    };
+    const streams = Object.entries(query).flatMap(([way, of]) =>
+      openAll(proxy, (name) => of(encodeURIComponent(name + way))).map(({ name, seen }) => ({ agentId: `${name}${way}-a`, seen })));
+    for (const { agentId, seen } of streams) await until(`${agentId} is subscribed`, () => seen.of("subscribed").length === 1);
+    proxy.reset();
+    for (const { agentId } of streams) await daemon.publish({ type: "t", agentId, n: 1 });
+    for (const { agentId, seen } of streams) {
+      await until(`${agentId} has its event`, () => JSON.stringify(seen.messages).includes('"n":1'));
+      const again = seen.of("subscribed")[1].rooms.find(({ room }) => room === `agent:${agentId}`);
+      assert.equal(again.resumed, true, agentId);
+      assert.deepEqual(seen.of("gap"), [], agentId);
+    }
+  });
 });
