@@ -271,15 +271,26 @@ impl Client {
             at = end;
             self.phase = Phase::Subscribing;
         }
-        while let Some(block) = sse::block(&bytes[at..]) {
-            if let Some(data) = block.data {
-                self.on_text(data, block.length, reading)?;
+        while let Some((data, length)) = sse::chunk(&bytes[at..])? {
+            let counted = reading.ledger.tally.bytes;
+            let mut begin = 0;
+            while let Some(block) = sse::block(&data[begin..]) {
+                if let Some(data) = block.data {
+                    self.on_text(data, block.length, reading)?;
+                }
+                if let Some(id) = block.id {
+                    self.last_id.clear();
+                    self.last_id.extend_from_slice(id);
+                }
+                begin += block.length;
             }
-            if let Some(id) = block.id {
-                self.last_id.clear();
-                self.last_id.extend_from_slice(id);
+            if begin < data.len() {
+                return Err("a chunk ends within a block".into());
             }
-            at += block.length;
+            if reading.ledger.tally.bytes > counted {
+                reading.ledger.tally.bytes += (length - data.len()) as u64;
+            }
+            at += length;
         }
         Ok(at)
     }

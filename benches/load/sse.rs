@@ -33,10 +33,28 @@ pub(crate) fn request(addr: SocketAddr, subscriptions: &[Subscription], last_id:
 pub(crate) fn answer(bytes: &[u8]) -> Result<Option<usize>, String> {
     let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(None) };
     let head = String::from_utf8_lossy(&bytes[..end]);
-    if !head.starts_with("HTTP/1.1 200") || !head.contains("text/event-stream") {
+    let is_stream = head.contains("text/event-stream") && head.contains("transfer-encoding: chunked");
+    if !head.starts_with("HTTP/1.1 200") || !is_stream {
         return Err(format!("a stream was asked for, the answer is {head:?}"));
     }
     Ok(Some(end + 4))
+}
+
+/// The data of the chunk that `bytes` begin with, and the chunk's whole length; none while it has not arrived whole.
+pub(crate) fn chunk(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, String> {
+    let Some(end) = memchr::memchr(b'\n', bytes) else { return Ok(None) };
+    let line = std::str::from_utf8(&bytes[..end]).ok().and_then(|line| line.strip_suffix('\r'));
+    let length = line.and_then(|line| usize::from_str_radix(line, 16).ok());
+    let Some(length) = length else { return Err(format!("no chunk: {:?}", &bytes[..end])) };
+    if length == 0 {
+        return Err("the stream has ended".into());
+    }
+    let data = end + 1..end + 1 + length;
+    match bytes.get(data.end..data.end + 2) {
+        None => Ok(None),
+        Some(b"\r\n") => Ok(Some((&bytes[data.clone()], data.end + 2))),
+        Some(other) => Err(format!("{other:?} behind a chunk")),
+    }
 }
 
 /// The block that `bytes` begin with; none while it has not arrived whole.

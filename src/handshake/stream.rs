@@ -2,7 +2,7 @@
 //! application/x-ndjson`).
 //!
 //! The whole request is checked here, so that what is wrong with it is answered with a status; a stream that has begun can
-//! only end. Its answer has no length: it ends with the connection (RFC 9112 §6.3).
+//! only end. Its answer comes in chunks; to HTTP/1.0, which knows none, it ends with the connection (RFC 9112 §6.3).
 
 use super::refusal::Refusal;
 use super::request::only;
@@ -10,12 +10,12 @@ use crate::config::OriginPattern;
 use crate::origin;
 use crate::query;
 use crate::wire::{
-    From, MessageError, Naming, Position, QueryFields, Sse, SubscribeRoom, Wire, parse_query_from,
+    From, MessageError, Naming, Position, QueryFields, Sse, SubscribeRoom, Transfer, Wire, parse_query_from,
     parse_query_room,
 };
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Version};
 use std::net::IpAddr;
 
 /// Rooms of one stream, if `limits.client.rooms` allows as many. Each frame of a stream of Server-Sent Events tells its position in all of them.
@@ -64,7 +64,7 @@ pub(super) fn check_stream(parts: &Parts, known: &Known<'_>) -> Result<Asked, Re
     }
     check_page(&parts.headers, known)?;
     let query = Query::read(parts.uri.query().unwrap_or(""))?;
-    let wire = query.wire(&parts.headers)?;
+    let wire = query.wire(parts)?;
     let positions = query.positions(&parts.headers)?;
     let rooms = query.subscriptions(known, !positions.is_empty())?;
     Ok(Asked { rooms, positions, wire, head: head(wire, &parts.headers) })
@@ -145,7 +145,7 @@ impl Query {
         }
     }
 
-    fn wire(&self, headers: &HeaderMap) -> Result<Wire, Refusal> {
+    fn wire(&self, Parts { version, headers, .. }: &Parts) -> Result<Wire, Refusal> {
         let bare = match self.one("raw")? {
             None | Some("0" | "false") => false,
             Some("1" | "true" | "") => true,
@@ -163,7 +163,8 @@ impl Query {
         };
         let wants_lines = accepts("application/x-ndjson") || accepts("application/jsonl");
         let is_lines = wants_lines && !accepts("text/event-stream");
-        Ok(if is_lines { Wire::Lines { bare } } else { Wire::Sse(Sse { bare, naming }) })
+        let transfer = if *version == Version::HTTP_11 { Transfer::Chunked } else { Transfer::Plain };
+        Ok(if is_lines { Wire::Lines { bare, transfer } } else { Wire::Sse(Sse { bare, naming, transfer }) })
     }
 
     /// The rooms to subscribe to. One that is gone does not keep a stream that goes on from the others: `subscribed` says
@@ -243,6 +244,9 @@ fn head(wire: Wire, headers: &HeaderMap) -> Vec<u8> {
          x-content-type-options: nosniff\r\nconnection: close\r\n"
     );
     let mut head = head.into_bytes();
+    if wire.transfer() == Transfer::Chunked {
+        head.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
     for (name, value) in &origin::cors(headers) {
         head.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }

@@ -5,8 +5,8 @@ use crate::metrics::HandshakeRefusal;
 use crate::wire::Epoch;
 use hyper::{Request, Version};
 
-const BARE: Wire = Wire::Sse(Sse { bare: true, naming: Naming::None });
-const SSE: Wire = Wire::Sse(Sse { bare: false, naming: Naming::None });
+const BARE: Wire = Wire::Sse(Sse { bare: true, naming: Naming::None, transfer: Transfer::Chunked });
+const SSE: Wire = Wire::Sse(Sse { bare: false, naming: Naming::None, transfer: Transfer::Chunked });
 
 /// A good request with changes: a header with an empty value is left out, another name is added.
 fn parts(query: &str, changes: &[(&str, &str)]) -> Parts {
@@ -91,7 +91,8 @@ fn rooms_are_each_taken_once_in_order() {
 
 #[test]
 fn a_query_and_accept_choose_the_wire() {
-    let named = |naming| Wire::Sse(Sse { bare: false, naming });
+    let transfer = Transfer::Chunked;
+    let named = |naming| Wire::Sse(Sse { bare: false, naming, transfer });
     for (more, accept, wire) in [
         ("", "", SSE),
         ("", "*/*", SSE),
@@ -102,10 +103,10 @@ fn a_query_and_accept_choose_the_wire() {
         ("&event=none", "", SSE),
         ("&event=type", "", named(Naming::Type)),
         ("&event=room", "", named(Naming::Room)),
-        ("&raw=1&event=room", "", Wire::Sse(Sse { bare: true, naming: Naming::Room })),
-        ("", "application/x-ndjson", Wire::Lines { bare: false }),
-        ("&raw=1", "text/html, application/x-ndjson;q=0.9", Wire::Lines { bare: true }),
-        ("", "application/jsonl", Wire::Lines { bare: false }),
+        ("&raw=1&event=room", "", Wire::Sse(Sse { bare: true, naming: Naming::Room, transfer })),
+        ("", "application/x-ndjson", Wire::Lines { bare: false, transfer }),
+        ("&raw=1", "text/html, application/x-ndjson;q=0.9", Wire::Lines { bare: true, transfer }),
+        ("", "application/jsonl", Wire::Lines { bare: false, transfer }),
         ("", "text/event-stream, application/x-ndjson", SSE),
     ] {
         let asked = taken(&format!("?room=a{more}"), &[("accept", accept)]);
@@ -122,7 +123,7 @@ fn the_head_keeps_proxies_from_keeping_anything_back() {
     assert_eq!(
         String::from_utf8(asked.head).unwrap(),
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
-         x-accel-buffering: no\r\nx-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
+         x-accel-buffering: no\r\nx-content-type-options: nosniff\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     let head = String::from_utf8(taken("?room=a", &[("origin", "https://app.example")]).head).unwrap();
     assert!(
@@ -202,7 +203,9 @@ fn each_mistake_has_its_answer() {
     }
     let mut old = parts("?room=a", &[]);
     old.version = Version::HTTP_10;
-    assert!(ask(&old, false).is_ok(), "proxies that speak HTTP/1.0 get their stream");
+    let asked = ask(&old, false).expect("proxies that speak HTTP/1.0 get their stream");
+    assert_eq!(asked.wire, Wire::Sse(Sse::default()), "to the end of the connection");
+    assert!(!String::from_utf8(asked.head).unwrap().contains("chunked"));
 }
 
 #[test]

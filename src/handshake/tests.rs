@@ -10,7 +10,7 @@ use crate::limits::ClientCounter;
 use crate::listen::Stream;
 use crate::metrics::Metrics;
 use crate::shard::{ClientSocket, NewClient, Upgraded};
-use crate::wire::{Epoch, Position, Sse, SubscribeRoom, Wire};
+use crate::wire::{Epoch, Position, Sse, SubscribeRoom, Transfer, Wire};
 use http_body_util::Full;
 use hyper::Response;
 use std::io::{Read, Write};
@@ -355,7 +355,7 @@ async fn a_stream_is_handed_over_without_an_answer() {
     client.write_all(format!("{STREAM}\r\n{second}").as_bytes()).await.unwrap();
     bench.settle().await;
     let new = bench.take();
-    assert_eq!(new.wire, Wire::Sse(Sse::default()));
+    assert_eq!(new.wire, Wire::Sse(Sse { transfer: Transfer::Chunked, ..Sse::default() }));
     assert_eq!(new.rooms, ["agent:42", "b"].map(|room| SubscribeRoom::to(room.to_owned())));
     let position = |epoch, offset| Position { epoch: Epoch(epoch), offset };
     assert_eq!(new.positions, [position(0xa, 1), position(0xb, 2)]);
@@ -387,7 +387,7 @@ async fn a_stream_over_a_unix_socket_and_http_1_0_is_handed_over() {
     let new = bench.take();
     assert!(matches!(new.socket, ClientSocket::Unix(_)));
     assert_eq!(new.forwarded, "203.0.113.9".parse().ok());
-    assert_eq!((new.wire, new.early.capacity()), (Wire::Lines { bare: false }, 0));
+    assert_eq!((new.wire, new.early.capacity()), (Wire::Lines { bare: false, transfer: Transfer::Plain }, 0));
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use crate::event::{Entry, Filter};
 use crate::query;
 use crate::room::{ReadLimit, Room, Rooms, Tail};
 use crate::wire::{
-    Epoch, EventFrame, From, Gap, GapReason, MessageError, Position, QueryFields, SubscribeRoom, Wire,
-    parse_query_from, parse_query_room, push_event, push_gap, push_position,
+    Epoch, EventFrame, From, Gap, GapReason, MessageError, Position, QueryFields, SubscribeRoom, Transfer,
+    Wire, parse_query_from, parse_query_room, push_event, push_gap, push_position,
 };
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -117,7 +117,7 @@ impl Asked {
         };
         let fields = QueryFields { condition: condition.as_deref(), ..QueryFields::default() };
         let room = parse_query_room(&room, from, fields).map_err(|error| bad_field(&error))?;
-        Ok(Asked { room, limit, wire: Wire::Lines { bare } })
+        Ok(Asked { room, limit, wire: Wire::Lines { bare, transfer: Transfer::Plain } })
     }
 }
 

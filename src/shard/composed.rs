@@ -84,7 +84,7 @@ struct Run {
 struct Composed {
     /// Where the other rooms' positions begin.
     told_at: u32,
-    /// Where it ends.
+    /// Where it ends, with all that is enclosed with it.
     end: u32,
 }
 
@@ -153,15 +153,19 @@ impl Composition {
     /// Adds a pass's frames, which are due to the part at a place, with these positions in each.
     fn push(&mut self, wire: Wire, place: usize, pass: &Pass, chunk: &Chunk, text: &[u8]) {
         let first = self.frames.len();
-        let mut tells = true;
-        let mut start = pass.start;
-        for frame in &chunk.frames[pass.frame..] {
-            let bytes = &chunk.bytes[start..frame.end as usize];
-            start = frame.end as usize;
-            let told_at = wire.push_with_others(&mut self.bytes, bytes, text);
-            tells &= told_at.is_some();
-            let (told_at, end) = (told_at.unwrap_or(0) as u32, self.bytes.len() as u32);
-            self.frames.push(Composed { told_at, end });
+        let (mut tells, transfer) = (true, wire.transfer());
+        for enclosed in chunk.frames[pass.frame..].chunk_by(|one, next| one.whole == next.whole) {
+            let begin = self.frames.len();
+            let own: usize = enclosed.iter().map(|frame| chunk.bytes_of(frame).len()).sum();
+            transfer.push_head(&mut self.bytes, own + enclosed.len() * text.len());
+            for frame in enclosed {
+                let told_at = wire.push_with_others(&mut self.bytes, chunk.bytes_of(frame), text);
+                tells &= told_at.is_some();
+                self.frames.push(Composed { told_at: told_at.unwrap_or(0) as u32, end: 0 });
+            }
+            transfer.push_tail(&mut self.bytes);
+            let end = self.bytes.len() as u32;
+            self.frames[begin..].iter_mut().for_each(|frame| frame.end = end);
         }
         let (frames, end) = (first..self.frames.len(), self.bytes.len());
         self.runs.push(Run { place, frames, end, told_bytes: tells.then_some(text.len()) });
@@ -193,9 +197,9 @@ impl Composition {
         let whole = frames.partition_point(|frame| frame.end as usize <= sent);
         let before = (run.frames.start + whole).checked_sub(1);
         let start = before.map_or(0, |before| self.frames[before].end as usize);
-        let is_begun = sent > start;
-        let end = if is_begun { frames[whole].end as usize } else { sent };
-        Some(Cut { place: run.place, begun: whole + usize::from(is_begun), rest: sent..end })
+        let end = if sent > start { frames[whole].end as usize } else { sent };
+        let begun = frames.partition_point(|frame| frame.end as usize <= end);
+        Some(Cut { place: run.place, begun, rest: sent..end })
     }
 }
 
@@ -322,8 +326,7 @@ impl Compositions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Frame;
-    use crate::wire::{SocketIo, Sse};
+    use crate::wire::{SocketIo, Sse, Transfer};
 
     fn at(epoch: u64, offset: u64) -> Key {
         Key { at: (epoch, offset), is_due: false, told: Told::Yes, namespace: None }
@@ -348,9 +351,9 @@ mod tests {
                 }
                 _ => chunk.bytes.extend(frame.as_bytes()),
             }
-            let end = chunk.bytes.len() as u32;
-            chunk.frames.push(Frame { first: last, last, end, events: 1 });
+            chunk.push_frame(last, last, 1);
         }
+        chunk.enclose(wire.transfer(), 1);
         let (start, end) = (chunk.frames[0].end as usize, chunk.bytes.len());
         let (number, events) = (1, frames.len() as u64 - 1);
         let pass =
@@ -405,7 +408,8 @@ mod tests {
         let socketio = Wire::SocketIo(SocketIo::new(Namespace::main(), true));
         let packets = [r#"42["x",1,"a:1"]"#, r#"42["x",22,"a:2"]"#, r#"42["x",{},"a:13"]"#];
         let blocks = ["id: a:1\ndata: x\n\n", "id: a:2\ndata: yy\n\n", "id: a:13\ndata: z\n\n"];
-        for (wire, frames) in [(socketio, packets), (Wire::Sse(Sse::default()), blocks)] {
+        let chunked = Wire::Sse(Sse { transfer: Transfer::Chunked, ..Sse::default() });
+        for (wire, frames) in [(socketio, packets), (Wire::Sse(Sse::default()), blocks), (chunked, blocks)] {
             let (pass, chunk) = written(wire, &frames);
             let composed = |texts: [&str; 2]| {
                 let mut composition = Composition::default();
@@ -460,5 +464,29 @@ mod tests {
             assert_eq!(at(sent), (served, Some((place, begun, rest))), "{sent}");
         }
         assert_eq!(at(44), (vec![2, 5], None));
+    }
+
+    #[test]
+    fn frames_that_a_pass_encloses_together_are_enclosed_together() {
+        let wire = Wire::Sse(Sse { transfer: Transfer::Chunked, ..Sse::default() });
+        let (pass, chunk) = written(wire, &["id: a:1\n\n", "id: a:2\n\n", "id: a:3\n\n"]);
+        let mut composition = Composition::default();
+        composition.push(wire, 2, &pass, &chunk, b"b:1,");
+        composition.push(wire, 5, &pass, &chunk, b"");
+        let expected = "1a\r\nid: b:1,a:2\n\nid: b:1,a:3\n\n\r\n12\r\nid: a:2\n\nid: a:3\n\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&composition.bytes), expected);
+        let at = |sent| composition.cut(sent).map(|cut| (cut.place, cut.begun, cut.rest));
+        for (sent, place, begun, rest) in [
+            (0, 2, 0, 0..0),
+            (1, 2, 2, 1..32),
+            (30, 2, 2, 30..32),
+            (32, 5, 0, 32..32),
+            (33, 5, 2, 33..56),
+            (55, 5, 2, 55..56),
+        ] {
+            assert_eq!(at(sent), Some((place, begun, rest)), "{sent}");
+        }
+        assert_eq!(at(56), None);
+        assert_eq!(composition.served(32).collect::<Vec<_>>(), [2]);
     }
 }

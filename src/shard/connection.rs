@@ -56,7 +56,7 @@ impl Shard {
         self.parts.metrics.clients_opened.increment(1);
         self.tell_of_client("client_connected", number, None);
         let client = key as u32;
-        let mut out = head;
+        let (begin, mut out) = (head.len(), head);
         if let Some(socketio) = socketio {
             self.adopt_socketio(client, *socketio);
         } else {
@@ -68,7 +68,8 @@ impl Shard {
             self.resume(&mut rooms, &positions);
             self.subscribe(client, None, rooms.into_iter().map(Ok).collect(), &mut out);
         }
-        self.answer(client, &out);
+        wire.transfer().enclose(&mut out, begin);
+        self.write(client, &out);
         if !early.is_empty() && self.clients.contains(key) {
             self.received(client, &early);
         }
@@ -253,8 +254,23 @@ impl Shard {
         }
     }
 
-    /// Sends frames that are this client's alone, before anything else that comes after.
-    pub(super) fn answer(&mut self, client: u32, bytes: &[u8]) {
+    /// Sends messages that are this client's alone, before anything else that comes after.
+    pub(super) fn answer(&mut self, client: u32, messages: &[u8]) {
+        let transfer = self.clients.get(client as usize).map(|state| state.wire.transfer());
+        match transfer.map(|transfer| (transfer, transfer.overhead(messages.len()))) {
+            None => {}
+            Some((_, 0)) => self.write(client, messages),
+            Some((transfer, overhead)) => {
+                let mut enclosed = Vec::with_capacity(messages.len() + overhead);
+                enclosed.extend_from_slice(messages);
+                transfer.enclose(&mut enclosed, 0);
+                self.write(client, &enclosed);
+            }
+        }
+    }
+
+    /// As [`answer`](Self::answer), of bytes as they go out.
+    fn write(&mut self, client: u32, bytes: &[u8]) {
         let Some(state) = self.clients.get(client as usize) else { return };
         if bytes.is_empty() {
             return;
@@ -328,7 +344,7 @@ impl Shard {
         }
     }
 
-    /// Sends a close frame, where there are such, unless the connection is closing already.
+    /// Sends a close frame, or what ends an answer, unless the connection is closing already.
     pub(super) fn end(&mut self, client: u32, code: u16, reason: Option<&str>) {
         let state = &mut self.clients[client as usize];
         if state.closing {
@@ -337,14 +353,16 @@ impl Shard {
         self.leave_rooms(client);
         let mut out = Vec::new();
         // 1005 stands for a close frame without a code, and is not sent (RFC 6455 §7.4.1).
-        if !self.clients[client as usize].wire.is_two_way() {
+        let wire = self.clients[client as usize].wire;
+        if !wire.is_two_way() {
             // The end of the answer is all there is to say.
+            out.extend_from_slice(wire.transfer().last());
         } else if code == 1005 {
             frame::push_control(&mut out, frame::CLOSE, b"");
         } else {
             frame::push_close(&mut out, code, reason.unwrap_or_default());
         }
-        self.answer(client, &out);
+        self.write(client, &out);
         let Some(state) = self.clients.get_mut(client as usize) else { return };
         state.closing = true;
         self.parts.metrics.closed(code);

@@ -102,13 +102,12 @@ impl Gathered {
         most: usize,
     ) -> u64 {
         let mut position = 0;
-        for frame in frames.clone() {
-            let bytes = chunk.start_of(frame)..chunk.start_of(frame + 1);
-            if frame > frames.start && self.bytes.len() + bytes.len() > most {
+        for (index, frame) in chunk.frames[frames].iter().enumerate() {
+            let bytes = chunk.bytes_of(frame);
+            if index > 0 && self.bytes.len() + bytes.len() > most {
                 break;
             }
-            self.frame(subscription, &chunk.bytes[bytes]);
-            let frame = &chunk.frames[frame];
+            self.frame(subscription, bytes);
             position = frame.last;
             self.mark(subscription, position, frame.events, None);
         }
@@ -128,7 +127,7 @@ impl Gathered {
         self.wire.push_with_others(&mut self.bytes, frame, &self.others.text);
     }
 
-    /// What was added since the last mark leads a subscription to an offset.
+    /// What was added since the last mark leads a subscription to an offset, and is sent as a whole.
     pub(super) fn mark(
         &mut self,
         subscription: u32,
@@ -140,6 +139,8 @@ impl Gathered {
             of_room.position.offset = position;
             self.others.is_current &= self.others.but == subscription;
         }
+        let start = self.marks.last().map_or(0, |mark| mark.end);
+        self.wire.transfer().enclose(&mut self.bytes, start);
         let end = self.bytes.len();
         self.marks.push(Mark { subscription, end, position, events, gap, snapshot_to: None, tells: false });
     }
@@ -261,8 +262,8 @@ mod tests {
 
     fn chunk() -> Chunk {
         let bytes = b"id: a:1\nx\n\nid: a:4\nyy\n\n".to_vec();
-        let frame = |last, end| Frame { first: last, last, end, events: 1 };
-        Chunk { bytes, frames: vec![frame(1, 11), frame(4, 23)], from: 0 }
+        let frame = |last, start, end| Frame { first: last, last, start, end, whole: end, events: 1 };
+        Chunk { bytes, frames: vec![frame(1, 0, 11), frame(4, 11, 23)], from: 0 }
     }
 
     fn at(position: Position) -> At {

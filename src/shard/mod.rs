@@ -5,6 +5,9 @@
 //! knows nothing of HTTP.
 
 mod catch_up;
+#[cfg(test)]
+#[path = "tests/chunked.rs"]
+mod chunked;
 mod client;
 mod composed;
 mod connection;

@@ -175,7 +175,8 @@ impl Shard {
     ) {
         let state = &mut self.views[view as usize];
         let active = state.active.as_mut().expect("a view in a pass is active");
-        let chunk = active.kept.last().expect("a pass has begun a chunk");
+        let chunk = active.kept.last_mut().expect("a pass has begun a chunk");
+        chunk.enclose(state.wire.transfer(), frame);
         let events = chunk.events_in(frame..chunk.frames.len());
         let end = chunk.bytes.len();
         self.stats.levels.chunk_bytes += (end - start) as i64;

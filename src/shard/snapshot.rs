@@ -30,7 +30,7 @@ impl Shard {
         reader.snapshot_to = if page.is_last() { 0 } else { upto + 1 };
         reader.position = page.to;
         for (index, frame) in page.chunk.frames.iter().enumerate() {
-            let bytes = &page.chunk.bytes[page.chunk.start_of(index)..frame.end as usize];
+            let bytes = page.chunk.bytes_of(frame);
             let ends = page.is_last() && index + 1 == frames;
             if ends {
                 gathered.frame(reader.index, bytes);

@@ -1,7 +1,7 @@
 //! Entries as a client of Socket.IO has them: each event emitted as its type, or as what its room's events are called; in
 //! arrays where the room has a buffer.
 
-use super::chunk::{Chunk, Frame};
+use super::chunk::Chunk;
 use super::encode::Encoder;
 use crate::config::{RESERVED_EVENTS, RoomConfig};
 use crate::event::{BATCH_EVENTS, Entry};
@@ -40,8 +40,7 @@ impl Encoder<'_> {
     /// Appends an event.
     pub(super) fn emit(&self, socketio: SocketIo, chunk: &mut Chunk, entry: &Entry, offset: u64) {
         self.push_one(socketio, chunk, entry, Some(Position { epoch: self.epoch, offset }));
-        let end = chunk.bytes.len() as u32;
-        chunk.frames.push(Frame { first: offset, last: offset, end, events: 1 });
+        chunk.push_frame(offset, offset, 1);
     }
 
     /// Appends those entries of a batch that pass the filter. Takes and returns what was left out, as
@@ -74,7 +73,7 @@ impl Encoder<'_> {
     ) {
         let position = Some(Position { epoch: self.epoch, offset: to });
         let events = self.push_list(socketio, chunk, entries, position);
-        chunk.frames.push(Frame { first, last: to, end: chunk.bytes.len() as u32, events });
+        chunk.push_frame(first, to, events);
     }
 
     /// Appends a page of a snapshot: its events as others are emitted, without a position, and at its end, if it leads to
@@ -96,14 +95,13 @@ impl Encoder<'_> {
                     self.push_one(socketio, chunk, entry, None);
                 }
             }
-            let bytes = chunk.bytes.len() as u32;
-            chunk.frames.push(Frame { first, last, end: bytes, events: events.len() as u32 });
+            chunk.push_frame(first, last, events.len());
         }
         if let Some(position) = position {
             if socketio.tells_positions() {
                 push_position(self.wire, &mut chunk.bytes, self.room_json, position);
             }
-            chunk.frames.push(Frame { first, last, end: chunk.bytes.len() as u32, events: 0 });
+            chunk.push_frame(first, last, 0);
         }
     }
 
@@ -120,7 +118,7 @@ impl Encoder<'_> {
         chunk: &mut Chunk,
         entries: impl Iterator<Item = &'e Entry>,
         position: Option<Position>,
-    ) -> u32 {
+    ) -> usize {
         let name = self.emit.name_json.unwrap_or(self.room_json);
         let name = if is_reserved(name) { UNNAMED } else { name };
         let mut events = 0;

@@ -2,7 +2,7 @@
 //!
 //! Allocates only when a chunk grows.
 
-use super::chunk::{Chunk, Frame};
+use super::chunk::Chunk;
 use super::emit::Emit;
 use crate::event::{BATCH_EVENTS, Batch, Entry, Filter};
 use crate::wire::{
@@ -88,8 +88,7 @@ impl Encoder<'_> {
         let frame = self.frame(to, skipped + left_out, replay);
         let listed = events.iter().map(|(offset, entry)| (*offset, entry.event.seq(), entry.event.json()));
         push_batch(self.wire, &mut chunk.bytes, frame, listed);
-        let (end, count) = (chunk.bytes.len() as u32, events.len() as u32);
-        chunk.frames.push(Frame { first: *first, last: to, end, events: count });
+        chunk.push_frame(*first, to, events.len());
         0
     }
 
@@ -102,10 +101,7 @@ impl Encoder<'_> {
         let position = last.map(|offset| Position { epoch: self.epoch, offset });
         let (first, end) =
             (passing.first().map_or(0, |first| first.0), passing.last().map_or(0, |last| last.0));
-        let push = |chunk: &mut Chunk, events: usize| {
-            let bytes = chunk.bytes.len() as u32;
-            chunk.frames.push(Frame { first, last: last.unwrap_or(end), end: bytes, events: events as u32 });
-        };
+        let push = |chunk: &mut Chunk, events| chunk.push_frame(first, last.unwrap_or(end), events);
         if let Wire::SocketIo(socketio) = self.wire {
             return self.emit_snapshot(socketio, chunk, &passing, (first, end), position);
         }
@@ -149,7 +145,7 @@ impl Encoder<'_> {
         }
         let frame = self.frame(offset, skipped, false);
         push_event(self.wire, &mut chunk.bytes, frame, entry.event.seq(), entry.event.json());
-        chunk.frames.push(Frame { first: offset, last: offset, end: chunk.bytes.len() as u32, events: 1 });
+        chunk.push_frame(offset, offset, 1);
         0
     }
 
@@ -169,8 +165,7 @@ impl Encoder<'_> {
         let frame = self.frame(offset, skipped, replay);
         let events = passing.iter().map(|(offset, entry)| (*offset, entry.event.seq(), entry.event.json()));
         push_batch(self.wire, &mut chunk.bytes, frame, events);
-        let bytes = chunk.bytes.len() as u32;
-        chunk.frames.push(Frame { first: begin, last, end: bytes, events: passing.len() as u32 });
+        chunk.push_frame(begin, last, passing.len());
         end - offset
     }
 

@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn readers_find_their_place() {
         let mut kept = Kept::default();
-        let frame = |first, last, end| Frame { first, last, end, events: 1 };
+        let frame = |first, last, end| Frame { first, last, start: end - 10, end, whole: end, events: 1 };
         kept.push(Chunk { bytes: vec![0; 20], frames: vec![frame(5, 5, 10), frame(6, 9, 20)], from: 0 }, 3);
         kept.push(Chunk { bytes: vec![0; 10], frames: vec![frame(12, 12, 10)], from: 0 }, 9);
         #[track_caller]

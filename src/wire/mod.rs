@@ -15,6 +15,7 @@ mod reader;
 mod reader_tests;
 mod reply;
 mod socketio;
+mod transfer;
 mod vocabulary;
 // The module's main type has its name.
 #[allow(clippy::module_inception)]
@@ -32,5 +33,6 @@ pub use reply::{
     push_unsubscribed, push_welcome,
 };
 pub use socketio::SocketIo;
+pub use transfer::Transfer;
 pub use vocabulary::{JoinRooms, parse_join, parse_leave};
 pub use wire::{ID, Naming, Sse, Transport, Wire, without_id};

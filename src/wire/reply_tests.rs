@@ -1,6 +1,7 @@
 //! Tests of the encoders: every message, byte for byte.
 
 use super::*;
+use crate::wire::Transfer;
 use crate::wire::frame::frame_len;
 
 /// Encodes behind other bytes and compares the payload.
@@ -182,6 +183,6 @@ fn only_the_last_page_of_a_snapshot_tells_a_position() {
     let mut bare = Vec::new();
     let wire = Wire::Sse(crate::wire::Sse { bare: true, ..Default::default() });
     push_snapshot_event(wire, &mut bare, br#""r""#, b"{}");
-    push_snapshot_event(Wire::Lines { bare: true }, &mut bare, br#""r""#, b"{}");
+    push_snapshot_event(Wire::Lines { bare: true, transfer: Transfer::Plain }, &mut bare, br#""r""#, b"{}");
     assert_eq!(String::from_utf8(bare).unwrap(), "data: {}\n\n{}\n");
 }

@@ -3,6 +3,7 @@
 use super::Position;
 use super::frame::push_text;
 use super::socketio::{SocketIo, push_with_others};
+use super::transfer::Transfer;
 use crate::config::Namespace;
 
 /// What a client's stream is made of. A view's bytes are encoded once for all clients of one wire.
@@ -17,6 +18,8 @@ pub enum Wire {
     Lines {
         /// Events alone, without the protocol around them.
         bare: bool,
+        /// Framing in the HTTP answer.
+        transfer: Transfer,
     },
     /// Packets of Socket.IO in text frames.
     SocketIo(SocketIo),
@@ -58,6 +61,8 @@ pub struct Sse {
     pub bare: bool,
     /// What `event:` says.
     pub naming: Naming,
+    /// Framing in the HTTP answer.
+    pub transfer: Transfer,
 }
 
 /// What the `event` field of Server-Sent Events says; a browser gives what has none to `onmessage`.
@@ -105,6 +110,16 @@ impl Wire {
         matches!(self, Wire::WebSocket | Wire::SocketIo(_))
     }
 
+    /// Framing of its bytes in an HTTP answer.
+    ///
+    /// Messages are appended without it. It is added around as many as are sent as a whole.
+    pub fn transfer(self) -> Transfer {
+        match self {
+            Wire::Sse(Sse { transfer, .. }) | Wire::Lines { transfer, .. } => transfer,
+            Wire::WebSocket | Wire::SocketIo(_) => Transfer::Plain,
+        }
+    }
+
     /// The namespace in which it is written to; none where there are none.
     pub fn namespace(self) -> Option<Namespace> {
         match self {
@@ -115,7 +130,7 @@ impl Wire {
 
     /// Whether events go without the protocol around them.
     pub fn is_bare(self) -> bool {
-        matches!(self, Wire::Sse(Sse { bare: true, .. }) | Wire::Lines { bare: true })
+        matches!(self, Wire::Sse(Sse { bare: true, .. }) | Wire::Lines { bare: true, .. })
     }
 
     /// Whether several events may be one message of the protocol.
@@ -164,8 +179,8 @@ impl Wire {
                 socketio.push(out, &name, label.position, label.least, write);
             }
             Wire::Sse(sse) => sse.push(out, label, write),
-            Wire::Lines { bare: false } => push_line(out, write),
-            Wire::Lines { bare: true } if is_said_in_lines(label.kind) => push_line(out, |out| {
+            Wire::Lines { bare: false, .. } => push_line(out, write),
+            Wire::Lines { bare: true, .. } if is_said_in_lines(label.kind) => push_line(out, |out| {
                 // Like the control lines of producers, so that no event can be taken for it.
                 out.extend_from_slice(b"{\"$");
                 out.extend_from_slice(label.kind.as_bytes());
@@ -173,7 +188,7 @@ impl Wire {
                 write(out);
                 out.push(b'}');
             }),
-            Wire::Lines { bare: true } => {}
+            Wire::Lines { bare: true, .. } => {}
         }
     }
 
@@ -182,7 +197,7 @@ impl Wire {
         match self {
             Wire::Sse(sse) => {
                 let named = if sse.naming == Naming::Room { Naming::Room } else { Naming::None };
-                Sse { bare: false, naming: named }.push(out, label, |out| out.extend_from_slice(data));
+                Sse { bare: false, naming: named, ..sse }.push(out, label, |out| out.extend_from_slice(data));
             }
             Wire::WebSocket | Wire::Lines { .. } | Wire::SocketIo(_) => {
                 push_line(out, |out| out.extend_from_slice(data));

@@ -6,10 +6,10 @@ use crate::wire::{
     push_subscribed, push_unsubscribed, push_welcome,
 };
 
-const SSE: Wire = Wire::Sse(Sse { bare: false, naming: Naming::None });
-const BARE: Wire = Wire::Sse(Sse { bare: true, naming: Naming::None });
-const LINES: Wire = Wire::Lines { bare: false };
-const BARE_LINES: Wire = Wire::Lines { bare: true };
+const SSE: Wire = Wire::Sse(Sse { bare: false, naming: Naming::None, transfer: Transfer::Plain });
+const BARE: Wire = Wire::Sse(Sse { bare: true, naming: Naming::None, transfer: Transfer::Plain });
+const LINES: Wire = Wire::Lines { bare: false, transfer: Transfer::Plain };
+const BARE_LINES: Wire = Wire::Lines { bare: true, transfer: Transfer::Plain };
 
 const ROOM: &[u8] = br#""agent:\"4\u0032\"""#;
 const FRAME: EventFrame<'static> =
@@ -25,11 +25,11 @@ const GAP: Gap<'static> = Gap {
 };
 
 fn named(naming: Naming) -> Wire {
-    Wire::Sse(Sse { bare: false, naming })
+    Wire::Sse(Sse { naming, ..Sse::default() })
 }
 
 fn bare(naming: Naming) -> Wire {
-    Wire::Sse(Sse { bare: true, naming })
+    Wire::Sse(Sse { bare: true, naming, ..Sse::default() })
 }
 
 /// Encodes behind other bytes and compares what was added.

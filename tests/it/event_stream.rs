@@ -43,6 +43,12 @@ impl Block {
 /// A stream, as a browser's EventSource keeps one.
 pub struct EventStream {
     socket: Box<dyn Duplex>,
+    /// What has arrived of the head, or of a chunk's frame, and was not looked at.
+    raw: Vec<u8>,
+    /// Of an answer in chunks: how many bytes of one are to come, with the line break behind them.
+    chunk: usize,
+    /// Whether the last chunk has arrived.
+    pub has_ended: bool,
     /// What has arrived of a block that is not whole.
     buffer: Vec<u8>,
     pub head: String,
@@ -75,25 +81,63 @@ impl EventStream {
             Box::new(socket)
         };
         socket.write_all(request.as_bytes()).unwrap();
-        EventStream { socket, buffer: Vec::new(), head: String::new(), last_id: String::new() }
+        EventStream {
+            socket,
+            raw: Vec::new(),
+            chunk: 0,
+            has_ended: false,
+            buffer: Vec::new(),
+            head: String::new(),
+            last_id: String::new(),
+        }
     }
 
     /// Reads to the end of the head.
     pub fn read_head(&mut self) {
         while !self.take_head() {
-            assert!(self.read(1024) > 0, "the answer ended: {:?}", String::from_utf8_lossy(&self.buffer));
+            assert!(self.read(1024) > 0, "the answer ended: {:?}", String::from_utf8_lossy(&self.raw));
         }
     }
 
     /// Takes the head, once it is there.
     pub fn take_head(&mut self) -> bool {
-        let end = self.buffer.windows(4).position(|four| four == b"\r\n\r\n");
+        let end = self.raw.windows(4).position(|four| four == b"\r\n\r\n");
         if self.head.is_empty()
             && let Some(end) = end
         {
-            self.head = String::from_utf8(self.buffer.drain(..end + 4).collect()).unwrap();
+            self.head = String::from_utf8(self.raw.drain(..end + 4).collect()).unwrap();
+            self.unframe();
         }
         !self.head.is_empty()
+    }
+
+    /// Takes what has arrived out of its chunks, as far as it has (RFC 9112, section 7.1.3).
+    fn unframe(&mut self) {
+        if !self.head.to_ascii_lowercase().contains("transfer-encoding: chunked\r\n") {
+            return self.buffer.append(&mut self.raw);
+        }
+        loop {
+            // The data, and the line break behind it.
+            let data = self.chunk.saturating_sub(2).min(self.raw.len());
+            self.buffer.extend(self.raw.drain(..data));
+            self.chunk -= data;
+            if self.chunk > 0 {
+                if self.chunk > 2 || self.raw.len() < 2 {
+                    return;
+                }
+                assert_eq!(self.raw.drain(..2).collect::<Vec<u8>>(), b"\r\n", "behind a chunk");
+                self.chunk = 0;
+            }
+            let Some(end) = self.raw.windows(2).position(|two| two == b"\r\n") else { return };
+            let line = String::from_utf8(self.raw[..end].to_vec()).expect("a length is ASCII");
+            let length = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("no length: {line:?}"));
+            if length == 0 {
+                self.has_ended = self.raw[end + 2..] == *b"\r\n";
+                return;
+            }
+            self.raw.drain(..end + 2);
+            self.chunk = length + 2;
+        }
     }
 
     /// Reads at most so many bytes; 0 at the end.
@@ -102,7 +146,10 @@ impl EventStream {
         let len = self.socket.read(&mut bytes).unwrap_or_else(|error| {
             panic!("nothing was received in time ({error}) after {:?}", String::from_utf8_lossy(&self.buffer))
         });
-        self.buffer.extend_from_slice(&bytes[..len]);
+        self.raw.extend_from_slice(&bytes[..len]);
+        if !self.head.is_empty() {
+            self.unframe();
+        }
         len
     }
 

@@ -171,7 +171,7 @@ async fn views_with_a_pace_are_bounded() {
 async fn streams_have_a_pace_too() {
     let server = Server::start(ROOMS);
     let mut stream = Producer::connect(&server.clients[0]);
-    stream.write("GET /sse?room=keyed&every=250ms HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write("GET /sse?room=keyed&every=250ms HTTP/1.0\r\nHost: localhost\r\n\r\n");
     stream.read_until(|text| text.contains("\"type\":\"subscribed\""));
     let lines: String = (0..300).map(|n| line(n % 3, n)).collect();
     server.pipe(&lines);
@@ -183,7 +183,7 @@ async fn streams_have_a_pace_too() {
     assert!(batches.iter().all(|block| block.starts_with("id: ")), "{text}");
 
     let mut bare = Producer::connect(&server.clients[0]);
-    bare.write("GET /sse?room=keyed&every=250ms&raw=1 HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n");
+    bare.write("GET /sse?room=keyed&every=250ms&raw=1 HTTP/1.0\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n");
     bare.read_until(|text| text.contains("\r\n\r\n"));
     server.until_metric("broadcastd_clients", |clients| clients == 2.0);
     server.pipe(&line(7, 7));

@@ -1,9 +1,12 @@
 // Other people's clients of Server-Sent Events against the real daemon, whose connections a proxy resets.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import polyfill from "event-source-polyfill";
 import { EventSource } from "eventsource";
-import { Daemon, Proxy, until } from "../../client/test/harness.mjs";
+import { Daemon, Proxy, repository, until } from "../../client/test/harness.mjs";
 
 const CONFIG = `
 [server]
@@ -90,5 +93,14 @@ describe("clients of other people", { concurrency: true }, () => {
       assert.equal(again.resumed, true, agentId);
       assert.deepEqual(seen.of("gap"), [], agentId);
     }
+  });
+
+  test("Python's clients get each event at once", { timeout: 120_000 }, async () => {
+    const child = spawn("python3", [join(import.meta.dirname, "streams_test.py")], {
+      stdio: ["ignore", "inherit", "inherit"],
+      env: { ...process.env, PYTHONPATH: join(repository, "target", "python"), INGEST: daemon.ingest, CLIENTS: daemon.clients },
+    });
+    const [status] = await once(child, "exit");
+    assert.equal(status, 0, "installed by: pip install --target target/python -r tests/page/requirements.txt");
   });
 });

@@ -1,8 +1,9 @@
 //! A client of the simulation: reads whatever the shard writes, byte by byte, on either wire, and checks it.
 
+use super::super::chunked::{Dechunker, Piece};
 use super::model::{Asked, Followed, Published};
 use crate::wire::frame::{CLOSE, PING, TEXT, frame_len};
-use crate::wire::{From, Wire};
+use crate::wire::{From, Transfer, Wire};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::Read;
@@ -13,6 +14,8 @@ pub(super) struct SimClient {
     stream: UnixStream,
     pub(super) number: u64,
     wire: Wire,
+    /// What encloses a stream's bytes.
+    chunks: Dechunker,
     bytes: Vec<u8>,
     pub(super) rooms: HashMap<String, Followed>,
     /// What it had of rooms that it left, to go on from.
@@ -53,6 +56,7 @@ impl SimClient {
             stream,
             number,
             wire,
+            chunks: Dechunker::default(),
             bytes: Vec::new(),
             rooms: HashMap::new(),
             left: HashMap::new(),
@@ -72,6 +76,9 @@ impl SimClient {
         let mut buffer = vec![0; most];
         let len = match self.stream.read(&mut buffer) {
             Ok(0) => {
+                // Only who was told why has an end that is none of the connection alone.
+                let is_chunked = self.wire.transfer() == Transfer::Chunked;
+                assert_eq!(self.chunks.has_ended(), is_chunked && self.closed, "client {}", self.number);
                 self.closed = true;
                 0
             }
@@ -79,7 +86,23 @@ impl SimClient {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
             Err(error) => panic!("client {}: {error}", self.number),
         };
-        self.bytes.extend_from_slice(&buffer[..len]);
+        let mut arrived = &buffer[..len];
+        if self.wire.transfer() == Transfer::Plain {
+            self.take(arrived, published);
+            return len;
+        }
+        while let Some(piece) = self.chunks.next(&mut arrived) {
+            match piece {
+                Piece::Data(bytes) => self.take(bytes, published),
+                Piece::End => assert_eq!(self.bytes, b"", "a chunk ends with a block or line"),
+            }
+        }
+        len
+    }
+
+    /// Checks what is whole of what has arrived.
+    fn take(&mut self, arrived: &[u8], published: &Published) {
+        self.bytes.extend_from_slice(arrived);
         let bytes = std::mem::take(&mut self.bytes);
         let mut at = 0;
         while let Some(end) = self.unit(&bytes[at..]).map(|len| at + len) {
@@ -92,7 +115,6 @@ impl SimClient {
             at = end;
         }
         self.bytes = bytes[at..].to_vec();
-        len
     }
 
     /// The length of the frame, block or line that the bytes begin with, if it is whole.

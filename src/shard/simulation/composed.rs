@@ -12,7 +12,8 @@ impl Simulation {
         let rooms = rooms.map(|room| SubscribeRoom { from: from.clone(), ..SubscribeRoom::to(room) });
         let rooms: Vec<SubscribeRoom> = rooms.collect();
         let names = rooms.iter().map(|room| room.room.clone()).collect();
-        let mut client = self.adopt(Wire::Sse(Sse { bare: false, naming: Naming::None }), rooms, Vec::new());
+        let mut client =
+            self.adopt(Wire::Sse(Sse { transfer: Transfer::Chunked, ..Sse::default() }), rooms, Vec::new());
         client.asked = Some(StreamAsked { rooms: names, from, asked: Asked::default(), snapshot: None });
         self.clients.push(client);
     }

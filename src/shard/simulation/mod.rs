@@ -30,7 +30,7 @@ use crate::pattern::{Condition, Path, Template, TypePattern};
 use crate::room::{Publisher, Rooms};
 use crate::route::{Destination, Scratch};
 use crate::time::{log_ms, now_ms};
-use crate::wire::{From, Naming, Position, Sse, SubscribeRoom, Wire};
+use crate::wire::{From, Naming, Position, Sse, SubscribeRoom, Transfer, Wire};
 use mio::Events;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -211,8 +211,10 @@ impl Simulation {
             return;
         }
         let naming = [Naming::None, Naming::Type, Naming::Room][self.random.below(3) as usize];
-        let lines = Wire::Lines { bare: false };
-        let mut wire = if self.random.one_in(4) { lines } else { Wire::Sse(Sse { bare: false, naming }) };
+        let transfer = if self.random.one_in(4) { Transfer::Plain } else { Transfer::Chunked };
+        let lines = Wire::Lines { bare: false, transfer };
+        let sse = Wire::Sse(Sse { bare: false, naming, transfer });
+        let mut wire = if self.random.one_in(4) { lines } else { sse };
         let mut from = match self.random.below(4) {
             0 => From::Start,
             1 => From::Last(self.random.below(100)),

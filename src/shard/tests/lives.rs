@@ -24,7 +24,7 @@ use crate::pattern::{Template, TypePattern};
 use crate::room::{Generation, Publisher, Rooms};
 use crate::route::{Destination, Scratch};
 use crate::time::{log_ms, now_ms};
-use crate::wire::{Epoch, From, SubscribeRoom, Wire};
+use crate::wire::{Epoch, From, SubscribeRoom, Transfer, Wire};
 use client::SimClient;
 use mio::Events;
 use std::collections::{HashMap, HashSet};
@@ -196,7 +196,10 @@ impl Simulation {
         ours.set_nonblocking(true).unwrap();
         theirs.set_nonblocking(true).unwrap();
         let permit = self.counter.admit(None, &self.config.limits).unwrap();
-        let (socket, wire) = (ClientSocket::Unix(theirs), Wire::WebSocket);
+        // Without a room there is no stream.
+        let is_stream = !rooms.is_empty() && self.random.one_in(3);
+        let lines = Wire::Lines { bare: false, transfer: Transfer::Chunked };
+        let (socket, wire) = (ClientSocket::Unix(theirs), if is_stream { lines } else { Wire::WebSocket });
         let (head, early) = (Vec::new(), Vec::new());
         let names: Vec<String> = rooms.iter().map(|room| room.room.clone()).collect();
         let (positions, forwarded) = (Vec::new(), None);
@@ -211,7 +214,7 @@ impl Simulation {
             forwarded,
             socketio: None,
         });
-        self.clients[index].connect(ours);
+        self.clients[index].connect(ours, is_stream);
         let told = names.into_iter().filter_map(|name| {
             let epoch = self.rooms.get(&name)?.epoch();
             Some((name, epoch))
@@ -325,12 +328,21 @@ impl Simulation {
     /// Everybody comes back and reads on: within a bounded number of turns all have had everything.
     fn finish(&mut self) {
         self.rooms.flush_all();
+        // Streams whose rooms are all gone end, and come back once more.
+        self.read_on();
         for index in 0..CLIENTS {
             if !self.clients[index].is_connected() {
                 let rooms = self.clients[index].resumed();
                 self.connect(index, rooms);
             }
         }
+        self.read_on();
+        for client in &self.clients {
+            client.check_end(&self.rooms);
+        }
+    }
+
+    fn read_on(&mut self) {
         // Longer than those who are behind in a room that is gone are waited for.
         self.shard.ahead += Duration::from_secs(6);
         let mut quiet = 0;
@@ -346,9 +358,6 @@ impl Simulation {
             }
         }
         assert!(quiet > 2, "somebody never became live");
-        for client in &self.clients {
-            client.check_end(&self.rooms);
-        }
     }
 }
 

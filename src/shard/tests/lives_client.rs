@@ -1,5 +1,6 @@
 //! A client of the simulation: where it is in its rooms, and what it makes of what it is told.
 
+use super::super::chunked::{Dechunker, Piece};
 use super::Lives;
 use crate::room::Rooms;
 use crate::wire::frame::{CLOSE, PING, TEXT, frame_len};
@@ -12,6 +13,8 @@ use std::os::unix::net::UnixStream;
 #[derive(Default)]
 pub(super) struct SimClient {
     stream: Option<UnixStream>,
+    /// Of a stream of lines in chunks; none of a WebSocket.
+    chunks: Option<Dechunker>,
     bytes: Vec<u8>,
     /// By name, so that a seed means the same everywhere.
     rooms: BTreeMap<String, Followed>,
@@ -31,8 +34,9 @@ impl SimClient {
         self.stream.is_some()
     }
 
-    pub(super) fn connect(&mut self, stream: UnixStream) {
+    pub(super) fn connect(&mut self, stream: UnixStream, is_chunked: bool) {
         self.stream = Some(stream);
+        self.chunks = is_chunked.then(Dechunker::default);
     }
 
     /// Loses the connection, and what of it was not read.
@@ -63,6 +67,17 @@ impl SimClient {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return 0,
             Err(error) => panic!("{error}"),
         };
+        if let Some(mut chunks) = self.chunks.take() {
+            let mut arrived = &buffer[..len];
+            while let Some(piece) = chunks.next(&mut arrived) {
+                match piece {
+                    Piece::Data(data) => self.lines(data, rooms, lives),
+                    Piece::End => assert_eq!(self.bytes, b"", "a chunk ends with a line"),
+                }
+            }
+            self.chunks = Some(chunks);
+            return len;
+        }
         self.bytes.extend_from_slice(&buffer[..len]);
         let bytes = std::mem::take(&mut self.bytes);
         let mut at = 0;
@@ -72,6 +87,16 @@ impl SimClient {
         }
         self.bytes = bytes[at..].to_vec();
         len
+    }
+
+    fn lines(&mut self, data: &[u8], rooms: &Rooms, lives: &Lives) {
+        self.bytes.extend_from_slice(data);
+        while let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.bytes.drain(..=end).collect();
+            if line.len() > 1 {
+                self.message(&serde_json::from_slice(&line).unwrap(), rooms, lives);
+            }
+        }
     }
 
     fn frame(&mut self, frame: &[u8], rooms: &Rooms, lives: &Lives) {
