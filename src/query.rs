@@ -1,5 +1,7 @@
 //! Queries of requests, as forms write them.
 
+use std::fmt::Write as _;
+
 /// The fields of a query, decoded (`%3A`, and `+` for a space). A field without `=` has an empty value. None when something
 /// cannot be decoded.
 pub fn fields(query: &str) -> Option<Vec<(String, String)>> {
@@ -59,6 +61,25 @@ pub fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
 /// A name without what spellings differ in: `lastEventID` and `last_event_id` are the same.
 pub fn folded(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// A hint at the room that was meant. A name with escapes of its own is encoded again in an address, which the hint shows.
+pub fn did_you_mean(room: &str) -> String {
+    let hint = format!("did you mean {room:?}?");
+    if room.contains('%') { format!("{hint} Write room={} in the address", encode(room)) } else { hint }
+}
+
+/// A value as forms write it. Decodes to what it was.
+fn encode(value: &str) -> String {
+    let mut out = String::new();
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(byte.into());
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
@@ -135,5 +156,16 @@ mod tests {
         );
         assert_eq!(fields("a=%zz"), None);
         assert_eq!(fields("a=%ff"), None);
+    }
+
+    #[test]
+    fn a_hint_names_the_room_as_the_address_has_it() {
+        let hint = did_you_mean("agent:a%2Fb é");
+        assert_eq!(
+            hint,
+            r#"did you mean "agent:a%2Fb é"? Write room=agent%3Aa%252Fb%20%C3%A9 in the address"#
+        );
+        assert_eq!(did_you_mean("agent:7"), r#"did you mean "agent:7"?"#);
+        assert_eq!(decode(&encode("a %+&é")).as_deref(), Some("a %+&é"));
     }
 }

@@ -154,8 +154,12 @@ pub(super) fn apply(reader: &mut Reader, config: &mut Config) {
             && let Some(place) = reader.given.get("socketio.auto_join").cloned()
         {
             let message = "`socketio.auto_join` names no room".to_owned();
-            let hint = Some("rooms are declared as [rooms.NAME]".to_owned());
-            reader.problem(&place, message, format!("\"{name}\""), hint);
+            let meant = config.rooms.iter().find_map(|room| room.name.encoded(name));
+            let hint = meant.map_or_else(
+                || "rooms are declared as [rooms.NAME]".to_owned(),
+                |meant| format!("did you mean \"{meant}\"?"),
+            );
+            reader.problem(&place, message, format!("\"{name}\""), Some(hint));
         }
     }
 }

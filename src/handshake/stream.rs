@@ -187,7 +187,7 @@ impl Query {
         }
         match missing.first() {
             Some((name, nearest)) if !goes_on || missing.len() == subscriptions.len() => {
-                let meant = nearest.as_ref().map(|nearest| format!("; did you mean {nearest:?}?"));
+                let meant = nearest.as_ref().map(|nearest| format!("; {}", query::did_you_mean(nearest)));
                 let text = format!("no room has the name {name:?}{}", meant.unwrap_or_default());
                 Err(Refusal::bad_request(StatusCode::NOT_FOUND, text))
             }

@@ -120,8 +120,8 @@ pub(super) fn one(rooms: &Rooms, query: &str) -> Answer {
 pub(super) fn find(rooms: &Rooms, name: &str) -> Result<Arc<Room>, Box<Answer>> {
     rooms.get(name).ok_or_else(|| {
         let detail = format!("there is no room {name:?} now");
-        let nearest = rooms.generation().nearest(name);
-        let hint = nearest.map(|nearest| format!("did you mean {nearest:?}?"));
+        let nearest = rooms.generation().nearest(name).filter(|nearest| nearest != name);
+        let hint = nearest.map(|nearest| query::did_you_mean(&nearest));
         problem::answer(StatusCode::NOT_FOUND, &detail, hint.as_deref()).into()
     })
 }

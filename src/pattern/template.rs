@@ -124,6 +124,31 @@ impl Template {
         }
         ends[bytes.len()]
     }
+
+    /// The name that was meant where values were not encoded, or in another way: `agent:a%2Fb` for `agent:a/b`. None where the
+    /// template's own text does not say which part is a value, or no such name can be made.
+    pub fn encoded(&self, name: &str) -> Option<String> {
+        let (mut out, mut rest) = (String::new(), name);
+        let mut segments = self.segments.iter().peekable();
+        while let Some(segment) = segments.next() {
+            match (segment, segments.peek()) {
+                (Segment::Literal(text), _) => {
+                    rest = rest.strip_prefix(text.as_str())?;
+                    out.push_str(text);
+                }
+                (Segment::Field(_), Some(Segment::Field(_))) => return None,
+                (Segment::Field(_), after) => {
+                    let end = match after {
+                        Some(Segment::Literal(text)) => rest.find(text.as_str())?,
+                        _ => rest.len(),
+                    };
+                    push_encoded_text(&mut out, &decode(&rest[..end]));
+                    rest = &rest[end..];
+                }
+            }
+        }
+        (rest.is_empty() && self.could_make(&out)).then_some(out)
+    }
 }
 
 impl NameError {
@@ -208,6 +233,19 @@ fn encoded_len(text: &str) -> Option<usize> {
         0xC2 => matches!(byte(3)?, 0x80..=0x9F).then_some(6),
         _ => None,
     }
+}
+
+/// A value without its `%XX`; as it is where that is no text.
+fn decode(name: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = name.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| name.to_owned())
 }
 
 fn segments(source: &str) -> Result<Vec<Segment>, NameError> {
@@ -336,8 +374,41 @@ mod tests {
         made("agent_states", "agent_state", false);
     }
 
+    #[test]
+    fn values_that_were_not_encoded_are_encoded_in_the_name_that_was_meant() {
+        for (template, name, meant) in [
+            ("agent:{id}", "agent:a/b", Some("agent:a%2Fb")),
+            ("agent:{id}", "agent:a:b", Some("agent:a%3Ab")),
+            ("agent:{id}", "agent:100%", Some("agent:100%25")),
+            ("agent:{id}", "agent:a%2Fb", Some("agent:a%2Fb")),
+            ("agent:{id}", "agent:a%2fb", Some("agent:a%2Fb")),
+            ("agent:{id}", "agent:a%20b%40c", Some("agent:a b@c")),
+            ("agent:{id}", "agent:%ff", Some("agent:%25ff")),
+            ("agent:{id}", "agent:", None),
+            ("agent:{id}", "agents:a/b", None),
+            ("agent:{id}", &format!("agent:{}", "/".repeat(65)), None),
+            ("run:{run}:step:{step}", "run:a/b:step:c:d", Some("run:a%2Fb:step:c%3Ad")),
+            ("run:{run}:log", "run:a/b:log", Some("run:a%2Fb:log")),
+            ("run:{run}:log", "run:a/b", None),
+            ("run:{run}:log", "run:a:log:log", None),
+            ("{a}{b}", "x/y", None),
+            ("agent_states", "agent_states", Some("agent_states")),
+        ] {
+            let template = Template::parse(template).unwrap();
+            assert_eq!(template.encoded(name).as_deref(), meant, "{name}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn a_value_as_it_is_leads_to_the_room_of_its_events(value in "[^%]{1,30}") {
+            let template = Template::parse("agent:{id}").unwrap();
+            let mut made = "agent:".to_owned();
+            push_encoded(&mut made, &Value::String(Cow::Borrowed(&value)));
+            prop_assert_eq!(template.encoded(&format!("agent:{value}")), (made.len() <= MAX_NAME_BYTES).then_some(made));
+        }
 
         #[test]
         fn every_made_name_could_have_been_made(a in any::<String>(), b in "[a-z%:/0-9]{1,9}") {
@@ -358,19 +429,5 @@ mod tests {
             let stands = push_encoded(&mut encoded_again, &Value::String(Cow::Borrowed(&decoded)));
             prop_assert_eq!(template.could_make(&name), stands && encoded_again == name);
         }
-    }
-
-    /// Decodes every `%XX`; leaves what is none.
-    fn decode(name: &str) -> String {
-        let mut bytes = Vec::new();
-        let mut rest = name.as_bytes();
-        while let Some((first, tail)) = rest.split_first() {
-            let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-            let byte =
-                digits.filter(|_| *first == b'%').and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            bytes.push(byte.unwrap_or(*first));
-            rest = if byte.is_some() { &tail[2..] } else { tail };
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
     }
 }

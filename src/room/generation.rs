@@ -66,12 +66,14 @@ impl Generation {
         self.statics.contains_key(name)
     }
 
-    /// The room that was probably meant by a name that no room has, for a hint: a room's name, or a template where its
-    /// values cannot be guessed.
+    /// The room that was probably meant by a name that no room has, for a hint: a room's name, its values encoded, or a
+    /// template where its values cannot be guessed.
     pub fn nearest(&self, name: &str) -> Option<String> {
-        let scored = self.rooms.iter().map(|room| likeness(&room.name, name));
-        let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-        (best.0 > 0.7).then_some(best.1)
+        let scored = self.rooms.iter().map(|room| (likeness(&room.name, name), room));
+        let ((score, meant), room) = scored.max_by(|((a, of_a), _), ((b, of_b), _)| {
+            a.total_cmp(b).then(of_a.is_some().cmp(&of_b.is_some()))
+        })?;
+        (score > 0.7).then(|| meant.unwrap_or_else(|| room.name.source().to_owned()))
     }
 }
 
@@ -88,10 +90,10 @@ fn own_routes(config: &Config) -> Routes {
     Routes::compile(&config, &listener)
 }
 
-/// How like a room a name is, from 0 to 1, and the name that was meant if it is this room.
-fn likeness(room: &Template, name: &str) -> (f64, String) {
-    let whole = || (strsim::jaro_winkler(room.source(), name), room.source().to_owned());
-    let [Segment::Literal(begins), Segment::Field(_), rest @ ..] = room.segments() else { return whole() };
+/// How like a room a name is, from 0 to 1, and the template's name that was meant if it is this room.
+fn likeness(room: &Template, name: &str) -> (f64, Option<String>) {
+    let whole = || (strsim::jaro_winkler(room.source(), name), None);
+    let [Segment::Literal(begins), Segment::Field(_), ..] = room.segments() else { return whole() };
     // `agnet:7` is like `agent:` up to the separator, and no more like `agent:{agentId}` than like another name.
     let Some(separator) = begins.chars().next_back().filter(|last| !last.is_alphanumeric()) else {
         return whole();
@@ -102,12 +104,7 @@ fn likeness(room: &Template, name: &str) -> (f64, String) {
         return whole();
     };
     let score = weight * strsim::jaro_winkler(begins.trim_end_matches(separator), head);
-    let meant = format!("{begins}{value}");
-    if rest.is_empty() && room.could_make(&meant) {
-        (score, meant)
-    } else {
-        (score, room.source().to_owned())
-    }
+    (score, room.encoded(&format!("{begins}{value}")))
 }
 
 #[cfg(test)]
@@ -125,7 +122,10 @@ mod tests {
             ("agent:", Some("agent:{agentId}")),
             ("agent/7", Some("agent:7")),
             ("agent_state", Some("agent_states")),
-            ("wrkflow:x:y", Some("workflow:{workflowId}")),
+            ("agent:a/b", Some("agent:a%2Fb")),
+            ("agent:a:b", Some("agent:a%3Ab")),
+            ("agent:a%2fb", Some("agent:a%2Fb")),
+            ("wrkflow:x:y", Some("workflow:x%3Ay")),
             ("zzz", None),
             ("", None),
         ] {

@@ -138,3 +138,9 @@ fn what_is_effective_reads_back_as_the_same() {
     let read = load(&text, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(read.config, config);
 }
+
+#[test]
+fn a_value_that_is_not_encoded_is_answered_with_the_name_that_its_room_has() {
+    let text = "[rooms.\"agent:{id}\"]\ntypes = [\"*\"]\n[socketio]\nauto_join = [\"agent:a/b\"]\n";
+    assert!(problems(text).contains("did you mean \"agent:a%2Fb\"?"), "{}", problems(text));
+}

@@ -167,6 +167,7 @@ fn what_is_wrong_is_said_with_what_would_be_right() {
     for (query, status, part) in [
         ("", 400, "`room` is missing"),
         ("room=al", 404, "did you mean"),
+        ("room=agent%3Aa%2Fb", 404, "room=agent%3Aa%252Fb"),
         ("room=agent%3A7", 404, "agent:7"),
         ("room=all&from=yesterday", 400, "since"),
         ("room=all&from=since:2026-11-25", 400, "with its zone"),

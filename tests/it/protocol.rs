@@ -141,6 +141,24 @@ async fn a_message_that_cannot_be_carried_out_says_why() {
 }
 
 #[tokio::test]
+async fn a_value_that_is_not_encoded_is_refused_with_the_name_that_its_room_has() {
+    let server = Server::start(ROOMS);
+    let mut client = Client::connect(&server).await;
+    for (name, meant) in [("agent:a/b", "agent:a%2Fb"), ("agent:urn:x", "agent:urn%3Ax")] {
+        let refused = client.subscribe(name).await;
+        assert_eq!(refused["error"]["hint"], format!("did you mean \"{meant}\"?"), "{refused}");
+        assert_eq!(client.subscribe(meant).await["head"], 0);
+    }
+    // In an address the name is encoded once more.
+    let (status, text) = Server::get(&server.clients[0], "/sse?room=agent:a/b");
+    assert_eq!(status, 404);
+    let hint = r#"did you mean "agent:a%2Fb"? Write room=agent%3Aa%252Fb in the address"#;
+    assert!(text.contains(hint), "{text}");
+    let (status, text) = Server::get(&server.admin[0], "/api/v1/room?room=agent:a/b");
+    assert!(status == 404 && text.contains("room=agent%3Aa%252Fb"), "{text}");
+}
+
+#[tokio::test]
 async fn a_room_that_is_refused_says_why() {
     let server = Server::start(&generous());
     let mut client = Client::connect(&server).await;

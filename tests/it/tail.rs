@@ -175,6 +175,7 @@ fn how_it_ends_is_in_its_exit_code() {
     let (url, gone) = (server.clients[0].clone(), "unix:/nonexistent/clients.sock");
     for (arguments, code, says) in [
         (&["--url", &url, "al"][..], 66, "did you mean \"all\"?"),
+        (&["--url", &url, "agent:a/b"], 66, "did you mean \"agent:a%2Fb\"?"),
         (&["--url", &url, "all", "nothing", "-q"], 66, "nothing: no room has this name"),
         (&["--url", gone, "all"], 69, "cannot reach the daemon at unix:/nonexistent/clients.sock"),
         (&["--url", &server.ingest[0], "all"], 69, "lets nobody in: 404"),

@@ -105,6 +105,18 @@ for (const library of CLIENTS) {
   }
 }
 
+test("a value that is not encoded is refused with the name that its room has", async () => {
+  const server = await daemon();
+  const client = await Client.to(server.clients);
+  for (const [name, meant] of [["agent:a/b", "agent:a%2Fb"], ["agent:urn:x:7", "agent:urn%3Ax%3A7"]]) {
+    const { code, hint } = await client.ask("subscribe", name);
+    assert.deepEqual([code, hint], ["unknown_room", `did you mean "${meant}"?`]);
+    await client.subscribe(meant);
+  }
+  await server.publish({ type: "tick", n: 1, agentId: "a/b" }, { type: "tick", n: 2, agentId: "urn:x:7" });
+  await until("both", () => client.numbers.length === 2);
+});
+
 test("how often a client wants to know is a pace", async () => {
   const server = await daemon();
   const client = await Client.to(server.clients);
