@@ -1,5 +1,6 @@
 //! The section about clients that speak Socket.IO.
 
+use super::own_event::{is_library_event, is_reserved_event};
 use super::reader::{Item, Reader, Section, join};
 use super::sections::put;
 use super::{Config, Namespace};
@@ -11,9 +12,6 @@ const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Namespaces of one configuration.
 const MOST_NAMESPACES: usize = 16;
-/// Names of events that the library at the other end keeps for itself: one that is sent has it give up the connection.
-pub const RESERVED_EVENTS: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// `[socketio]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,7 +118,7 @@ fn names(reader: &mut Reader, section: &Section<'_>) -> Vec<(String, String)> {
     for (room, entry) in section.names() {
         let item = Item { node: &entry.node, path: join(&section.path, room) };
         reader.given.insert(item.path.clone(), entry.node.place.clone());
-        names.extend(event_name(reader, &item).map(|name| (room.clone(), name)));
+        names.extend(emitted_name(reader, &item).map(|name| (room.clone(), name)));
     }
     names
 }
@@ -194,11 +192,27 @@ fn namespace(reader: &mut Reader, item: &Item<'_>) -> Option<Namespace> {
     namespace
 }
 
+/// A name that clients emit.
 fn event_name(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
-    let expected = "an event's name";
-    let text = reader.string(item, expected)?;
-    if text.is_empty() || text.len() > 200 || RESERVED_EVENTS.contains(&text) {
-        reader.wrong(item, &format!("{expected} that Socket.IO does not keep for itself"), None);
+    let expected = "an event's name that Socket.IO does not keep for itself";
+    name_but_for(reader, item, expected, is_library_event)
+}
+
+/// A name that events of producers are emitted under.
+fn emitted_name(reader: &mut Reader, item: &Item<'_>) -> Option<String> {
+    let expected = "an event's name that neither Socket.IO nor the daemon uses itself";
+    name_but_for(reader, item, expected, is_reserved_event)
+}
+
+fn name_but_for(
+    reader: &mut Reader,
+    item: &Item<'_>,
+    expected: &str,
+    is_taken: fn(&[u8]) -> bool,
+) -> Option<String> {
+    let text = reader.string(item, "an event's name")?;
+    if text.is_empty() || text.len() > 200 || is_taken(text.as_bytes()) {
+        reader.wrong(item, expected, None);
         return None;
     }
     Some(text.to_owned())

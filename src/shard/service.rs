@@ -3,7 +3,7 @@
 
 use super::recovery::RememberedRoom;
 use super::shard::Shard;
-use crate::config::{Namespace, UnknownEmit};
+use crate::config::{Namespace, OwnEvent, UnknownEmit};
 use crate::event::Filter;
 use crate::pattern::Condition;
 use crate::socketio::{self, Emitted};
@@ -22,13 +22,13 @@ const MISTAKES: u8 = 16;
 pub(super) fn push_emit(
     out: &mut Vec<u8>,
     namespace: Namespace,
-    name: &str,
+    event: OwnEvent,
     argument: &Value,
     positions: Option<&str>,
 ) {
     let array = match positions {
-        Some(positions) => json!([name, argument, positions]),
-        None => json!([name, argument]),
+        Some(positions) => json!([event.as_str(), argument, positions]),
+        None => json!([event.as_str(), argument]),
     };
     push_text(out, 0, |out| {
         socketio::push_event(out, namespace.as_str(), None, 0, |out| {
@@ -60,7 +60,7 @@ impl Shard {
                 Ok(join) => self.join(client, wire, join.narrowed(), out),
                 Err(error) => {
                     let answer = told(&error);
-                    push_emit(out, wire.namespace(), "subscription_error", &answer, None);
+                    push_emit(out, wire.namespace(), OwnEvent::SubscriptionError, &answer, None);
                     self.blunder(client);
                     answer
                 }
@@ -78,7 +78,7 @@ impl Shard {
                     push_emit(
                         out,
                         wire.namespace(),
-                        "unsubscription_confirmed",
+                        OwnEvent::UnsubscriptionConfirmed,
                         &answer,
                         positions.as_deref(),
                     );
@@ -89,7 +89,7 @@ impl Shard {
         } else if name == "ping" {
             self.clients[client as usize].mistakes = 0;
             let answer = json!({ "timestamp": now_ms() });
-            push_emit(out, wire.namespace(), "pong", &answer, None);
+            push_emit(out, wire.namespace(), OwnEvent::Pong, &answer, None);
             answer
         } else if config.unknown_emit == UnknownEmit::Ignore {
             self.stats.ignored_emits += 1;
@@ -141,10 +141,10 @@ impl Shard {
         } else {
             self.clients[client as usize].mistakes = 0;
             let positions = self.positions_in(client, wire);
-            push_emit(out, wire.namespace(), "subscription_confirmed", &answer, positions.as_deref());
+            push_emit(out, wire.namespace(), OwnEvent::SubscriptionConfirmed, &answer, positions.as_deref());
         }
         for error in &errors {
-            push_emit(out, wire.namespace(), "subscription_error", error, None);
+            push_emit(out, wire.namespace(), OwnEvent::SubscriptionError, error, None);
         }
         out.extend_from_slice(&gaps);
         match errors.len() {
@@ -247,7 +247,7 @@ impl Shard {
         let room: Value = serde_json::from_slice(room_json).unwrap_or_default();
         self.forget_room(client, namespace, room.as_str().unwrap_or_default());
         let told = json!({ "unsubscribed": [room], "timestamp": now_ms(), "reason": "room_closed" });
-        push_emit(out, namespace, "unsubscription_confirmed", &told, None);
+        push_emit(out, namespace, OwnEvent::UnsubscriptionConfirmed, &told, None);
     }
 
     fn too_fast(&mut self, wire: SocketIo, is_join: bool, ack: Option<u64>, limit: &str, out: &mut Vec<u8>) {
@@ -258,14 +258,14 @@ impl Shard {
             "hint": "emit it again a little later",
             "timestamp": now_ms(),
         });
-        let name = if is_join { "subscription_error" } else { "error" };
+        let name = if is_join { OwnEvent::SubscriptionError } else { OwnEvent::Error };
         push_emit(out, wire.namespace(), name, &answer, None);
         push_answer(out, wire, ack, &answer);
     }
 
     fn complain(&mut self, client: u32, wire: SocketIo, error: &MessageError, out: &mut Vec<u8>) -> Value {
         let answer = told(error);
-        push_emit(out, wire.namespace(), "error", &answer, None);
+        push_emit(out, wire.namespace(), OwnEvent::Error, &answer, None);
         self.blunder(client);
         answer
     }

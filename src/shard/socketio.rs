@@ -8,7 +8,7 @@ use super::new_client::NewSocketIo;
 use super::recovery::{Remembered, RememberedRoom};
 use super::service::push_emit;
 use super::shard::Shard;
-use crate::config::{Namespace, RoomConfig};
+use crate::config::{Namespace, OwnEvent, RoomConfig};
 use crate::socketio::{self, Beat, Fault, Happened, Heartbeat, Received, Sockets};
 use crate::time::now_ms;
 use crate::wire::{Epoch, From, MessageError, Position, SocketIo, SubscribeRoom, Wire, frame::push_text};
@@ -385,5 +385,5 @@ fn push_established(out: &mut Vec<u8>, place: &Connected, rooms: &[Arc<RoomConfi
         told["recovered"] = is_back.into();
     }
     let nowhere = (place.pid.is_some() && !is_back).then_some("");
-    push_emit(out, place.namespace, "connection_established", &told, nowhere);
+    push_emit(out, place.namespace, OwnEvent::ConnectionEstablished, &told, nowhere);
 }

@@ -3,11 +3,11 @@
 
 use super::chunk::Chunk;
 use super::encode::Encoder;
-use crate::config::{RESERVED_EVENTS, RoomConfig};
+use crate::config::{RoomConfig, is_reserved_event};
 use crate::event::{BATCH_EVENTS, Entry};
 use crate::wire::{Position, SocketIo, Wire, push_position};
 
-/// What an event is emitted as of which nobody knows the type, or whose type no event may be emitted as.
+/// Event name used when the type is unknown or reserved.
 const UNNAMED: &[u8] = b"\"event\"";
 
 /// How a room's events are emitted.
@@ -135,13 +135,13 @@ impl Encoder<'_> {
     }
 }
 
-/// Whether a name, a JSON string, is one that clients take for a mistake. With escapes it may be written in many ways.
+/// Whether a name, a JSON string, is not a producer's to have. With escapes it may be written in many ways.
 fn is_reserved(name_json: &[u8]) -> bool {
     if memchr::memchr(b'\\', name_json).is_some() {
-        return serde_json::from_slice(name_json).is_ok_and(|name: String| RESERVED_EVENTS.contains(&&*name));
+        return serde_json::from_slice(name_json)
+            .is_ok_and(|name: String| is_reserved_event(name.as_bytes()));
     }
-    let name = name_json.get(1..name_json.len() - 1).unwrap_or_default();
-    RESERVED_EVENTS.iter().any(|reserved| reserved.as_bytes() == name)
+    is_reserved_event(name_json.get(1..name_json.len() - 1).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -149,11 +149,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_clients_keep_for_themselves_are_known_however_they_are_written() {
-        for name in [r#""connect""#, r#""disconnect""#, r#""newListener""#, r#""\u0063onnect""#] {
+    fn names_that_are_no_producers_are_known_however_they_are_written() {
+        for name in [
+            r#""connect""#,
+            r#""disconnect""#,
+            r#""newListener""#,
+            r#""\u0063onnect""#,
+            r#""gap""#,
+            r#""g\u0061p""#,
+        ] {
             assert!(is_reserved(name.as_bytes()), "{name}");
         }
-        for name in [r#""connected""#, r#""""#, r#""Connect""#, r#""\u0063onnected""#, r#""\ud800""#] {
+        for name in
+            [r#""connected""#, r#""""#, r#""Connect""#, r#""\u0063onnected""#, r#""\ud800""#, r#""gaps""#]
+        {
             assert!(!is_reserved(name.as_bytes()), "{name}");
         }
     }

@@ -8,6 +8,7 @@ mod every;
 pub mod frame;
 mod from;
 mod header;
+mod kind;
 mod message;
 mod position;
 mod reader;

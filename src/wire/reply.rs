@@ -2,6 +2,7 @@
 //!
 //! `room_json` is always a room's name as a JSON string with its quotes, `id` a client's `id` as it was written.
 
+use super::kind::Kind;
 use super::wire::{Label, Wire};
 use super::{Epoch, MessageError, Position};
 
@@ -27,7 +28,7 @@ pub struct EventFrame<'a> {
 }
 
 impl<'a> EventFrame<'a> {
-    fn label(self, kind: &'static str) -> Label<'a> {
+    fn label(self, kind: Kind) -> Label<'a> {
         let position = Some(Position { epoch: self.epoch, offset: self.offset });
         Label { kind, room_json: Some(self.room_json), position, least: 0 }
     }
@@ -145,7 +146,7 @@ pub enum Answer<'a> {
 
 /// Appends `welcome`.
 pub fn push_welcome(wire: Wire, out: &mut Vec<u8>, client: &str, heartbeat_ms: u64) {
-    wire.push(out, plain("welcome"), |out| {
+    wire.push(out, plain(Kind::Welcome), |out| {
         push(out, r#"{"type":"welcome","protocol":""#);
         push(out, PROTOCOL);
         push(out, r#"","client":"#);
@@ -158,7 +159,7 @@ pub fn push_welcome(wire: Wire, out: &mut Vec<u8>, client: &str, heartbeat_ms: u
 
 /// Appends `subscribed` for all rooms of one message.
 pub fn push_subscribed(wire: Wire, out: &mut Vec<u8>, id: Option<&str>, rooms: &[Answer<'_>]) {
-    wire.push(out, plain("subscribed"), |out| {
+    wire.push(out, plain(Kind::Subscribed), |out| {
         push(out, r#"{"type":"subscribed""#);
         push_id(out, id);
         push(out, r#","rooms":["#);
@@ -206,7 +207,7 @@ pub fn push_unsubscribed(
     rooms_json: &[&[u8]],
     reason: Option<&str>,
 ) {
-    wire.push(out, plain("unsubscribed"), |out| {
+    wire.push(out, plain(Kind::Unsubscribed), |out| {
         push(out, r#"{"type":"unsubscribed""#);
         push_id(out, id);
         push(out, r#","rooms":["#);
@@ -227,9 +228,9 @@ pub fn push_unsubscribed(
 pub fn push_event(wire: Wire, out: &mut Vec<u8>, frame: EventFrame<'_>, seq: u64, data: &[u8]) {
     out.reserve(ENVELOPE_BYTES + frame.room_json.len() + data.len());
     if wire.is_bare() {
-        return wire.push_bare(out, frame.label("event"), data);
+        return wire.push_bare(out, frame.label(Kind::Event), data);
     }
-    wire.push(out, Label { least: data.len(), ..frame.label("event") }, |out| {
+    wire.push(out, Label { least: data.len(), ..frame.label(Kind::Event) }, |out| {
         push(out, r#"{"type":"event","room":"#);
         out.extend_from_slice(frame.room_json);
         push(out, r#","offset":"#);
@@ -253,7 +254,7 @@ pub fn push_batch<'e, I>(wire: Wire, out: &mut Vec<u8>, frame: EventFrame<'_>, e
 where
     I: Iterator<Item = (u64, u64, &'e [u8])> + Clone,
 {
-    wire.push(out, frame.label("batch"), |out| {
+    wire.push(out, frame.label(Kind::Batch), |out| {
         push(out, r#"{"type":"batch","room":"#);
         out.extend_from_slice(frame.room_json);
         push(out, r#","offset":"#);
@@ -284,7 +285,7 @@ fn are_consecutive(last: u64, mut offsets: impl Iterator<Item = u64>) -> bool {
 /// Appends a `gap`.
 pub fn push_gap(wire: Wire, out: &mut Vec<u8>, gap: Gap<'_>) {
     let position = (!gap.snapshot).then_some(Position { epoch: gap.epoch, offset: gap.offset });
-    let label = Label { kind: "gap", room_json: Some(gap.room_json), position, least: 0 };
+    let label = Label { kind: Kind::Gap, room_json: Some(gap.room_json), position, least: 0 };
     wire.push(out, label, |out| {
         push(out, r#"{"type":"gap","room":"#);
         out.extend_from_slice(gap.room_json);
@@ -318,7 +319,7 @@ pub fn push_snapshot<'e>(
     last: Option<Position>,
     events: impl Iterator<Item = &'e [u8]>,
 ) {
-    let label = Label { kind: "snapshot", room_json: Some(room_json), position: last, least: 0 };
+    let label = Label { kind: Kind::Snapshot, room_json: Some(room_json), position: last, least: 0 };
     wire.push(out, label, |out| {
         push(out, r#"{"type":"snapshot","room":"#);
         out.extend_from_slice(room_json);
@@ -340,7 +341,11 @@ pub fn push_snapshot<'e>(
 
 /// Appends an event of a snapshot to a bare stream, which has no pages: the event alone, without a position.
 pub fn push_snapshot_event(wire: Wire, out: &mut Vec<u8>, room_json: &[u8], data: &[u8]) {
-    wire.push_bare(out, Label { kind: "event", room_json: Some(room_json), position: None, least: 0 }, data);
+    wire.push_bare(
+        out,
+        Label { kind: Kind::Event, room_json: Some(room_json), position: None, least: 0 },
+        data,
+    );
 }
 
 /// Appends a `position`. Of Server-Sent Events it is an `id` alone.
@@ -348,7 +353,8 @@ pub fn push_position(wire: Wire, out: &mut Vec<u8>, room_json: &[u8], position: 
     if let Wire::Sse(_) = wire {
         return wire.push_id(out, position);
     }
-    let label = Label { kind: "position", room_json: Some(room_json), position: Some(position), least: 0 };
+    let label =
+        Label { kind: Kind::Position, room_json: Some(room_json), position: Some(position), least: 0 };
     wire.push(out, label, |out| {
         push(out, r#"{"type":"position","room":"#);
         out.extend_from_slice(room_json);
@@ -360,7 +366,7 @@ pub fn push_position(wire: Wire, out: &mut Vec<u8>, room_json: &[u8], position: 
 
 /// Appends an `error`.
 pub fn push_error(wire: Wire, out: &mut Vec<u8>, error: &MessageError) {
-    wire.push(out, plain("error"), |out| {
+    wire.push(out, plain(Kind::Error), |out| {
         push(out, r#"{"type":"error""#);
         push_id(out, error.id.as_deref());
         if let Some(room) = &error.room {
@@ -375,7 +381,7 @@ pub fn push_error(wire: Wire, out: &mut Vec<u8>, error: &MessageError) {
 
 /// Appends a `pong`.
 pub fn push_pong(wire: Wire, out: &mut Vec<u8>, id: Option<&str>) {
-    wire.push(out, plain("pong"), |out| {
+    wire.push(out, plain(Kind::Pong), |out| {
         push(out, r#"{"type":"pong""#);
         push_id(out, id);
         push(out, "}");
@@ -387,7 +393,7 @@ pub fn push_closing(wire: Wire, out: &mut Vec<u8>, code: u16, reason: &str, retr
     if let Some(retry_after_ms) = retry_after_ms {
         wire.push_retry(out, retry_after_ms);
     }
-    wire.push(out, plain("closing"), |out| {
+    wire.push(out, plain(Kind::Closing), |out| {
         push(out, r#"{"type":"closing","code":"#);
         push_number(out, code.into());
         push(out, r#","reason":"#);
@@ -401,7 +407,7 @@ pub fn push_closing(wire: Wire, out: &mut Vec<u8>, code: u16, reason: &str, retr
 }
 
 /// Of what belongs to no room, or to several.
-fn plain(kind: &'static str) -> Label<'static> {
+fn plain(kind: Kind) -> Label<'static> {
     Label { kind, room_json: None, position: None, least: 0 }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Position;
 use super::frame::push_text;
+use super::kind::Kind;
 use super::socketio::{SocketIo, push_with_others};
 use super::transfer::Transfer;
 use crate::config::Namespace;
@@ -81,7 +82,7 @@ pub enum Naming {
 #[derive(Clone, Copy)]
 pub(super) struct Label<'a> {
     /// Its `type`.
-    pub(super) kind: &'static str,
+    pub(super) kind: Kind,
     /// The room it belongs to, as a JSON string.
     pub(super) room_json: Option<&'a [u8]>,
     /// Where it takes its reader.
@@ -175,18 +176,15 @@ impl Wire {
         match self {
             Wire::WebSocket => push_text(out, label.least, write),
             Wire::SocketIo(socketio) => {
-                let name = [b"\"", label.kind.as_bytes(), b"\""].concat();
+                let Some(own) = label.kind.own_event() else { return };
+                let name = [b"\"", own.name(), b"\""].concat();
                 socketio.push(out, &name, label.position, label.least, write);
             }
             Wire::Sse(sse) => sse.push(out, label, write),
             Wire::Lines { bare: false, .. } => push_line(out, write),
-            Wire::Lines { bare: true, .. } if is_said_in_lines(label.kind) => push_line(out, |out| {
-                // Like the control lines of producers, so that no event can be taken for it.
-                out.extend_from_slice(b"{\"$");
-                out.extend_from_slice(label.kind.as_bytes());
-                out.extend_from_slice(b"\":");
-                write(out);
-                out.push(b'}');
+            Wire::Lines { bare: true, .. } if label.kind.is_said_in_lines() => push_line(out, |out| {
+                // Like the control lines of producers; an event that has such a field is not given bare.
+                push_named(out, label.kind, write);
             }),
             Wire::Lines { bare: true, .. } => {}
         }
@@ -199,9 +197,13 @@ impl Wire {
                 let named = if sse.naming == Naming::Room { Naming::Room } else { Naming::None };
                 Sse { bare: false, naming: named, ..sse }.push(out, label, |out| out.extend_from_slice(data));
             }
-            Wire::WebSocket | Wire::Lines { .. } | Wire::SocketIo(_) => {
-                push_line(out, |out| out.extend_from_slice(data));
-            }
+            Wire::WebSocket | Wire::Lines { .. } | Wire::SocketIo(_) => push_line(out, |out| {
+                if Kind::is_mistaken_for_a_line(data) {
+                    push_named(out, Kind::Event, |out| out.extend_from_slice(data));
+                } else {
+                    out.extend_from_slice(data);
+                }
+            }),
         }
     }
 
@@ -252,10 +254,13 @@ impl Sse {
         }
         match (self.naming, label.room_json) {
             // What is no event must not be taken for one.
-            _ if self.bare => push_name(out, label.kind),
+            _ if self.bare => push_name(out, label.kind.as_str()),
             (Naming::None, _) | (Naming::Room, None) => {}
-            (Naming::Type, _) => push_name(out, label.kind),
-            (Naming::Room, Some(json)) => push_name(out, &name_of(json)),
+            (Naming::Type, _) => push_name(out, label.kind.as_str()),
+            (Naming::Room, Some(json)) => {
+                let name = name_of(json);
+                push_name(out, if Kind::is_reserved_in_sse(&name) { Kind::Event.as_str() } else { &name });
+            }
         }
         out.extend_from_slice(b"data: ");
         push_line(out, write);
@@ -299,9 +304,13 @@ fn push_line(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'\n');
 }
 
-/// What a stream of lines says beside events: what has happened to them, and no more.
-fn is_said_in_lines(kind: &str) -> bool {
-    matches!(kind, "gap" | "error" | "unsubscribed" | "closing")
+/// Appends what has a name of the daemon's in a bare stream of lines: `{"$gap":{…}}`.
+fn push_named(out: &mut Vec<u8>, kind: Kind, write: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(b"{\"$");
+    out.extend_from_slice(kind.as_str().as_bytes());
+    out.extend_from_slice(b"\":");
+    write(out);
+    out.push(b'}');
 }
 
 #[cfg(test)]

@@ -113,6 +113,31 @@ fn bare_events_stand_alone_and_nothing_else_is_taken_for_one() {
 }
 
 #[test]
+fn no_room_and_no_event_passes_for_a_message_of_the_daemons() {
+    for room in ["gap", "closing", "welcome", "subscribed", "unsubscribed", "error", "open", "event"] {
+        let room_json = format!("\"{room}\"");
+        let frame = EventFrame { room_json: room_json.as_bytes(), ..FRAME };
+        check(
+            |out| push_event(bare(Naming::Room), out, frame, 9, b"{}"),
+            "id: beef:7\nevent: event\ndata: {}\n\n",
+        );
+    }
+    for room in ["position", "snapshot", "gaps"] {
+        let room_json = format!("\"{room}\"");
+        let frame = EventFrame { room_json: room_json.as_bytes(), ..FRAME };
+        let expected = format!("id: beef:7\nevent: {room}\ndata: {{}}\n\n");
+        check(|out| push_event(bare(Naming::Room), out, frame, 9, b"{}"), &expected);
+    }
+    let forged =
+        r#"{"$gap":{"type":"gap","room":"r","first":1,"offset":9,"missed":9,"reason":"slow_client"}}"#;
+    check(
+        |out| push_event(BARE_LINES, out, FRAME, 9, forged.as_bytes()),
+        &format!("{{\"$event\":{forged}}}\n"),
+    );
+    check(|out| push_event(BARE_LINES, out, FRAME, 9, br#"{"price":"$5"}"#), "{\"price\":\"$5\"}\n");
+}
+
+#[test]
 fn what_belongs_to_no_room_has_no_position() {
     let welcome = r#"{"type":"welcome","protocol":"broadcastd.v1","client":"1f","heartbeat":25000}"#;
     for (wire, name) in [

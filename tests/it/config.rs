@@ -140,6 +140,17 @@ fn what_is_effective_reads_back_as_the_same() {
 }
 
 #[test]
+fn a_room_is_not_given_a_name_that_socketio_or_the_daemon_emits_itself() {
+    for name in ["gap", "closing", "error", "subscription_confirmed", "pong", "connect"] {
+        let text = format!("[rooms.all]\ntypes = [\"*\"]\n[socketio.names]\nall = \"{name}\"\n");
+        let problems = problems(&text);
+        assert!(problems.contains("neither Socket.IO nor the daemon uses itself"), "{problems}");
+        assert!(problems.contains("broadcast.toml:4:7"), "{problems}");
+    }
+    config("[rooms.all]\ntypes = [\"*\"]\n[socketio.names]\nall = \"gaps\"\n");
+}
+
+#[test]
 fn a_value_that_is_not_encoded_is_answered_with_the_name_that_its_room_has() {
     let text = "[rooms.\"agent:{id}\"]\ntypes = [\"*\"]\n[socketio]\nauto_join = [\"agent:a/b\"]\n";
     assert!(problems(text).contains("did you mean \"agent:a%2Fb\"?"), "{}", problems(text));

@@ -43,17 +43,29 @@ fn each_namespace_comes_back_to_where_it_was() {
 }
 
 #[test]
-fn a_type_that_clients_keep_for_themselves_does_not_end_them() {
-    let server = Server::start(ROOMS);
+fn a_name_of_the_librarys_or_the_daemons_own_is_never_a_producers() {
+    // A room with a buffer is emitted under its own name.
+    let rooms = "[rooms.gap]\ntypes = [\"*\"]\nbuffer = { events = 1, flush_interval = \"10s\" }\n";
+    let server = Server::start(&format!("{ROOMS}{rooms}"));
     let (mut io, _, _) = Io::connect(&server, "/", &Back::default());
     io.subscribe("/", &json!("all"));
-    let types = ["connect", "disconnect", "connect_error", "newListener", "\\u0063onnect", "connected"];
-    for kind in types {
+    let library = ["connect", "disconnect", "connect_error", "newListener", "\\u0063onnect"];
+    let own = ["gap", "closing", "error", "position", "pong", "subscription_confirmed", "subscription_error"];
+    let escaped = ["unsubscription_confirmed", "connection_established", "g\\u0061p"];
+    let free = ["connected", "gaps", "snapshot"];
+    for kind in [&library[..], &own, &escaped, &free].concat() {
         server.post(&format!("{{\"type\":\"{kind}\",\"n\":1}}\n"));
         let (_, _, args) = io.packet();
-        let expected = if kind == "connected" { kind } else { "event" };
+        let expected = if free.contains(&kind) { kind } else { "event" };
         assert_eq!((&args[0], &args[1]["n"]), (&expected.into(), &1.into()), "{kind}");
+        assert_eq!(args[1]["type"], serde_json::from_str::<Value>(&format!("\"{kind}\"")).unwrap());
     }
+    io.send("42[\"unsubscribe\",\"all\"]");
+    assert_eq!(io.packet().2[0], "unsubscription_confirmed");
+    io.subscribe("/", &json!("gap"));
+    server.publish("1", 2, 1);
+    let (_, _, args) = io.packet();
+    assert_eq!((&args[0], &args[1][0]["n"]), (&"event".into(), &2.into()), "{args}");
 }
 
 #[test]

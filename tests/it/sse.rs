@@ -66,6 +66,25 @@ fn a_stream_says_where_it_is_with_every_block() {
 }
 
 #[test]
+fn no_room_and_no_event_passes_for_what_the_daemon_says() {
+    let server = Server::start("[rooms.\"{agentId}\"]\ntypes = [\"*\"]\n");
+    for name in ["gap", "closing", "error", "open", "other"] {
+        let mut stream = open(&server, &format!("?room={name}&raw=1&event=room&from=start"), &[]);
+        stream.next();
+        stream.next();
+        server.publish(name, 1, 1);
+        let block = stream.next();
+        assert_eq!(block.event.as_deref(), Some(if name == "other" { name } else { "event" }), "{block:?}");
+        assert_eq!(block.json()["n"], 1);
+    }
+    let forged =
+        r#"{"$gap":{"room":"lines","first":1,"offset":9},"type":"t","agentId":"lines","timestamp":1}"#;
+    assert_eq!(server.post(forged).1["accepted"], 1);
+    let (_, lines) = Server::get(&server.admin[0], "/api/v1/room/events?room=lines");
+    assert!(lines.contains(&format!("{{\"$event\":{forged}}}\n")), "{lines}");
+}
+
+#[test]
 fn names_and_bare_events_are_for_the_asking() {
     let server = Server::start(ROOMS);
     let mut typed = open(&server, "?room=all&event=type", &[]);

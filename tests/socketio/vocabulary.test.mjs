@@ -105,6 +105,19 @@ for (const library of CLIENTS) {
   }
 }
 
+test("an event named like one of the daemon's or the library's own is emitted as event", async () => {
+  const server = await daemon();
+  const client = await Client.to(server.clients);
+  await client.subscribe({ rooms: ["all"] });
+  const own = ["gap", "closing", "error", "position", "pong", "connection_established", "subscription_confirmed", "subscription_error",
+    "unsubscription_confirmed", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+  const told = client.log.length;
+  await server.publish(...own.map((type) => ({ type, room: "all", timestamp: 1 })));
+  await until("all of them", () => client.log.length === told + own.length);
+  assert.deepEqual(client.log.slice(told).map(([name, event]) => [name, event.type]), own.map((type) => ["event", type]));
+  assert.deepEqual(client.life, ["connect"]);
+});
+
 test("a value that is not encoded is refused with the name that its room has", async () => {
   const server = await daemon();
   const client = await Client.to(server.clients);
