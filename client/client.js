@@ -307,9 +307,13 @@ export class BroadcastClient {
       }
       case "error":
         return this.#failed({ code: effect.code, message: effect.message, hint: effect.hint });
-      case "later": // too many subscriptions in a second
+      case "later": // too many subscriptions at once: of several answers the last one says when there is room for all
         clearTimeout(this.#later);
-        return void (this.#later = setTimeout(() => this.#flush(), 1000));
+        this.#later = setTimeout(() => {
+          this.#protocol.again();
+          this.#flush();
+        }, effect.after);
+        return;
       case "closing":
         this.#retryAfter = effect.retryAfter;
     }

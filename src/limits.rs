@@ -28,10 +28,10 @@ impl Bucket {
         self.tokens -= count as f32;
     }
 
-    /// Milliseconds until there is a token; 0 when there is one.
-    pub fn wait_ms(&mut self, rate: Rate, now_ms: u64) -> u64 {
+    /// Milliseconds until there are `count` tokens, which is at most the burst; 0 when there are as many.
+    pub fn wait_ms(&mut self, count: u32, rate: Rate, now_ms: u64) -> u64 {
         self.fill(rate, now_ms);
-        let lacking = 1.0 - f64::from(self.tokens);
+        let lacking = f64::from(count) - f64::from(self.tokens);
         if lacking <= 0.0 { 0 } else { (lacking / rate.per_second * 1000.0).ceil().max(1.0) as u64 }
     }
 
@@ -40,6 +40,14 @@ impl Bucket {
         let filled = f64::from(self.tokens) + f64::from(elapsed_ms) / 1000.0 * rate.per_second;
         self.tokens = filled.min(f64::from(rate.burst)) as f32;
         self.filled_at_ms = now_ms as u32;
+    }
+
+    /// Takes up to `count` tokens: as many as there are. Returns how many.
+    pub fn take_some(&mut self, count: u32, rate: Rate, now_ms: u64) -> u32 {
+        self.fill(rate, now_ms);
+        let taken = count.min(self.tokens.max(0.0) as u32);
+        self.tokens -= taken as f32;
+        taken
     }
 
     /// Takes `count` tokens if there are as many. `rate` may change from call to call.
@@ -168,6 +176,18 @@ mod tests {
         assert!(slow.take(1, rate, 0));
         let taken = (1..=20_000).filter(|ms| slow.take(1, Rate { per_second: 0.1, burst: 1 }, *ms)).count();
         assert_eq!(taken, 2, "small steps add up");
+    }
+
+    #[test]
+    fn a_bucket_gives_what_it_has_and_says_when_the_rest_comes() {
+        let rate = Rate { per_second: 10.0, burst: 3 };
+        let mut bucket = Bucket::new(rate, 0);
+        assert_eq!(bucket.take_some(5, rate, 0), 3);
+        assert_eq!([1, 2, 3].map(|count| bucket.wait_ms(count, rate, 0)), [100, 200, 300]);
+        assert_eq!((bucket.take_some(5, rate, 99), bucket.take_some(5, rate, 200)), (0, 2));
+        assert_eq!(bucket.wait_ms(1, rate, 1000), 0);
+        bucket.spend(5, rate, 1000);
+        assert_eq!(bucket.take_some(1, rate, 1000), 0, "it owes");
     }
 
     fn limits(clients: usize, clients_per_ip: Option<usize>) -> LimitsConfig {

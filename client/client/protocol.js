@@ -9,10 +9,13 @@ const SUBSCRIBE_CHARS = 20_000;
 /** And this many rooms: half of what the daemon lets a client subscribe to at once. */
 const SUBSCRIBE_ROOMS = 256;
 
+/** What is too much at once is asked for again after this long, unless the daemon says when. */
+const LATER_MS = 1000;
+
 /**
  * @typedef {{ epoch: string, offset: number }} Position
  * @typedef {{ from?: unknown, where?: unknown, every?: unknown, snapshot?: boolean }} Wish What a subscription asks for.
- * @typedef {{ room: string, error: { code: string, message: string, hint?: string } }} Refusal
+ * @typedef {{ room: string, error: { code: string, message: string, hint?: string, retry_after?: number } }} Refusal
  * @typedef {(
  *   { type: "welcome", heartbeat?: number, client?: string }
  *   | { type: "ready", room: string, resumed: boolean, head: number }
@@ -20,7 +23,7 @@ const SUBSCRIBE_ROOMS = 256;
  *   | { type: "snapshot", room: string, events: any[], offset: number, isPart: boolean }
  *   | { type: "gap", room: string, first: number, offset: number, missed: number | null, reason: string }
  *   | ({ type: "refused" } & Refusal)
- *   | { type: "later" }
+ *   | { type: "later", after: number }
  *   | { type: "error", code: string, message: string, hint?: string }
  *   | { type: "closing", code: number, reason: string, retryAfter?: number }
  * )} Effect What the caller is to do.
@@ -71,7 +74,7 @@ class Subscription {
     this.wish = wish;
     /** The position to go on from, if there is one: what the application has had, never more. */
     this.at = at;
-    /** @type {"new" | "asked" | "on" | "off"} not sent yet, sent, confirmed, refused or ended */
+    /** @type {"new" | "later" | "asked" | "on" | "off"} not sent yet, to be sent again later, sent, confirmed, refused or ended */
     this.phase = "new";
     /** The `id` of the request that asked for it. */
     this.ask = 0;
@@ -99,8 +102,6 @@ export class Protocol {
   /** Rooms that the other side of this connection has been asked for. @type {Set<string>} */
   #told = new Set();
   #ids = 0;
-  /** After "too fast": one message at a time, with this many rooms. */
-  #most = Infinity;
 
   /**
    * Wants a room, from `at` if that is given. Wanting it again begins anew.
@@ -130,8 +131,12 @@ export class Protocol {
   /** A new connection: nothing has been asked for on it. */
   begin() {
     this.#told.clear();
-    this.#most = Infinity;
     for (const it of this.#wanted.values()) it.phase = "new";
+  }
+
+  /** What was too much at once may be asked for again. */
+  again() {
+    for (const it of this.#wanted.values()) if (it.phase === "later") it.phase = "new";
   }
 
   /**
@@ -150,8 +155,7 @@ export class Protocol {
       const from = it.at ? { after: `${it.at.epoch}:${it.at.offset}` } : it.wish.from;
       const asked = { ...it.wish, room, from };
       const length = JSON.stringify(asked).length + 1;
-      if (!message || chars + length > SUBSCRIBE_CHARS || message.rooms.length >= Math.min(this.#most, SUBSCRIBE_ROOMS)) {
-        if (message && this.#most < Infinity) break;
+      if (!message || chars + length > SUBSCRIBE_CHARS || message.rooms.length >= SUBSCRIBE_ROOMS) {
         message = { type: "subscribe", id: ++this.#ids, rooms: /** @type {any[]} */ ([]) };
         messages.push(message);
         chars = 0;
@@ -176,9 +180,10 @@ export class Protocol {
       case "welcome":
         return [{ type, heartbeat: message.heartbeat, client: message.client }];
       case "subscribed":
-        return [...message.rooms.flatMap((/** @type {any} */ answer) => this.#answered(message.id, answer)), ...this.#rest()];
+        return message.rooms.flatMap((/** @type {any} */ answer) => this.#answered(message.id, answer));
       case "unsubscribed":
-        return message.reason ? message.rooms.flatMap((/** @type {string} */ name) => this.#ended(name, message.reason)) : [];
+        if (message.reason) return message.rooms.flatMap((/** @type {string} */ name) => this.#ended(name, message.reason));
+        return (message.refused ?? []).flatMap((/** @type {Refusal} */ refusal) => this.#notLeft(refusal));
       case "closing":
         return [{ type, code: message.code, reason: message.reason, retryAfter: message.retry_after }];
       case "error":
@@ -283,14 +288,16 @@ export class Protocol {
    */
   #refused(room, it, error) {
     this.#told.delete(room);
-    const again = error.code === "rate_limited";
-    it.phase = again ? "new" : "off";
-    return again ? [] : [{ type: "refused", room, error }];
+    const isLater = error.code === "rate_limited";
+    it.phase = isLater ? "later" : "off";
+    return isLater ? later(error) : [{ type: "refused", room, error }];
   }
 
-  /** What still waits to be asked for, because it was too much at once. @returns {Effect[]} */
-  #rest() {
-    return this.#most < Infinity && [...this.#wanted.values()].some(({ phase }) => phase === "new") ? [{ type: "later" }] : [];
+  /** A room that was left is still sent, because leaving it was too much at once. @param {Refusal} refusal @returns {Effect[]} */
+  #notLeft({ room, error }) {
+    if (error.code !== "rate_limited" || this.#wanted.has(room)) return [];
+    this.#told.add(room);
+    return later(error);
   }
 
   /**
@@ -309,18 +316,18 @@ export class Protocol {
    * @param {any} message
    * @returns {Effect[]}
    */
-  #failed({ id, code, message, hint }) {
-    const error = { code, message, hint };
+  #failed({ id, code, message, hint, retry_after }) {
+    const error = { code, message, hint, retry_after };
     /** @type {Effect[]} */
     const effects = [];
-    let rooms = 0;
     for (const [room, it] of this.#wanted) {
-      if (it.phase !== "asked" || it.ask !== id) continue;
-      effects.push(...this.#refused(room, it, error));
-      rooms += 1;
+      if (it.phase === "asked" && it.ask === id) effects.push(...this.#refused(room, it, error));
     }
-    if (!rooms) return [{ type: "error", ...error }];
-    if (code === "rate_limited") this.#most = Math.max(1, rooms >> 1);
-    return [...effects, ...this.#rest()];
+    return effects.length ? effects : [{ type: "error", code, message, hint }];
   }
+}
+
+/** To be asked for again once the daemon takes it. @param {Refusal["error"]} error @returns {Effect[]} */
+function later({ retry_after: after = LATER_MS }) {
+  return [{ type: "later", after }];
 }

@@ -382,6 +382,19 @@ test("hundreds of rooms at once, and more than the daemon lets in at a time", { 
   await until("all of them", () => confirmed.size === rooms.length);
 });
 
+test("components that subscribe one by one, faster than the daemon takes it, all get their rooms", { timeout: 60_000 }, async () => {
+  const own = await Daemon.start(`${CONFIG}\n[limits.client]\nsubscriptions = { rate = "100/s", burst = 5 }\n`);
+  cleanup.push(() => own.end());
+  const client = make(own.url, { onError: (error) => assert.fail(JSON.stringify(error)) });
+  const confirmed = new Set();
+  await ready(client, "all", null);
+  for (let n = 0; n < 60; n += 1) {
+    client.subscribe(`agent:c${n}`, null, { onReady: () => confirmed.add(n) });
+    await Promise.resolve().then(() => Promise.resolve()); // a message of its own
+  }
+  await until("all to be confirmed", () => confirmed.size === 60);
+});
+
 test("an aborted signal ends a subscription; close ends everything, and connect goes on", async () => {
   const client = make();
   const controller = new AbortController();

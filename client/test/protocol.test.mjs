@@ -143,35 +143,42 @@ test("one refused room leaves the others alone, and is asked again on the next c
   assert.equal(protocol.flush()[0].rooms.length, 2);
 });
 
-test("too fast is asked again later; every other error of a message refuses its rooms", () => {
+test("what was too fast is asked for again after what the daemon says; every other error refuses its rooms", () => {
   const protocol = new Protocol();
   protocol.want("r", {});
+  protocol.want("late", {});
   const [first] = protocol.flush();
-  assert.deepEqual(protocol.receive({ type: "error", id: first.id, code: "rate_limited", message: "too fast" }), [{ type: "later" }]);
+  const error = { code: "rate_limited", message: "too fast", retry_after: 40 };
+  const answers = [{ room: "r", epoch: "e", head: 0, offset: 0 }, { room: "late", error }];
+  const effects = protocol.receive({ type: "subscribed", id: first.id, rooms: answers });
+  assert.deepEqual(effects.map(({ type, after }) => [type, after]), [["ready", undefined], ["later", 40]]);
+  protocol.want("other", {});
+  assert.deepEqual(protocol.flush()[0].rooms.map(({ room }) => room), ["other"], "its time has not come");
+  protocol.again();
   const [second, none] = protocol.flush();
   assert.equal(none, undefined);
-  assert.deepEqual(protocol.receive({ type: "error", id: second.id, code: "bad_field", message: "no" }).map(({ type }) => type), ["refused"]);
+  assert.deepEqual(second.rooms.map(({ room }) => room), ["late"]);
+  // A whole message that is too much, and a daemon that does not say when.
+  assert.deepEqual(protocol.receive({ type: "error", id: second.id, code: "rate_limited", message: "too fast" }), [{ type: "later", after: 1000 }]);
+  protocol.again();
+  const [third] = protocol.flush();
+  assert.deepEqual(protocol.receive({ type: "error", id: third.id, code: "bad_field", message: "no" }).map(({ type }) => type), ["refused"]);
   assert.deepEqual(protocol.receive({ type: "error", code: "bad_message", message: "no" }), [{ type: "error", code: "bad_message", message: "no", hint: undefined }]);
 });
 
-test("after too much at once, less is asked for at a time, until all is", () => {
-  const protocol = new Protocol();
-  const names = Array.from({ length: 100 }, (_, n) => `r${n}`);
-  for (const room of names) protocol.want(room, {});
-  let [message, more] = protocol.flush();
-  const sizes = [];
-  for (let effects = protocol.receive({ type: "error", id: message.id, code: "rate_limited", message: "too fast" }); effects.length;) {
-    assert.deepEqual(effects, [{ type: "later" }]);
-    [message, more] = protocol.flush();
-    assert.equal(more, undefined);
-    sizes.push(message.rooms.length);
-    const answers = message.rooms.map(({ room }) => ({ room, epoch: "e", head: 0, offset: 0 }));
-    effects = message.rooms.length > 30
-      ? protocol.receive({ type: "error", id: message.id, code: "rate_limited", message: "too fast" })
-      : protocol.receive({ type: "subscribed", id: message.id, rooms: answers }).filter(({ type }) => type !== "ready");
+test("a room whose leaving was too fast is left again later, unless it is wanted meanwhile", () => {
+  for (const isWanted of [false, true]) {
+    const { protocol } = subscribed();
+    protocol.leave("r");
+    const [message] = protocol.flush();
+    assert.equal(message.type, "unsubscribe");
+    if (isWanted) protocol.want("r", {});
+    const error = { code: "rate_limited", message: "too fast", retry_after: 20 };
+    const effects = protocol.receive({ type: "unsubscribed", id: message.id, rooms: [], refused: [{ room: "r", error }] });
+    assert.deepEqual(effects, isWanted ? [] : [{ type: "later", after: 20 }]);
+    protocol.again();
+    assert.deepEqual(protocol.flush().map(({ type }) => type), [isWanted ? "subscribe" : "unsubscribe"]);
   }
-  assert.deepEqual(sizes, [50, 25, 25, 25, 25]);
-  assert.equal(protocol.positions().length, 100);
 });
 
 test("a subscription that the daemon ends has no position any more", () => {

@@ -171,11 +171,8 @@ impl Shard {
             Incoming::Binary(_) => {
                 let message = "only text messages are understood".to_owned();
                 let hint = Some("send JSON in a text frame".to_owned());
-                self.mistake(
-                    client,
-                    &MessageError { id: None, room: None, code: ErrorCode::Binary, message, hint },
-                    out,
-                );
+                self.mistake(client, &MessageError::new(ErrorCode::Binary, message, hint), out);
+                self.end_blunderer(client, out);
             }
             Incoming::Ping(payload) if self.may_send(client) => {
                 frame::push_control(out, frame::PONG, payload);
@@ -197,27 +194,63 @@ impl Shard {
     }
 
     fn text(&mut self, client: u32, text: &str, out: &mut Vec<u8>) {
-        let message = match parse_message(text) {
-            Ok(message) => message,
-            Err(error) => return self.mistake(client, &error, out),
-        };
-        let (id, changes) = match &message {
-            ClientMessage::Subscribe { id, rooms } => (id, rooms.len()),
-            ClientMessage::Unsubscribe { id, rooms } => (id, rooms.len()),
-            ClientMessage::Ping { id } => (id, 0),
-        };
-        if !self.may_send(client) {
-            return self.rate_limited(id.clone(), "limits.client.messages", out);
+        match parse_message(text) {
+            Ok(ClientMessage::Subscribe { id, mut rooms }) => {
+                match self.charge(client, &mut rooms, |room| &room.room) {
+                    Ok(()) => {
+                        self.judge(client, &rooms);
+                        self.subscribe(client, id.as_deref(), rooms, out);
+                    }
+                    Err(error) => push_error(WS, out, &MessageError { id, ..error }),
+                }
+            }
+            Ok(ClientMessage::Unsubscribe { id, mut rooms }) => {
+                match self.charge(client, &mut rooms, String::as_str) {
+                    Ok(()) => {
+                        self.judge(client, &rooms);
+                        self.unsubscribe(client, id.as_deref(), &rooms, out);
+                    }
+                    Err(error) => push_error(WS, out, &MessageError { id, ..error }),
+                }
+            }
+            Ok(ClientMessage::Ping { id }) => match self.charge_message(client) {
+                Ok(()) => {
+                    self.clients[client as usize].mistakes = 0;
+                    push_pong(WS, out, id.as_deref());
+                }
+                Err(error) => push_error(WS, out, &MessageError { id, ..error }),
+            },
+            Err(error) => self.mistake(client, &error, out),
         }
-        if changes > 0 && !self.may_change(client, changes as u32) {
-            return self.rate_limited(id.clone(), "limits.client.subscriptions", out);
+        self.end_blunderer(client, out);
+    }
+
+    /// Closes a client that sends nothing but what cannot be carried out.
+    pub(super) fn end_blunderer(&mut self, client: u32, out: &mut Vec<u8>) {
+        if self.clients.get(client as usize).is_some_and(|state| state.mistakes >= MISTAKES) {
+            self.answer(client, out);
+            out.clear();
+            if self.clients.contains(client as usize) {
+                self.close(client, 1008, "too many messages in a row that could not be carried out", None);
+            }
         }
-        self.clients[client as usize].mistakes = 0;
-        match message {
-            ClientMessage::Subscribe { id, rooms } => self.subscribe(client, id.as_deref(), rooms, out),
-            ClientMessage::Unsubscribe { id, rooms } => self.unsubscribe(client, id.as_deref(), &rooms, out),
-            ClientMessage::Ping { id } => push_pong(WS, out, id.as_deref()),
+    }
+
+    /// Counts a message none of whose elements names a room as one that cannot be carried out.
+    fn judge<T>(&mut self, client: u32, rooms: &[Result<T, MessageError>]) {
+        let is_nonsense =
+            |room: &Result<T, MessageError>| matches!(room, Err(error) if error.index.is_some());
+        if rooms.iter().all(is_nonsense) {
+            self.blunder(client);
+        } else {
+            self.clients[client as usize].mistakes = 0;
         }
+    }
+
+    /// Counts a message that could not be carried out.
+    pub(super) fn blunder(&mut self, client: u32) {
+        let state = &mut self.clients[client as usize];
+        state.mistakes = state.mistakes.saturating_add(1);
     }
 
     pub(super) fn may_send(&mut self, client: u32) -> bool {
@@ -225,33 +258,55 @@ impl Shard {
         self.clients[client as usize].messages.take(1, rate, now_ms)
     }
 
-    pub(super) fn may_change(&mut self, client: u32, count: u32) -> bool {
-        let (rate, now_ms) = (self.client_limits().subscriptions, self.elapsed_ms());
-        self.clients[client as usize].changes.take(count, rate, now_ms)
-    }
-
-    fn rate_limited(&mut self, id: Option<Box<str>>, limit: &str, out: &mut Vec<u8>) {
-        self.stats.rate_limited += 1;
-        let error = MessageError {
-            id,
-            room: None,
-            code: ErrorCode::RateLimited,
-            message: format!("too fast: {limit} is reached, and this message was not carried out"),
-            hint: Some("send it again a little later".to_owned()),
-        };
-        push_error(WS, out, &error);
-    }
-
-    /// Answers a message that could not be carried out; closes a client that sends nothing else.
-    fn mistake(&mut self, client: u32, error: &MessageError, out: &mut Vec<u8>) {
-        push_error(WS, out, error);
-        let state = &mut self.clients[client as usize];
-        state.mistakes += 1;
-        if state.mistakes >= MISTAKES {
-            self.answer(client, out);
-            out.clear();
-            self.close(client, 1008, "too many messages in a row that could not be carried out", None);
+    /// Takes what a message costs, or says when there is enough again.
+    pub(super) fn charge_message(&mut self, client: u32) -> Result<(), MessageError> {
+        if self.may_send(client) {
+            return Ok(());
         }
+        self.stats.rate_limited += 1;
+        let (rate, now_ms) = (self.client_limits().messages, self.elapsed_ms());
+        let wait_ms = self.clients[client as usize].messages.wait_ms(1, rate, now_ms);
+        Err(too_fast("limits.client.messages", wait_ms))
+    }
+
+    /// Takes what changes of subscriptions cost, one of `limits.client.subscriptions` for each room. What is over it is refused
+    /// by itself and told when to come again. That costs a message where it is several rooms: with none left, the whole
+    /// message is refused.
+    pub(super) fn charge<T>(
+        &mut self,
+        client: u32,
+        rooms: &mut [Result<T, MessageError>],
+        name: impl Fn(&T) -> &str,
+    ) -> Result<(), MessageError> {
+        if rooms.is_empty() {
+            return self.charge_message(client);
+        }
+        let (rate, now_ms) = (self.client_limits().subscriptions, self.elapsed_ms());
+        let granted = self.clients[client as usize].changes.take_some(rooms.len() as u32, rate, now_ms);
+        let over = &mut rooms[granted as usize..];
+        if over.len() > 1 {
+            self.charge_message(client)?;
+        }
+        self.stats.rate_limited += u64::from(!over.is_empty());
+        for (count, room) in (1..).zip(over) {
+            // More than the burst is never granted at once, however long the client waits.
+            let count = rate.burst.min(count);
+            let wait_ms = self.clients[client as usize].changes.wait_ms(count, rate, now_ms);
+            if let Ok(asked) = room {
+                let error = too_fast("limits.client.subscriptions", wait_ms);
+                *room = Err(MessageError { room: Some(name(asked).to_owned()), ..error });
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a message that could not be carried out; only that it comes too fast, where it does.
+    fn mistake(&mut self, client: u32, error: &MessageError, out: &mut Vec<u8>) {
+        match self.charge_message(client) {
+            Ok(()) => push_error(WS, out, error),
+            Err(too_fast) => push_error(WS, out, &MessageError { id: error.id.clone(), ..too_fast }),
+        }
+        self.blunder(client);
     }
 
     /// Sends messages that are this client's alone, before anything else that comes after.
@@ -425,4 +480,10 @@ impl Shard {
             }
         }
     }
+}
+
+fn too_fast(limit: &str, wait_ms: u64) -> MessageError {
+    let message = format!("too fast: {limit} is reached, and this was not carried out");
+    let hint = Some(format!("send it again after {wait_ms} ms"));
+    MessageError { retry_after_ms: Some(wait_ms), ..MessageError::new(ErrorCode::RateLimited, message, hint) }
 }

@@ -32,7 +32,7 @@ impl Shard {
         let Some(rate) = self.deliveries_limit() else { return false };
         let now_ms = self.elapsed_ms();
         let bucket = self.deliveries_bucket(client, rate, now_ms);
-        let wait_ms = bucket.wait_ms(rate, now_ms);
+        let wait_ms = bucket.wait_ms(1, rate, now_ms);
         if wait_ms == 0 {
             return false;
         }

@@ -122,7 +122,7 @@ impl Shard {
             Wire::SocketIo(socketio) => {
                 self.push_room_closed(client, socketio.namespace(), room_json, &mut out);
             }
-            _ => push_unsubscribed(wire, &mut out, None, &[room_json], Some(ROOM_CLOSED)),
+            _ => push_unsubscribed(wire, &mut out, None, &[room_json], &[], Some(ROOM_CLOSED)),
         }
         self.tell_positions(client, &mut out, last);
         self.answer(client, &out);

@@ -12,10 +12,8 @@ use crate::wire::{
     ErrorCode, From, MessageError, Position, SocketIo, SubscribeRoom, Wire, frame::push_text, parse_join,
     parse_leave,
 };
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
-
-/// Events after which a client is closed that emits nothing which can be carried out.
-const MISTAKES: u8 = 16;
 
 /// Appends an event of the service with one argument, and the positions that it leads to where these are told: the client keeps
 /// the last string that an event ended with, and says it when it comes back.
@@ -48,44 +46,12 @@ impl Shard {
         });
         let Some(wire) = place else { return };
         let Emitted { ack, name, args, .. } = emitted;
-        let is_join = name == config.join;
-        if !self.may_send(client) {
-            return self.too_fast(wire, is_join, ack, "limits.client.messages", out);
-        }
-        let answer = if is_join {
-            match parse_join(&args) {
-                Ok(join) if !self.may_change(client, join.rooms.len() as u32) => {
-                    return self.too_fast(wire, true, ack, "limits.client.subscriptions", out);
-                }
-                Ok(join) => self.join(client, wire, join.narrowed(), out),
-                Err(error) => {
-                    let answer = told(&error);
-                    push_emit(out, wire.namespace(), OwnEvent::SubscriptionError, &answer, None);
-                    self.blunder(client);
-                    answer
-                }
-            }
+        let answer = if name == config.join {
+            self.asked_to_join(client, wire, &args, out)
         } else if name == config.leave {
-            match parse_leave(&args) {
-                Ok(rooms) if !self.may_change(client, rooms.len() as u32) => {
-                    return self.too_fast(wire, false, ack, "limits.client.subscriptions", out);
-                }
-                Ok(rooms) => {
-                    self.leave_named(client, wire, &rooms);
-                    self.clients[client as usize].mistakes = 0;
-                    let answer = json!({ "unsubscribed": rooms, "timestamp": now_ms() });
-                    let positions = self.positions_in(client, wire);
-                    push_emit(
-                        out,
-                        wire.namespace(),
-                        OwnEvent::UnsubscriptionConfirmed,
-                        &answer,
-                        positions.as_deref(),
-                    );
-                    answer
-                }
-                Err(error) => self.complain(client, wire, &error, out),
-            }
+            self.asked_to_leave(client, wire, &args, out)
+        } else if let Err(error) = self.charge_message(client) {
+            push_told(out, wire, OwnEvent::Error, &error)
         } else if name == "ping" {
             self.clients[client as usize].mistakes = 0;
             let answer = json!({ "timestamp": now_ms() });
@@ -96,22 +62,50 @@ impl Shard {
             return;
         } else {
             let shown: String = name.chars().take(40).collect();
-            let error = MessageError {
-                id: None,
-                room: None,
-                code: ErrorCode::UnknownType,
-                message: format!(
-                    "nothing is done about {shown:?}: events flow from the daemon to its clients"
-                ),
-                hint: Some(format!(
-                    "emit {:?} or {:?}, or post events to the ingest listener",
-                    config.join, config.leave
-                )),
-            };
-            self.complain(client, wire, &error, out)
+            let message =
+                format!("nothing is done about {shown:?}: events flow from the daemon to its clients");
+            let hint = format!(
+                "emit {:?} or {:?}, or post events to the ingest listener",
+                config.join, config.leave
+            );
+            self.blunder(client);
+            let error = MessageError::new(ErrorCode::UnknownType, message, Some(hint));
+            push_told(out, wire, OwnEvent::Error, &error)
         };
         push_answer(out, wire, ack, &answer);
         self.end_blunderer(client, out);
+    }
+
+    fn asked_to_join(
+        &mut self,
+        client: u32,
+        wire: SocketIo,
+        args: &[Box<RawValue>],
+        out: &mut Vec<u8>,
+    ) -> Value {
+        match parse_join(args) {
+            Ok(mut join) => match self.charge(client, &mut join.rooms, |room| &room.room) {
+                Ok(()) => self.join(client, wire, join.narrowed(), out),
+                Err(error) => push_told(out, wire, OwnEvent::SubscriptionError, &error),
+            },
+            Err(error) => self.complain(client, wire, OwnEvent::SubscriptionError, &error, out),
+        }
+    }
+
+    fn asked_to_leave(
+        &mut self,
+        client: u32,
+        wire: SocketIo,
+        args: &[Box<RawValue>],
+        out: &mut Vec<u8>,
+    ) -> Value {
+        match parse_leave(args) {
+            Ok(mut rooms) => match self.charge(client, &mut rooms, String::as_str) {
+                Ok(()) => self.leave(client, wire, rooms, out),
+                Err(error) => push_told(out, wire, OwnEvent::Error, &error),
+            },
+            Err(error) => self.complain(client, wire, OwnEvent::Error, &error, out),
+        }
     }
 
     /// Subscribes a client to rooms and tells it so, each room for itself. Returns what an acknowledgement says.
@@ -128,31 +122,83 @@ impl Shard {
                 Ok(name) => names.push(name),
                 Err(error) => {
                     self.forget_refused(client, wire, &error);
-                    errors.push(told(&error));
+                    errors.push(error);
                 }
             }
         }
         if names.is_empty() && errors.is_empty() {
             return Value::Null;
         }
-        let mut answer = json!({ "subscriptions": names, "timestamp": now_ms() });
-        if names.is_empty() {
-            self.blunder(client);
-        } else {
-            self.clients[client as usize].mistakes = 0;
+        let answer = json!({ "subscriptions": names, "timestamp": now_ms() });
+        let is_in_one = !names.is_empty();
+        if is_in_one {
             let positions = self.positions_in(client, wire);
             push_emit(out, wire.namespace(), OwnEvent::SubscriptionConfirmed, &answer, positions.as_deref());
         }
-        for error in &errors {
-            push_emit(out, wire.namespace(), OwnEvent::SubscriptionError, error, None);
-        }
+        let answer =
+            self.acknowledge(client, wire, (answer, is_in_one), OwnEvent::SubscriptionError, &errors, out);
         out.extend_from_slice(&gaps);
-        match errors.len() {
-            0 => {}
-            _ if names.is_empty() => answer = errors.swap_remove(0),
-            _ => answer["errors"] = errors.into(),
-        }
         answer
+    }
+
+    /// Unsubscribes a client from rooms and tells it so, each room for itself. Returns what an acknowledgement says.
+    fn leave(
+        &mut self,
+        client: u32,
+        wire: SocketIo,
+        rooms: Vec<Result<String, MessageError>>,
+        out: &mut Vec<u8>,
+    ) -> Value {
+        let (mut names, mut errors) = (Vec::new(), Vec::new());
+        for room in rooms {
+            match room {
+                Ok(room) => {
+                    self.leave_named(client, wire, &room);
+                    names.push(room);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        let answer = json!({ "unsubscribed": names, "timestamp": now_ms() });
+        let has_left = !names.is_empty() || errors.is_empty();
+        if has_left {
+            let positions = self.positions_in(client, wire);
+            push_emit(
+                out,
+                wire.namespace(),
+                OwnEvent::UnsubscriptionConfirmed,
+                &answer,
+                positions.as_deref(),
+            );
+        }
+        self.acknowledge(client, wire, (answer, has_left), OwnEvent::Error, &errors, out)
+    }
+
+    /// Tells a client of what was refused beside what was carried out, if anything was. Returns what an acknowledgement says.
+    /// A client that is merely too fast makes no mistake.
+    fn acknowledge(
+        &mut self,
+        client: u32,
+        wire: SocketIo,
+        (mut answer, is_carried_out): (Value, bool),
+        event: OwnEvent,
+        errors: &[MessageError],
+        out: &mut Vec<u8>,
+    ) -> Value {
+        if is_carried_out {
+            self.clients[client as usize].mistakes = 0;
+        } else if errors.iter().any(|error| error.code != ErrorCode::RateLimited) {
+            self.blunder(client);
+        }
+        let mut told: Vec<Value> = errors.iter().map(|error| push_told(out, wire, event, error)).collect();
+        match told.len() {
+            0 => answer,
+            _ if !is_carried_out => told.swap_remove(0),
+            _ => {
+                answer["errors"] = told.into();
+                answer
+            }
+        }
     }
 
     /// A client that has come back and is told that it is not in a room does not find itself there the next time. One that is
@@ -217,12 +263,10 @@ impl Shard {
         Ok(name)
     }
 
-    fn leave_named(&mut self, client: u32, wire: SocketIo, rooms: &[String]) {
-        for room in rooms {
-            if let Some(index) = self.find_subscription(client, room, Wire::SocketIo(wire)) {
-                self.remove_member(client, index);
-                self.forget_room(client, wire.namespace(), room);
-            }
+    fn leave_named(&mut self, client: u32, wire: SocketIo, room: &str) {
+        if let Some(index) = self.find_subscription(client, room, Wire::SocketIo(wire)) {
+            self.remove_member(client, index);
+            self.forget_room(client, wire.namespace(), room);
         }
     }
 
@@ -250,41 +294,28 @@ impl Shard {
         push_emit(out, namespace, OwnEvent::UnsubscriptionConfirmed, &told, None);
     }
 
-    fn too_fast(&mut self, wire: SocketIo, is_join: bool, ack: Option<u64>, limit: &str, out: &mut Vec<u8>) {
-        self.stats.rate_limited += 1;
-        let answer = json!({
-            "error": format!("too fast: {limit} is reached, and this was not carried out"),
-            "code": ErrorCode::RateLimited.as_str(),
-            "hint": "emit it again a little later",
-            "timestamp": now_ms(),
-        });
-        let name = if is_join { OwnEvent::SubscriptionError } else { OwnEvent::Error };
-        push_emit(out, wire.namespace(), name, &answer, None);
-        push_answer(out, wire, ack, &answer);
-    }
-
-    fn complain(&mut self, client: u32, wire: SocketIo, error: &MessageError, out: &mut Vec<u8>) -> Value {
-        let answer = told(error);
-        push_emit(out, wire.namespace(), OwnEvent::Error, &answer, None);
+    /// Answers what could not be carried out; only that it comes too fast, where it does.
+    fn complain(
+        &mut self,
+        client: u32,
+        wire: SocketIo,
+        event: OwnEvent,
+        error: &MessageError,
+        out: &mut Vec<u8>,
+    ) -> Value {
         self.blunder(client);
-        answer
-    }
-
-    fn blunder(&mut self, client: u32) {
-        let state = &mut self.clients[client as usize];
-        state.mistakes = state.mistakes.saturating_add(1);
-    }
-
-    /// Closes a client that does nothing but err.
-    fn end_blunderer(&mut self, client: u32, out: &mut Vec<u8>) {
-        if self.clients[client as usize].mistakes >= MISTAKES {
-            self.answer(client, out);
-            out.clear();
-            if self.clients.contains(client as usize) {
-                self.close(client, 1008, "too many events in a row that could not be carried out", None);
-            }
+        match self.charge_message(client) {
+            Ok(()) => push_told(out, wire, event, error),
+            Err(too_fast) => push_told(out, wire, event, &too_fast),
         }
     }
+}
+
+/// Appends an error as clients have it, and returns it.
+fn push_told(out: &mut Vec<u8>, wire: SocketIo, event: OwnEvent, error: &MessageError) -> Value {
+    let told = told(error);
+    push_emit(out, wire.namespace(), event, &told, None);
+    told
 }
 
 fn push_answer(out: &mut Vec<u8>, wire: SocketIo, ack: Option<u64>, answer: &Value) {
@@ -306,8 +337,14 @@ fn told(error: &MessageError) -> Value {
     if let Some(room) = &error.room {
         told["room"] = room.as_str().into();
     }
+    if let Some(index) = error.index {
+        told["index"] = index.into();
+    }
     if let Some(hint) = &error.hint {
         told["hint"] = hint.as_str().into();
+    }
+    if let Some(retry_after_ms) = error.retry_after_ms {
+        told["retry_after"] = retry_after_ms.into();
     }
     told
 }

@@ -73,10 +73,10 @@ impl Shard {
             .iter()
             .map(|result| {
                 let name = match result {
-                    Ok(subscribed) => &subscribed.name,
-                    Err(error) => error.room.as_deref().unwrap_or_default(),
+                    Ok(subscribed) => Some(&subscribed.name),
+                    Err(error) => error.room.as_ref(),
                 };
-                serde_json::to_vec(name).expect("writing a string to memory does not fail")
+                name_json(name)
             })
             .collect();
         let answers: Vec<Answer<'_>> = results
@@ -118,18 +118,31 @@ impl Shard {
         out.extend_from_slice(without_id(&gap));
     }
 
-    /// Unsubscribes a client from rooms; from those it is not in as well, without a word.
-    pub(super) fn unsubscribe(&mut self, client: u32, id: Option<&str>, rooms: &[String], out: &mut Vec<u8>) {
-        let mut names = Vec::new();
+    /// Unsubscribes a client from rooms and answers, each room for itself; from those it is not in as well, without a word.
+    pub(super) fn unsubscribe(
+        &mut self,
+        client: u32,
+        id: Option<&str>,
+        rooms: &[Result<String, MessageError>],
+        out: &mut Vec<u8>,
+    ) {
+        let wire = self.clients[client as usize].wire;
+        let (mut left, mut refused) = (Vec::new(), Vec::new());
         for room in rooms {
-            let wire = self.clients[client as usize].wire;
-            if let Some(subscription) = self.find_subscription(client, room, wire) {
-                self.remove_member(client, subscription);
+            match room {
+                Ok(room) => {
+                    if let Some(subscription) = self.find_subscription(client, room, wire) {
+                        self.remove_member(client, subscription);
+                    }
+                    left.push(name_json(Some(room)));
+                }
+                Err(error) => refused.push((name_json(error.room.as_ref()), error)),
             }
-            names.push(serde_json::to_vec(room).expect("writing a string to memory does not fail"));
         }
-        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
-        push_unsubscribed(self.clients[client as usize].wire, out, id, &names, None);
+        let left: Vec<&[u8]> = left.iter().map(Vec::as_slice).collect();
+        let refused: Vec<(&[u8], &MessageError)> =
+            refused.iter().map(|(name, error)| (name.as_slice(), *error)).collect();
+        push_unsubscribed(wire, out, id, &left, &refused, None);
     }
 
     /// Subscribes a client to a room, which it is written to as `wire` says.
@@ -140,13 +153,7 @@ impl Shard {
         request: SubscribeRoom,
     ) -> Result<Subscribed, MessageError> {
         let SubscribeRoom { room: name, from, condition, every, snapshot } = request;
-        let refuse = |code, message: String, hint| MessageError {
-            id: None,
-            room: Some(name.clone()),
-            code,
-            message,
-            hint,
-        };
+        let refuse = |code, message: String, hint| MessageError::of_room(name.clone(), code, message, hint);
         let existing = self.find_subscription(client, &name, wire);
         let most = self.client_limits().rooms;
         if existing.is_none() && self.clients[client as usize].subscriptions.len() >= most {
@@ -213,13 +220,9 @@ impl Shard {
     fn no_room(&self, name: &str) -> MessageError {
         let generation = self.parts.rooms.generation();
         let nearest = generation.nearest(name).map(|nearest| format!("did you mean \"{nearest}\"?"));
-        MessageError {
-            id: None,
-            room: Some(name.to_owned()),
-            code: ErrorCode::UnknownRoom,
-            message: "no room has this name".to_owned(),
-            hint: nearest.or_else(|| Some("rooms are declared in broadcast.toml".to_owned())),
-        }
+        let hint = nearest.or_else(|| Some("rooms are declared in broadcast.toml".to_owned()));
+        let message = "no room has this name".to_owned();
+        MessageError::of_room(name.to_owned(), ErrorCode::UnknownRoom, message, hint)
     }
 
     /// The shard's seat in a room, and the room's tail.
@@ -333,4 +336,9 @@ impl Shard {
             self.parts.rooms.unregister(&room, self.parts.index);
         }
     }
+}
+
+/// A room's name as JSON; null of what names no room.
+fn name_json(name: Option<&String>) -> Vec<u8> {
+    serde_json::to_vec(&name).expect("writing a string to memory does not fail")
 }

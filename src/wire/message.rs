@@ -47,8 +47,8 @@ pub enum ClientMessage {
     Unsubscribe {
         /// The client's number for the exchange, as written.
         id: Option<Box<str>>,
-        /// Names of rooms.
-        rooms: Vec<String>,
+        /// Names of rooms, in order.
+        rooms: Vec<Result<String, MessageError>>,
     },
     /// Answered with a pong.
     Ping {
@@ -114,12 +114,28 @@ pub struct MessageError {
     pub id: Option<Box<str>>,
     /// The room it is about, where it is about one.
     pub room: Option<String>,
+    /// Of an element of `rooms` that names no room: which one.
+    pub index: Option<u16>,
     /// Closed set.
     pub code: ErrorCode,
     /// What is wrong.
     pub message: String,
     /// What would be right.
     pub hint: Option<String>,
+    /// Milliseconds after which the same succeeds, where waiting is all that is needed.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl MessageError {
+    /// An error of a whole message.
+    pub fn new(code: ErrorCode, message: String, hint: Option<String>) -> MessageError {
+        MessageError { id: None, room: None, index: None, code, message, hint, retry_after_ms: None }
+    }
+
+    /// An error of one room.
+    pub fn of_room(room: String, code: ErrorCode, message: String, hint: Option<String>) -> MessageError {
+        MessageError { room: Some(room), ..MessageError::new(code, message, hint) }
+    }
 }
 
 /// A message's envelope. What is not listed here is ignored, so that a newer client can talk to an older daemon.
@@ -135,8 +151,8 @@ struct Envelope<'a> {
 
 /// Reads a text message.
 ///
-/// A room that is refused is refused alone: its error names it, and the other rooms stand. The whole message is refused
-/// when it is no JSON object, its type is unknown, or `rooms` is no list of rooms.
+/// A room that is refused is refused alone: its error names it, or says which element names no room, and the other rooms
+/// stand. The whole message is refused when it is no JSON object, its type is unknown, or `rooms` is no list.
 pub fn parse_message(text: &str) -> Result<ClientMessage, Box<MessageError>> {
     // A derived Deserialize takes arrays as well; only an object is a message.
     if !text.trim_start().starts_with('{') {
@@ -169,20 +185,15 @@ fn read_typed(envelope: &Envelope<'_>, id: Option<Box<str>>) -> Result<ClientMes
     };
     match kind.as_str() {
         "subscribe" => {
-            let rooms = entries(envelope.rooms, "subscribe")?;
-            let mut read = Vec::with_capacity(rooms.len());
-            for (index, room) in rooms.into_iter().enumerate() {
-                read.push(read_room(index, room)?.map_err(|mut error| {
-                    error.id.clone_from(&id);
-                    *error
-                }));
-            }
-            Ok(ClientMessage::Subscribe { id, rooms: read })
+            let rooms = entries(envelope.rooms, "subscribe")?.into_iter().enumerate();
+            let rooms = rooms.map(|(index, room)| read_room(index, room).map_err(|error| *error)).collect();
+            Ok(ClientMessage::Subscribe { id, rooms })
         }
         "unsubscribe" => {
             let rooms = entries(envelope.rooms, "unsubscribe")?.into_iter().enumerate();
-            let rooms = rooms.map(|(index, room)| string(room).ok_or_else(|| bad_room(index, room)));
-            Ok(ClientMessage::Unsubscribe { id, rooms: rooms.collect::<Result<_, _>>()? })
+            let rooms =
+                rooms.map(|(index, room)| string(room).ok_or_else(|| *bad_room(index, room))).collect();
+            Ok(ClientMessage::Unsubscribe { id, rooms })
         }
         "ping" => Ok(ClientMessage::Ping { id }),
         "auth" => Err(refuse(
@@ -239,21 +250,19 @@ fn entries<'a>(rooms: Option<&'a RawValue>, kind: &str) -> Result<Vec<&'a RawVal
     }
 }
 
-/// The outer error is one of the message, since it concerns no room that has a name.
-type RoomResult = Result<Result<SubscribeRoom, Box<MessageError>>, Box<MessageError>>;
-
-fn read_room(index: usize, entry: &RawValue) -> RoomResult {
+fn read_room(index: usize, entry: &RawValue) -> Result<SubscribeRoom, Box<MessageError>> {
     if let Some(room) = string(entry) {
-        return Ok(check_name(&room)
-            .map(|()| SubscribeRoom::to(room.clone()))
-            .map_err(|error| about(error, room)));
+        return match check_name(&room) {
+            Ok(()) => Ok(SubscribeRoom::to(room)),
+            Err(error) => Err(about(error, room)),
+        };
     }
     let fields: BTreeMap<String, &RawValue> =
         serde_json::from_str(entry.get()).map_err(|_| bad_room(index, entry))?;
     let Some(room) = fields.get("room").and_then(|name| string(name)) else {
         return Err(bad_room(index, entry));
     };
-    Ok(read_room_fields(&room, &fields).map_err(|error| about(error, room)))
+    read_room_fields(&room, &fields).map_err(|error| about(error, room))
 }
 
 fn read_room_fields(
@@ -354,7 +363,10 @@ fn bad_where(source: Option<&str>, error: &ConditionError) -> Box<MessageError> 
 fn bad_room(index: usize, entry: &RawValue) -> Box<MessageError> {
     let message =
         format!("rooms[{index}] must be a room's name or an object with `room`, not {}", quote(entry.get()));
-    refuse(ErrorCode::BadField, message, Some(r#"for example "agent_states" or {"room":"agent_states"}"#))
+    let hint = r#"for example "agent_states" or {"room":"agent_states"}"#;
+    let mut error = refuse(ErrorCode::BadField, message, Some(hint));
+    error.index = Some(index as u16);
+    error
 }
 
 fn about(mut error: Box<MessageError>, room: String) -> Box<MessageError> {
@@ -363,7 +375,7 @@ fn about(mut error: Box<MessageError>, room: String) -> Box<MessageError> {
 }
 
 pub(super) fn refuse(code: ErrorCode, message: String, hint: Option<&str>) -> Box<MessageError> {
-    Box::new(MessageError { id: None, room: None, code, message, hint: hint.map(str::to_owned) })
+    Box::new(MessageError::new(code, message, hint.map(str::to_owned)))
 }
 
 fn string(value: &RawValue) -> Option<String> {

@@ -137,7 +137,7 @@ pub enum Answer<'a> {
     },
     /// Refused.
     Refused {
-        /// The room's name as a JSON string.
+        /// The room's name as a JSON string, or null where it has none.
         room_json: &'a [u8],
         /// Why.
         error: &'a MessageError,
@@ -172,9 +172,9 @@ pub fn push_subscribed(wire: Wire, out: &mut Vec<u8>, id: Option<&str>, rooms: &
 }
 
 fn push_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
-    push(out, r#"{"room":"#);
     match *answer {
         Answer::Subscribed { room_json, epoch, head, offset, resumed } => {
+            push(out, r#"{"room":"#);
             out.extend_from_slice(room_json);
             push(out, r#","epoch":"#);
             push_epoch(out, epoch);
@@ -187,24 +187,32 @@ fn push_answer(out: &mut Vec<u8>, answer: &Answer<'_>) {
                 }
                 None => push(out, r#","snapshot":true"#),
             }
-            push(out, if resumed { r#","resumed":true"# } else { "" });
+            push(out, if resumed { r#","resumed":true}"# } else { "}" });
         }
-        Answer::Refused { room_json, error } => {
-            out.extend_from_slice(room_json);
-            push(out, r#","error":{"#);
-            push_error_fields(out, error);
-            push(out, "}");
-        }
+        Answer::Refused { room_json, error } => push_refused(out, room_json, error),
     }
-    push(out, "}");
 }
 
-/// Appends `unsubscribed`. `rooms_json` are names as JSON strings.
+fn push_refused(out: &mut Vec<u8>, room_json: &[u8], error: &MessageError) {
+    push(out, r#"{"room":"#);
+    out.extend_from_slice(room_json);
+    if let Some(index) = error.index {
+        push(out, r#","index":"#);
+        push_number(out, index.into());
+    }
+    push(out, r#","error":{"#);
+    push_error_fields(out, error);
+    push(out, "}}");
+}
+
+/// Appends `unsubscribed`. `rooms_json` are names as JSON strings; `refused` what could not be carried out, each with the
+/// room's name, or null where it has none.
 pub fn push_unsubscribed(
     wire: Wire,
     out: &mut Vec<u8>,
     id: Option<&str>,
     rooms_json: &[&[u8]],
+    refused: &[(&[u8], &MessageError)],
     reason: Option<&str>,
 ) {
     wire.push(out, plain(Kind::Unsubscribed), |out| {
@@ -214,6 +222,10 @@ pub fn push_unsubscribed(
         for (index, room_json) in rooms_json.iter().enumerate() {
             push(out, if index == 0 { "" } else { "," });
             out.extend_from_slice(room_json);
+        }
+        for (index, (room_json, error)) in refused.iter().enumerate() {
+            push(out, if index == 0 { r#"],"refused":["# } else { "," });
+            push_refused(out, room_json, error);
         }
         push(out, "]");
         if let Some(reason) = reason {
@@ -419,6 +431,10 @@ fn push_error_fields(out: &mut Vec<u8>, error: &MessageError) {
     if let Some(hint) = &error.hint {
         push(out, r#","hint":"#);
         push_string(out, hint);
+    }
+    if let Some(retry_after_ms) = error.retry_after_ms {
+        push(out, r#","retry_after":"#);
+        push_number(out, retry_after_ms);
     }
 }
 

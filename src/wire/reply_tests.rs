@@ -22,13 +22,9 @@ const FRAME: EventFrame<'static> =
     EventFrame { room_json: br#""agent:42""#, epoch: Epoch(0xbeef), offset: 7, skipped: 0, replay: false };
 
 fn error(room: Option<&str>, hint: Option<&str>) -> MessageError {
-    MessageError {
-        id: Some("\"q\"".into()),
-        room: room.map(str::to_owned),
-        code: ErrorCode::UnknownRoom,
-        message: "no room \"x\"".to_owned(),
-        hint: hint.map(str::to_owned),
-    }
+    let error =
+        MessageError::new(ErrorCode::UnknownRoom, "no room \"x\"".to_owned(), hint.map(str::to_owned));
+    MessageError { id: Some("\"q\"".into()), room: room.map(str::to_owned), ..error }
 }
 
 #[test]
@@ -56,12 +52,23 @@ fn every_message_has_its_fields() {
         r#"{"type":"error","id":"q","room":"x","code":"unknown_room","message":"no room \"x\"","hint":"did you mean \"y\"?"}"#,
     );
     check(
-        |out| push_unsubscribed(WS, out, Some("1"), &[br#""a""#, br#""b""#], None),
+        |out| push_unsubscribed(WS, out, Some("1"), &[br#""a""#, br#""b""#], &[], None),
         r#"{"type":"unsubscribed","id":1,"rooms":["a","b"]}"#,
     );
     check(
-        |out| push_unsubscribed(WS, out, None, &[br#""a""#], Some("room_removed")),
+        |out| push_unsubscribed(WS, out, None, &[br#""a""#], &[], Some("room_removed")),
         r#"{"type":"unsubscribed","rooms":["a"],"reason":"room_removed"}"#,
+    );
+    let nameless = MessageError { index: Some(1), ..error(None, None) };
+    let too_fast = MessageError { retry_after_ms: Some(20), ..error(None, None) };
+    let refused: [(&[u8], &MessageError); 2] = [(b"null", &nameless), (br#""b""#, &too_fast)];
+    check(
+        |out| push_unsubscribed(WS, out, None, &[], &refused, None),
+        concat!(
+            r#"{"type":"unsubscribed","rooms":[],"refused":["#,
+            r#"{"room":null,"index":1,"error":{"code":"unknown_room","message":"no room \"x\""}},"#,
+            r#"{"room":"b","error":{"code":"unknown_room","message":"no room \"x\"","retry_after":20}}]}"#,
+        ),
     );
 }
 

@@ -68,39 +68,39 @@ pub fn parse_join(args: &[Box<RawValue>]) -> Result<JoinRooms, Box<MessageError>
     let agents = filters("agentFilters", join.agent_filters)?;
     let metrics = filters("metricFilters", join.metric_filters)?;
     let condition = condition_of(&agents, &metrics);
-    Ok(JoinRooms { rooms: native_rooms(rooms.get())?, condition, every })
-}
-
-/// Reads the arguments of an `unsubscribe`: names of rooms.
-pub fn parse_leave(args: &[Box<RawValue>]) -> Result<Vec<String>, Box<MessageError>> {
-    #[derive(Deserialize)]
-    struct Leave {
-        rooms: Names,
-    }
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Names {
-        One(String),
-        Several(Vec<String>),
-    }
-    let text = args.first().map_or("", |first| first.get());
-    let names =
-        serde_json::from_str(text).or_else(|_| serde_json::from_str(text).map(|leave: Leave| leave.rooms));
-    match names {
-        Ok(Names::One(name)) => Ok(vec![name]),
-        Ok(Names::Several(names)) => Ok(names),
-        Err(_) => Err(bad("the rooms to leave are missing".to_owned(), ROOMS_HINT)),
-    }
-}
-
-/// Rooms as a native `subscribe` has them; one alone is as good as a list of one.
-fn native_rooms(json: &str) -> Result<Rooms, Box<MessageError>> {
-    let is_list = json.starts_with('[');
-    let rooms = if is_list { json.to_owned() } else { format!("[{json}]") };
-    match parse_message(&format!(r#"{{"type":"subscribe","rooms":{rooms}}}"#))? {
-        ClientMessage::Subscribe { rooms, .. } => Ok(rooms),
+    match native("subscribe", rooms.get())? {
+        ClientMessage::Subscribe { rooms, .. } => Ok(JoinRooms { rooms, condition, every }),
         _ => Err(bad("`rooms` cannot be read".to_owned(), ROOMS_HINT)),
     }
+}
+
+/// Reads the arguments of an `unsubscribe`: names of rooms, each for itself.
+pub fn parse_leave(args: &[Box<RawValue>]) -> Result<Vec<Result<String, MessageError>>, Box<MessageError>> {
+    #[derive(Deserialize)]
+    struct Leave<'a> {
+        #[serde(borrow)]
+        rooms: Option<&'a RawValue>,
+    }
+    let missing = || bad("the rooms to leave are missing".to_owned(), ROOMS_HINT);
+    let first = args.first().ok_or_else(missing)?;
+    let rooms = match first.get().as_bytes().first() {
+        Some(b'{') => serde_json::from_str::<Leave<'_>>(first.get()).ok().and_then(|leave| leave.rooms),
+        _ => Some(&**first),
+    };
+    let rooms = rooms.ok_or_else(missing)?.get();
+    if serde_json::from_str::<[(); 0]>(rooms).is_ok() {
+        return Ok(Vec::new());
+    }
+    match native("unsubscribe", rooms)? {
+        ClientMessage::Unsubscribe { rooms, .. } => Ok(rooms),
+        _ => Err(missing()),
+    }
+}
+
+/// Rooms as a native message has them; one alone is as good as a list of one.
+fn native(kind: &str, json: &str) -> Result<ClientMessage, Box<MessageError>> {
+    let rooms = if json.starts_with('[') { json.to_owned() } else { format!("[{json}]") };
+    parse_message(&format!(r#"{{"type":"{kind}","rooms":{rooms}}}"#))
 }
 
 /// A room with what the whole message says beside it, `alone` compiled. What a room says itself goes before that.
@@ -118,13 +118,11 @@ fn narrowed(
     };
     match joined {
         Ok(condition) => Ok(SubscribeRoom { condition: Some(condition), every, ..room }),
-        Err(error) => Err(MessageError {
-            id: None,
-            room: Some(room.room),
-            code: ErrorCode::BadWhere,
-            message: format!("the filters make no condition: {error}"),
-            hint: Some("fewer filters, or a room that holds what you want".to_owned()),
-        }),
+        Err(error) => {
+            let message = format!("the filters make no condition: {error}");
+            let hint = Some("fewer filters, or a room that holds what you want".to_owned());
+            Err(MessageError::of_room(room.room, ErrorCode::BadWhere, message, hint))
+        }
     }
 }
 
@@ -266,7 +264,6 @@ mod tests {
         for (json, code, part) in [
             ("[]", ErrorCode::BadField, "`rooms` is missing"),
             (r#"[{"rooms":[]}]"#, ErrorCode::BadField, "`rooms` is empty"),
-            (r#"[{"rooms":[7]}]"#, ErrorCode::BadField, "rooms"),
             ("[{}]", ErrorCode::BadField, "`rooms` is missing"),
             (r#"[{"rooms":"a","agentFilters":{}}]"#, ErrorCode::BadField, "agentFilters"),
             (r#"[{"rooms":"a","agentFilters":[true]}]"#, ErrorCode::BadField, "agentFilters"),
@@ -291,11 +288,29 @@ mod tests {
             (r#"["a"]"#, &["a"]),
             (r#"[{"rooms":["a"]}]"#, &["a"]),
             (r#"[{"rooms":"a"}]"#, &["a"]),
+            ("[[]]", &[]),
         ] {
-            assert_eq!(parse_leave(&args(json)).unwrap(), expected, "{json}");
+            let rooms: Vec<String> =
+                parse_leave(&args(json)).unwrap().into_iter().map(Result::unwrap).collect();
+            assert_eq!(rooms, expected, "{json}");
         }
-        for json in ["[]", "[7]", "[{}]", "[[1]]"] {
+        for json in ["[]", "[{}]"] {
             assert_eq!(parse_leave(&args(json)).expect_err(json).code, ErrorCode::BadField);
+        }
+    }
+
+    #[test]
+    fn an_element_that_names_no_room_does_not_take_the_others_with_it() {
+        for json in [r#"[["a",null,"c"]]"#, r#"[{"rooms":["a",null,"c"],"agentFilters":["x"]}]"#] {
+            let rooms = parse_join(&args(json)).unwrap().narrowed();
+            let places = rooms.iter().map(|room| room.as_ref().err().and_then(|error| error.index));
+            assert_eq!(places.collect::<Vec<_>>(), [None, Some(1), None], "{json}");
+            let rooms = parse_leave(&args(json)).unwrap();
+            assert_eq!(rooms[1].as_ref().map_err(|error| error.index), Err(Some(1)), "{json}");
+        }
+        for json in ["[null]", "[7]", "[[7]]"] {
+            assert_eq!(parse_join(&args(json)).unwrap().rooms[0].as_ref().unwrap_err().index, Some(0));
+            assert_eq!(parse_leave(&args(json)).unwrap()[0].as_ref().unwrap_err().index, Some(0));
         }
     }
 }

@@ -94,7 +94,7 @@ fn bare_events_stand_alone_and_nothing_else_is_taken_for_one() {
             "id: a:9\nevent: gap\ndata: {\"type\":\"gap\",\"room\":\"r\",\"first\":3,\"offset\":9,\"missed\":7,\"reason\":\"slow_client\"}\n\n",
         );
         check(
-            |out| push_unsubscribed(bare(naming), out, None, &[br#""r""#], Some("room_closed")),
+            |out| push_unsubscribed(bare(naming), out, None, &[br#""r""#], &[], Some("room_closed")),
             "event: unsubscribed\ndata: {\"type\":\"unsubscribed\",\"rooms\":[\"r\"],\"reason\":\"room_closed\"}\n\n",
         );
     }

@@ -120,7 +120,9 @@ async fn limits_reach_those_who_are_connected() {
     client.send(json!({ "type": "ping", "id": 1 })).await;
     client.send(json!({ "type": "ping", "id": 2 })).await;
     client.send(json!({ "type": "ping", "id": 3 })).await;
-    assert_eq!(client.wait_for("error").await["code"], "rate_limited");
+    client.send(json!({ "type": "ping", "id": 4 })).await;
+    let error = client.wait_for("error").await;
+    assert_eq!((&error["code"], &error["id"]), (&json!("rate_limited"), &json!(4)), "{error}");
     client.send(json!({ "type": "ping", "id": "x".repeat(300) })).await;
     assert_eq!(client.closed().await.0, 1009);
 }

@@ -118,11 +118,7 @@ async fn a_message_that_cannot_be_carried_out_says_why() {
         (r#"{"type":"subscribe","id":4}"#, Some(4), "bad_field", "`rooms` is missing", "for example"),
         (r#"{"type":"subscribe","rooms":[]}"#, None, "bad_field", "`rooms` is empty", "for example"),
         (r#"{"type":"subscribe","rooms":7}"#, None, "bad_field", "must be a list", "for example"),
-        (r#"{"type":"subscribe","rooms":["all",7]}"#, None, "bad_field", "rooms[1]", "for example"),
-        (r#"{"type":"subscribe","rooms":[{"from":"now"}]}"#, None, "bad_field", "rooms[0]", "for example"),
-        (r#"{"type":"subscribe","rooms":{"room":7}}"#, None, "bad_field", "rooms[0]", "for example"),
         (r#"{"type":"unsubscribe","id":5}"#, Some(5), "bad_field", "`rooms` is missing", "unsubscribe"),
-        (r#"{"type":"unsubscribe","rooms":[{"room":"all"}]}"#, None, "bad_field", "rooms[0]", ""),
         (&many, Some(4), "limit", "1025 entries, and may have 1024", "several messages"),
         (r#"{"type":"auth","id":6,"token":"x"}"#, Some(6), "unsupported", "`auth`", "subscribe at once"),
     ] {
@@ -138,6 +134,33 @@ async fn a_message_that_cannot_be_carried_out_says_why() {
             json!({ "type": "pong", "id": 9 })
         );
     }
+}
+
+#[tokio::test]
+async fn an_element_that_names_no_room_is_answered_by_its_place_and_the_others_are_carried_out() {
+    let server = Server::start(&generous());
+    let mut client = Client::connect(&server).await;
+    let text = r#"{"type":"subscribe","id":1,"rooms":["all",null,5,{"rooms":["b"]},"agent:1"]}"#;
+    let subscribed = answer(&mut client, text).await;
+    let rooms = subscribed["rooms"].as_array().unwrap();
+    assert_eq!((&rooms[0]["offset"], &rooms[4]["offset"]), (&json!(0), &json!(0)), "{subscribed}");
+    for (index, excerpt) in [(1, "`null`"), (2, "`5`"), (3, r#"`{"rooms":["b"]}`"#)] {
+        let refused = &rooms[index];
+        assert_eq!((&refused["room"], &refused["index"]), (&Value::Null, &json!(index)), "{refused}");
+        assert_eq!(refused["error"]["code"], "bad_field", "{refused}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains(excerpt), "{refused}");
+    }
+    server.publish("1", 1, 1);
+    assert_eq!(client.events(2).await.len(), 2, "it is in both rooms");
+    let left = answer(&mut client, r#"{"type":"unsubscribe","id":2,"rooms":[{},"all"]}"#).await;
+    assert_eq!((&left["rooms"], &left["refused"][0]["index"]), (&json!(["all"]), &json!(0)), "{left}");
+    assert_eq!(left["refused"][0]["error"]["code"], "bad_field", "{left}");
+    // One that is no list is an element as well, and a client that sends nothing else is closed.
+    for _ in 0..16 {
+        client.send_text(r#"{"type":"subscribe","rooms":{"room":7}}"#).await;
+    }
+    assert_eq!(client.next().await["rooms"][0]["index"], 0);
+    assert_eq!(client.closed().await.0, 1008);
 }
 
 #[tokio::test]
@@ -326,20 +349,28 @@ async fn limits_of_a_client_are_told_and_hold() {
 }
 
 #[tokio::test]
-async fn who_is_too_fast_is_told_and_nothing_is_carried_out() {
+async fn what_is_too_fast_is_refused_room_by_room_and_says_when_to_come_again() {
     let rates = "messages = { rate = \"1/m\", burst = 4 }\nsubscriptions = { rate = \"1/m\", burst = 3 }";
     let server = Server::start(&format!("[limits.client]\n{rates}\n{ROOMS}"));
     let mut client = Client::connect(&server).await;
     client.send(json!({ "type": "subscribe", "rooms": ["agent:1", "agent:2"] })).await;
     client.next().await;
-    client.send(json!({ "type": "subscribe", "id": 7, "rooms": ["agent:3", "all"] })).await;
-    let error = client.next().await;
-    assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("rate_limited")));
-    assert_eq!(error["id"], 7);
+    client.send(json!({ "type": "subscribe", "id": 7, "rooms": ["agent:3", "all", null] })).await;
+    let subscribed = client.next().await;
+    let rooms = subscribed["rooms"].as_array().unwrap();
+    assert_eq!((&subscribed["id"], &rooms[0]["head"]), (&json!(7), &json!(0)), "one room may still be");
+    let error = &rooms[1]["error"];
+    assert_eq!((&rooms[1]["room"], &error["code"]), (&json!("all"), &json!("rate_limited")), "{error}");
     assert!(error["message"].as_str().unwrap().contains("limits.client.subscriptions"), "{error}");
-    assert_eq!(client.subscribe("agent:4").await["head"], 0, "one room may still be");
+    let retry_after = error["retry_after"].as_u64().unwrap();
+    assert!((50_000..=60_000).contains(&retry_after), "{error}");
+    assert_eq!(rooms[2]["error"]["code"], "bad_field", "{subscribed}");
+    client.send(json!({ "type": "unsubscribe", "id": 8, "rooms": ["agent:3"] })).await;
+    let refused = &client.next().await["refused"][0];
+    assert_eq!((&refused["room"], &refused["error"]["code"]), (&json!("agent:3"), &json!("rate_limited")));
     server.publish("3", 1, 1);
-    assert_eq!(answer(&mut client, r#"{"type":"ping"}"#).await["type"], "pong", "agent:3 and all were not");
+    assert_eq!(client.next().await["room"], "agent:3", "it is there still, and all is not");
+    assert_eq!(answer(&mut client, r#"{"type":"ping"}"#).await["type"], "pong");
     // The fourth message is the last, and a WebSocket ping is one as well.
     let mut raw = Raw::client(&server);
     raw.message();
@@ -353,7 +384,34 @@ async fn who_is_too_fast_is_told_and_nothing_is_carried_out() {
     let error = raw.message();
     assert_eq!((&error["code"], &error["id"]), (&json!("rate_limited"), &json!("six")), "no pong came");
     assert!(error["message"].as_str().unwrap().contains("limits.client.messages"), "{error}");
-    server.until_metric("broadcastd_clients_rate_limited_total", |count| count == 3.0);
+    assert!(error["retry_after"].as_u64().is_some_and(|ms| (50_000..=60_000).contains(&ms)), "{error}");
+    server.until_metric("broadcastd_clients_rate_limited_total", |count| count == 4.0);
+}
+
+#[tokio::test]
+async fn subscriptions_do_not_draw_on_messages_and_nonsense_does() {
+    let rates = "messages = { rate = \"1/m\", burst = 4 }\nsubscriptions = { rate = \"1/m\", burst = 100 }";
+    let server = Server::start(&format!("[limits.client]\n{rates}\n{ROOMS}"));
+    let mut client = Client::connect(&server).await;
+    for n in 0..50 {
+        assert_eq!(client.subscribe(format!("agent:{n}")).await["head"], 0);
+    }
+    for text in ["nonsense", r#"{"type":"subscribe","rooms":[]}"#, r#"{"type":"subscribe"}"#] {
+        assert_ne!(answer(&mut client, text).await["code"], "rate_limited", "{text}");
+    }
+    assert_eq!(answer(&mut client, r#"{"type":"ping"}"#).await["type"], "pong");
+    for text in ["nonsense", r#"{"type":"subscribe","rooms":[]}"#, r#"{"type":"ping"}"#] {
+        assert_eq!(answer(&mut client, text).await["code"], "rate_limited", "{text}");
+    }
+    // Several rooms that are too much cost a message, and are refused together where there is none left.
+    let many: Vec<String> = (0..60).map(|n| format!("agent:{n}")).collect();
+    client.send(json!({ "type": "subscribe", "id": 9, "rooms": many })).await;
+    let error = client.next().await;
+    assert_eq!(
+        (&error["type"], &error["code"], &error["id"]),
+        (&json!("error"), &json!("rate_limited"), &json!(9))
+    );
+    assert!(error["retry_after"].as_u64().is_some(), "{error}");
 }
 
 #[tokio::test]

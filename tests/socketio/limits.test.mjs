@@ -47,6 +47,40 @@ for (const [name, { options }] of Object.entries(WAYS)) {
   });
 }
 
+test("sixty components that subscribe at once all get their rooms", async () => {
+  const server = await daemon();
+  const client = await Client.to(server.clients);
+  const answers = await Promise.all(Array.from({ length: 60 }, (_, n) => client.ask("subscribe", `agent:${n}`)));
+  assert.deepEqual(answers.map(({ subscriptions }) => subscriptions), answers.map((_, n) => [`agent:${n}`]));
+  assert.equal(client.all("subscription_error").length, 0);
+});
+
+test("a room that is subscribed to too fast is named with the time after which it is taken", async () => {
+  const server = await daemon(with_('[limits.client]\nsubscriptions = { rate = "50/s", burst = 5 }'));
+  const client = await Client.to(server.clients);
+  const confirmed = new Set();
+  const subscribe = async (room) => {
+    for (;;) {
+      const answer = await client.ask("subscribe", room);
+      if (answer.subscriptions) return confirmed.add(room);
+      assert.deepEqual([answer.code, answer.room], ["rate_limited", room]);
+      assert.ok(answer.retry_after >= 1 && answer.retry_after <= 20, answer.retry_after);
+      await new Promise((resolve) => setTimeout(resolve, answer.retry_after));
+    }
+  };
+  await Promise.all(Array.from({ length: 30 }, (_, n) => subscribe(`agent:${n}`)));
+  assert.equal(confirmed.size, 30);
+  const refused = client.all("subscription_error");
+  assert.ok(refused.length >= 25 && refused.every(([error]) => error.room && error.retry_after), `${refused.length} were refused`);
+  // In one message, rooms that are too much are refused alone, and later ones are told to wait longer.
+  const before = refused.length;
+  await client.ask("subscribe", Array.from({ length: 10 }, (_, n) => `agent:more${n}`));
+  const waits = client.all("subscription_error").slice(before).map(([{ retry_after: after }]) => after);
+  assert.ok(waits.length >= 5, `${waits}`);
+  assert.deepEqual(waits, waits.toSorted((a, b) => a - b));
+  assert.deepEqual(client.life, ["connect"]);
+});
+
 test("rooms of one client are limited", async () => {
   const server = await daemon(with_("[limits.client]\nrooms = 2"));
   const client = await Client.to(server.clients);

@@ -118,6 +118,24 @@ test("an event named like one of the daemon's or the library's own is emitted as
   assert.deepEqual(client.life, ["connect"]);
 });
 
+test("a list with something that names no room subscribes to the rooms that it names", async () => {
+  const server = await daemon();
+  const client = await Client.to(server.clients);
+  client.socket.emit("subscribe", ["agent_states", null]);
+  assert.deepEqual((await client.had("subscription_confirmed")).subscriptions, ["agent_states"]);
+  const error = await client.had("subscription_error");
+  assert.deepEqual([error.code, error.index], ["bad_field", 1]);
+  assert.match(error.error, /rooms\[1\].*`null`/);
+  await server.publish(EVENTS.agent_state);
+  assert.deepEqual(await client.had("agent_state"), EVENTS.agent_state);
+
+  const answer = await client.ask("unsubscribe", [5, "agent_states"]);
+  assert.deepEqual([answer.unsubscribed, answer.errors.map(({ index }) => index)], [["agent_states"], [0]]);
+  assert.equal((await client.had("error")).index, 0);
+  assert.equal((await client.ask("subscribe", undefined)).code, "bad_field");
+  assert.deepEqual(client.life, ["connect"]);
+});
+
 test("a value that is not encoded is refused with the name that its room has", async () => {
   const server = await daemon();
   const client = await Client.to(server.clients);

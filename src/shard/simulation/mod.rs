@@ -331,7 +331,7 @@ impl Simulation {
     fn unsubscribe(&mut self) {
         let Some((_, key, room)) = self.pick() else { return };
         let mut out = Vec::new();
-        self.shard.unsubscribe(key, None, &[room.name.to_owned()], &mut out);
+        self.shard.unsubscribe(key, None, &[Ok(room.name.to_owned())], &mut out);
         self.shard.answer(key, &out);
     }
 
