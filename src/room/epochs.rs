@@ -4,7 +4,9 @@
 //! after every crash. With 64 random bits no two starts ever share an epoch, whatever their clocks say.
 
 use crate::wire::Epoch;
+use std::collections::HashSet;
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Distance from an origin to the next epoch that another process gave out: more than one process ever needs.
@@ -12,20 +14,38 @@ const REACH: u64 = 1 << 40;
 
 /// Gives out epochs. The numbers go on from 0 after the last one.
 pub(super) struct Epochs {
+    origin: AtomicU64,
     next: AtomicU64,
+    /// Carried over from another process.
+    carried: OnceLock<HashSet<Epoch>>,
 }
 
 impl Epochs {
     /// Epochs from an origin of the system's random generator. Fails if the generator fails.
     pub(super) fn new() -> io::Result<Epochs> {
-        Ok(Epochs { next: AtomicU64::new(origin(getrandom::u64, &[])?) })
+        Ok(Epochs::at(origin(getrandom::u64, &[])?))
     }
 
     /// Begins again with an origin that keeps clear of epochs carried over from another process. Call it before
     /// [`next`](Self::next).
     pub(super) fn keep_clear_of(&self, carried: &[Epoch]) -> io::Result<()> {
-        self.next.store(origin(getrandom::u64, carried)?, Ordering::Relaxed);
+        let origin = origin(getrandom::u64, carried)?;
+        self.origin.store(origin, Ordering::Relaxed);
+        self.next.store(origin, Ordering::Relaxed);
+        self.carried.get_or_init(|| carried.iter().copied().collect());
         Ok(())
+    }
+
+    /// Whether this process gave an epoch out, or carries it on.
+    pub(super) fn knows(&self, epoch: Epoch) -> bool {
+        let origin = self.origin.load(Ordering::Relaxed);
+        let given = self.next.load(Ordering::Relaxed).wrapping_sub(origin);
+        let is_carried = |carried: &HashSet<Epoch>| carried.contains(&epoch);
+        epoch.0.wrapping_sub(origin) < given || self.carried.get().is_some_and(is_carried)
+    }
+
+    fn at(origin: u64) -> Epochs {
+        Epochs { origin: AtomicU64::new(origin), next: AtomicU64::new(origin), carried: OnceLock::new() }
     }
 
     /// The next epoch.
@@ -52,7 +72,6 @@ fn origin(mut draw: impl FnMut() -> Result<u64, getrandom::Error>, carried: &[Ep
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
 
     #[test]
     fn starts_in_the_same_millisecond_share_no_epoch() {
@@ -77,7 +96,21 @@ mod tests {
 
     #[test]
     fn epochs_of_a_process_go_on_after_the_last_number() {
-        let epochs = Epochs { next: AtomicU64::new(u64::MAX) };
+        let epochs = Epochs::at(u64::MAX);
         assert_eq!((epochs.next(), epochs.next()), (Epoch(u64::MAX), Epoch(0)));
+    }
+
+    #[test]
+    fn epochs_that_were_given_out_or_carried_over_are_known() {
+        let epochs = Epochs::at(u64::MAX);
+        assert!(!epochs.knows(Epoch(u64::MAX)));
+        let given = [epochs.next(), epochs.next()];
+        let strange = [Epoch(1), Epoch(u64::MAX - 1)];
+        assert!(given.iter().all(|epoch| epochs.knows(*epoch)));
+        assert!(!strange.iter().any(|epoch| epochs.knows(*epoch)));
+        epochs.keep_clear_of(&strange).unwrap();
+        let own = epochs.next();
+        assert!(strange.iter().chain([&own]).all(|epoch| epochs.knows(*epoch)));
+        assert!(!epochs.knows(Epoch(own.0.wrapping_sub(1))), "what was given out before counts no more");
     }
 }

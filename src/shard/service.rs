@@ -222,9 +222,8 @@ impl Shard {
     ) -> Result<String, MessageError> {
         let way = Wire::SocketIo(wire);
         let mut goes_on = false;
-        if let Some(index) = self.find_subscription(client, &request.room, way)
-            && request.from == From::Now
-        {
+        let existing = self.find_subscription(client, &request.room, way);
+        if let Some(index) = existing.filter(|_| request.from == From::Now) {
             let subscription = &self.clients[client as usize].subscriptions[index as usize];
             let view = &self.views[subscription.view as usize];
             let is_same = view.filter().map(Filter::source)
@@ -241,12 +240,18 @@ impl Shard {
                 request.from = From::After(Position { epoch, offset });
                 goes_on = true;
             }
+        } else if request.from == From::Now
+            && request.snapshot != Some(true)
+            && let Some(position) = self.brought_to(client, wire.namespace(), &request.room)
+        {
+            request.from = From::After(position);
         }
         let (every, snapshot) = (request.every, request.snapshot);
         let subscribed = self.subscribe_room(client, way, request)?;
         // Not told as a position of its own: the client's is what it has with its last event, of all rooms together.
         self.push_began_anew(way.without_positions(), &subscribed, gaps);
         let (began, with_snapshot) = subscribed.began();
+        self.use_up(client, wire.namespace(), began.epoch);
         let state = self.clients[client as usize].socketio_mut();
         let pid = state.and_then(|state| state.place(wire.namespace())).and_then(|place| place.pid.clone());
         let name = subscribed.into_name();
@@ -267,6 +272,7 @@ impl Shard {
         if let Some(index) = self.find_subscription(client, room, Wire::SocketIo(wire)) {
             self.remove_member(client, index);
             self.forget_room(client, wire.namespace(), room);
+            self.left_brought(client, wire.namespace(), room);
         }
     }
 

@@ -6,6 +6,7 @@
 
 use super::new_client::NewSocketIo;
 use super::recovery::{Remembered, RememberedRoom};
+use super::resume::Brought;
 use super::service::push_emit;
 use super::shard::Shard;
 use crate::config::{Namespace, OwnEvent, RoomConfig};
@@ -18,7 +19,7 @@ use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rooms that a client is told of when it has connected. A configuration with more has names enough elsewhere.
 const ROOMS_TOLD: usize = 1000;
@@ -48,6 +49,8 @@ pub(super) struct Connected {
     sid: Box<str>,
     /// The secret with which it may come back.
     pub(super) pid: Option<Box<str>>,
+    /// Where it says that it was, of one that nobody remembers.
+    pub(super) brought: Option<Box<Brought>>,
 }
 
 /// When to look at which client: (the shard's milliseconds, the client, its number). Each client is in it once.
@@ -67,6 +70,13 @@ impl SocketIoClient {
     /// When something may be due, whatever it says until then.
     fn look_ms(&self, now_ms: u64) -> u64 {
         self.heartbeat.look_ms(now_ms).min(self.connect_by_ms.unwrap_or(u64::MAX))
+    }
+
+    /// Forgets what it has brought, once that counts no more.
+    fn forget_brought(&mut self, now: Instant) {
+        for place in &mut self.places {
+            place.brought.take_if(|brought| brought.until <= now);
+        }
     }
 
     /// Its place in a namespace.
@@ -140,6 +150,7 @@ impl Shard {
                 // It reads, and has not come to the question yet.
                 socketio.heartbeat.pong(now_ms);
             }
+            socketio.forget_brought(self.now);
             let beat = socketio.heartbeat.tick(now_ms);
             let is_late = socketio.connect_by_ms.is_some_and(|until_ms| until_ms <= now_ms);
             let look_ms = socketio.look_ms(now_ms);
@@ -267,41 +278,48 @@ impl Shard {
             self.parts.recovery.begin(&pid, number, remembered.clone());
         }
         let pid = may_return.then_some(pid);
+        let Remembered { sid, rooms: of_before, offered, .. } = remembered;
+        let positions = self.read_positions(auth.offset.as_str().unwrap_or_default(), of_before.len());
+        let counts_for = config.recovery.filter(|_| pid.is_some() && !is_back);
+        let brought = counts_for.and_then(|keep| Brought::new(&positions, self.now + keep));
         let Some(state) = self.clients[client as usize].socketio_mut() else { return };
         state.connect_by_ms = None;
         state.sockets.connected(name);
-        let place = Connected { namespace, sid: remembered.sid, pid };
+        let place = Connected { namespace, sid, pid, brought };
         push_text(out, 0, |out| socketio::push_connect(out, name, &place.sid, place.pid.as_deref()));
         push_established(out, &place, &generation.rooms, is_back);
         let wire = place.wire();
         state.places.push(place);
-        let Remembered { rooms: of_before, offered, .. } = remembered;
         // One that has come back may have left rooms that it was offered before.
         let is_new = |room: &&String| {
             !is_back || !(offered.contains(room) || of_before.iter().any(|before| *before.room == ***room))
         };
         let rooms_new = config.auto_join.iter().filter(is_new);
         let rooms_new = rooms_new.map(|room| Ok(SubscribeRoom::to(room.clone()))).collect::<Vec<_>>();
-        let mut requests = self.going_on(of_before, auth.offset.as_str().unwrap_or_default());
+        let mut requests = self.going_on(of_before, &positions);
         requests.extend(rooms_new);
         self.join(client, wire, requests, out);
+    }
+
+    /// The positions in the string of a client that was in so many rooms, as far as is known. None in one that is longer than any
+    /// that it was told.
+    fn read_positions(&self, offset: &str, rooms: usize) -> Vec<Position> {
+        let most = POSITION_BYTES * rooms.max(self.client_limits().rooms);
+        let offset = if offset.len() > most { "" } else { offset };
+        offset.split(',').filter_map(|text| text.parse().ok()).collect()
     }
 
     /// The rooms that one was in who has come back, each after the last event that it had there.
     fn going_on(
         &mut self,
         rooms: Vec<RememberedRoom>,
-        offset: &str,
+        positions: &[Position],
     ) -> Vec<Result<SubscribeRoom, MessageError>> {
-        // Longer than any that it was told.
-        let most = POSITION_BYTES * rooms.len().max(self.client_limits().rooms);
-        let offset = if offset.len() > most { "" } else { offset };
-        let positions: Vec<Position> = offset.split(',').filter_map(|text| text.parse().ok()).collect();
         let mut requests = Vec::with_capacity(rooms.len());
         for RememberedRoom { room, filter, every, snapshot, began, with_snapshot } in rooms {
             let condition = filter.map(|filter| filter.condition().clone());
             let epoch = self.epoch_of(&room);
-            let from = start_of(&positions, began, with_snapshot, epoch);
+            let from = start_of(positions, began, with_snapshot, epoch);
             requests.push(Ok(SubscribeRoom { room: room.into(), from, condition, every, snapshot }));
         }
         requests

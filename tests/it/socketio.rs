@@ -199,9 +199,16 @@ fn a_restart_is_no_different_and_a_crash_begins_anew() {
     server = server.start_again();
     let (mut io, _, recovered) = Io::connect(&server, "/", &back);
     assert!(!recovered);
+    // Its positions are of logs that are no more: it is told so, and has what the new log has.
+    server.publish("1", 8, 1);
     io.subscribe("/", &json!("all"));
+    let (_, _, gap) = io.packet();
+    assert_eq!(
+        (&gap[0], &gap[1]["room"], &gap[1]["reason"]),
+        (&"gap".into(), &"all".into(), &"epoch_changed".into())
+    );
     server.publish("1", 9, 1);
-    assert_eq!(io.numbers("/", 1).0, [9]);
+    assert_eq!(io.numbers("/", 2).0, [8, 9]);
 }
 
 #[test]

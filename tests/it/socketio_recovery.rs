@@ -2,6 +2,7 @@
 
 use crate::harness::{ROOMS, Server};
 use crate::socketio_client::{Back, Io};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// A client that keeps the last string that an event ended with, as the library does, whatever session that is of.
@@ -206,4 +207,67 @@ fn what_the_first_namespace_tells_does_not_change_with_one_that_is_entered_after
     assert_eq!(io.packet().2[0], "subscription_confirmed");
     server.publish("1", 2, 1);
     assert_eq!(io.numbers("/", 2).0, [2, 2]);
+}
+
+#[test]
+fn positions_of_a_crashed_daemon_count_for_rooms_that_are_joined_by_themselves_or_with_a_snapshot() {
+    let auto = format!("[socketio]\nauto_join = [\"all\"]\n{KEYED}");
+    let mut server = Server::start(&auto);
+    let (mut client, _) = Keeping::connect(&server, Back::default());
+    client.event("subscription_confirmed");
+    client.emit("subscribe", &json!("states"));
+    client.event("subscription_confirmed");
+    server.publish("1", 1, 1);
+    assert_eq!(client.numbers(2), [1, 1]);
+    let Keeping { io, back } = client;
+    drop(io);
+    server.signal(Signal::SIGKILL);
+    server = server.start_again();
+    server.publish("1", 2, 1);
+    let (mut client, recovered) = Keeping::connect(&server, back.clone());
+    assert!(!recovered);
+    client.event("subscription_confirmed");
+    assert_eq!(client.event("gap")["reason"], "epoch_changed");
+    assert_eq!(client.numbers(1), [2]);
+    // A snapshot that is asked for is the whole state: nothing is missing.
+    client.emit("subscribe", &json!({ "rooms": [{ "room": "states", "snapshot": true }] }));
+    client.event("subscription_confirmed");
+    assert_eq!(client.numbers(1), [2]);
+    assert_eq!(client.event("position")["offset"], 1);
+    // Where a client says from where, that counts; and a room that it has left begins where it is entered again.
+    let (mut client, _) = Keeping::connect(&server, back);
+    client.event("subscription_confirmed");
+    client.event("gap");
+    client.numbers(1);
+    client.emit("subscribe", &json!({ "rooms": [{ "room": "states", "from": { "last": 0 } }] }));
+    client.event("subscription_confirmed");
+    client.emit("unsubscribe", &json!(["all", "states"]));
+    client.event("unsubscription_confirmed");
+    server.publish("1", 3, 1);
+    client.emit("subscribe", &json!(["all", "states"]));
+    client.event("subscription_confirmed");
+    server.publish("1", 4, 1);
+    assert_eq!(client.numbers(2), [4, 4]);
+}
+
+#[test]
+fn after_an_orderly_restart_positions_of_a_forgotten_session_are_no_loss_in_other_rooms() {
+    let mut server = Server::start(ROOMS);
+    let (mut client, _) = Keeping::connect(&server, Back::default());
+    client.emit("subscribe", &json!("all"));
+    client.event("subscription_confirmed");
+    server.publish("1", 1, 1);
+    assert_eq!(client.numbers(1), [1]);
+    let Keeping { io, mut back } = client;
+    drop(io);
+    server = server.restart();
+    server.publish("2", 2, 1);
+    back.pid = "forgotten".into();
+    let (mut client, recovered) = Keeping::connect(&server, back);
+    assert!(!recovered);
+    client.emit("subscribe", &json!("agent:2"));
+    client.event("subscription_confirmed");
+    client.emit("subscribe", &json!("all"));
+    client.event("subscription_confirmed");
+    assert_eq!(client.numbers(1), [2], "it resumes in the room that it was in, and begins now in the other");
 }

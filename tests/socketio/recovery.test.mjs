@@ -191,27 +191,85 @@ test("a client that says that it leaves is not recovered, nor one whose time is 
   }
 });
 
-test("an orderly restart of the daemon is a connection that was cut; after a crash clients begin anew", async () => {
-  for (const [signal, recovered] of [["SIGTERM", true], ["SIGKILL", false]]) {
+test("an orderly restart of the daemon is a connection that was cut", async () => {
+  const server = await daemon();
+  const client = await Client.to(server.clients);
+  await client.subscribe({ rooms: ["all"] });
+  await server.publish({ type: "tick", n: 1 });
+  await client.had("tick");
+  await server.kill("SIGTERM");
+  await until("the end", () => client.life.length >= 2);
+  assert.equal(client.all("closing").length, 1);
+  await server.run();
+  await server.publish({ type: "tick", n: 2 });
+  await until("the client to be back", () => connects(client) === 2);
+  assert.equal(client.socket.recovered, true);
+  await client.ask("subscribe", ["all"]);
+  await server.publish({ type: "tick", n: 3 });
+  await until("the last", () => client.numbers.includes(3));
+  assert.deepEqual(client.numbers, [1, 2, 3]);
+  assert.equal(client.all("gap").length, 0);
+});
+
+for (const [name, { options }] of Object.entries(WAYS)) {
+  test(`${name}: after a crash a client has what was published before it was back, and a gap for what is unknown`, async () => {
     const server = await daemon();
-    const client = await Client.to(server.clients);
-    await client.subscribe({ rooms: ["all"] });
+    const proxy = await proxied(server);
+    const client = await Client.to(proxy.addr, options);
+    await until("no upgrade to be under way", () => !client.socket.io.engine.upgrading);
+    // As the documents have it; one message for each room, as components do.
+    client.socket.on("connect", () => {
+      if (client.socket.recovered) return;
+      client.socket.emit("subscribe", "all");
+      client.socket.emit("subscribe", "short");
+    });
+    await client.subscribe({ rooms: ["all", "short"] });
     await server.publish({ type: "tick", n: 1 });
     await client.had("tick");
-    await server.kill(signal);
-    await until("the end", () => client.life.length >= 2);
-    assert.equal(client.all("closing").length, recovered ? 1 : 0);
+    proxy.cut();
+    await server.kill("SIGKILL");
     await server.run();
     await server.publish({ type: "tick", n: 2 });
+    proxy.reset();
+    proxy.heal();
     await until("the client to be back", () => connects(client) === 2);
-    assert.equal(client.socket.recovered, recovered, signal);
-    await client.had("connection_established");
-    await client.ask("subscribe", ["all"]);
+    assert.equal(client.socket.recovered, false);
+    await until("its rooms", () => client.all("subscription_confirmed").length === 3);
     await server.publish({ type: "tick", n: 3 });
     await until("the last", () => client.numbers.includes(3));
-    assert.deepEqual(client.numbers, recovered ? [1, 2, 3] : [1, 3]);
-    await endAll();
-  }
+    assert.deepEqual(client.numbers, [1, 2, 3]);
+    const gaps = client.all("gap").map(([{ room, reason, missed }]) => [room, reason, missed]);
+    assert.deepEqual(gaps.toSorted(), [["all", "epoch_changed", null], ["short", "epoch_changed", null]]);
+    const [gap] = client.log.filter(([what]) => what === "gap");
+    assert.ok(client.log.indexOf(gap) < client.log.findIndex(([, event]) => event?.n === 2), "the gap comes first");
+  });
+}
+
+test("a client whose session is forgotten resumes the rooms that it subscribes to again, and begins now in others", async () => {
+  const server = await daemon();
+  const client = await Client.to(server.clients);
+  await client.subscribe({ rooms: ["all", "agent:7"] });
+  await server.publish({ type: "tick", n: 1 });
+  await client.had("tick");
+  client.socket.disconnect();
+  await server.publish({ type: "tick", n: 2, agentId: "9" });
+  client.socket.connect();
+  await until("a new session", () => connects(client) === 2);
+  assert.equal(client.socket.recovered, false);
+  // New to the client, although there are positions of rooms that it has not subscribed to yet.
+  await client.ask("subscribe", ["agent:9"]);
+  await client.ask("subscribe", ["all"]);
+  await until("what it missed", () => client.numbers.includes(2));
+  await client.ask("ping");
+  assert.deepEqual(client.numbers, [1, 2]);
+  assert.equal(client.all("gap").length, 0);
+  // Left and entered again, it begins where it is entered.
+  await client.ask("unsubscribe", ["all", "agent:9"]);
+  await server.publish({ type: "tick", n: 3 });
+  await client.ask("subscribe", ["all"]);
+  await server.publish({ type: "tick", n: 4 });
+  await until("the fourth", () => client.numbers.includes(4));
+  assert.deepEqual(client.numbers, [1, 2, 4]);
 });
 
 test("a client that begins anew says nothing of where it was before", async () => {
