@@ -8,8 +8,9 @@ pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\n')
 }
 
-/// Bytes that are looked at together.
+/// Bytes that are looked at together, and fewer at a line's end.
 const CHUNK: usize = 128;
+const END: usize = 64;
 
 /// What one cheap pass says of a line. It errs on the safe side.
 #[derive(Clone, Copy, Debug)]
@@ -27,34 +28,42 @@ pub(super) fn look(line: &str) -> Look {
     let bytes = line.as_bytes();
     let mut at = 0;
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        look_at(chunk, &mut look);
+        look_at::<CHUNK, { CHUNK + 1 }>(chunk, &mut look);
+        // Of very many digits some chunk has them at both of its ends.
+        look.1 = look.1.min(digit(chunk[0]) | digit(chunk[CHUNK - 1]));
         at += CHUNK;
     }
+    if let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        look_at::<END, { END + 1 }>(chunk, &mut look);
+    }
     match bytes.last_chunk() {
-        Some(last) => look_at(last, &mut look),
+        Some(last) => look_at::<END, { END + 1 }>(last, &mut look),
         None => {
-            let mut padded = [0; CHUNK + 1];
+            let mut padded = [0; END + 1];
             padded[..bytes.len()].copy_from_slice(bytes);
-            look_at(&padded, &mut look);
+            look_at::<END, { END + 1 }>(&padded, &mut look);
         }
     }
     Look { may_be_deep: look.0 > MAX_DEPTH, may_be_flawed: look.1 == 0 }
 }
 
-/// Counts the opening brackets of a chunk, and finds `\u`, a digit before an `e`, and digits at both of its ends. Each is a
-/// minimum or a sum that fits a byte, so that the compiler takes many bytes at once.
+/// Counts the opening brackets of `N` bytes, and finds `\u` and a digit before an `e`, whose second byte may be the `M`th.
+/// Each is a minimum or a sum that fits a byte, so that the compiler takes many bytes at once.
 #[inline]
-fn look_at(chunk: &[u8; CHUNK + 1], (opening, calm): &mut (usize, u8)) {
-    let (bytes, next) = (chunk.first_chunk::<CHUNK>(), chunk.last_chunk::<CHUNK>());
-    let (Some(bytes), Some(next)) = (bytes, next) else { return };
+fn look_at<const N: usize, const M: usize>(chunk: &[u8; M], (opening, calm): &mut (usize, u8)) {
+    let (Some(bytes), Some(next)) = (chunk.first_chunk::<N>(), chunk.last_chunk::<N>()) else { return };
     // `{` and `[` differ in one bit, which no other bytes that become `{` have.
     *opening += usize::from(bytes.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>());
-    // 0 for a digit.
-    let digit = |byte: u8| (byte ^ b'0').saturating_sub(9);
     // 0 where a backslash or a digit stands before one of `eEuU`, which are the same but for two bits.
     let pair = |byte: u8, next: u8| digit(byte).min(byte ^ b'\\') | ((next | 0x30) ^ b'u');
     let least = bytes.iter().zip(next).fold(u8::MAX, |least, (byte, next)| least.min(pair(*byte, *next)));
-    *calm = (*calm).min(least).min(digit(bytes[0]) | digit(bytes[CHUNK - 1]));
+    *calm = (*calm).min(least);
+}
+
+/// 0 for a digit.
+#[inline]
+fn digit(byte: u8) -> u8 {
+    (byte ^ b'0').saturating_sub(9)
 }
 
 impl Look {

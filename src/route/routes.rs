@@ -88,9 +88,8 @@ impl Routes {
     /// `number` gives the event its daemon-wide number; it is called once for each [`Outcome::Event`], and not
     /// otherwise. The wall time of `now` is put in as `timestamp` where one is missing and wanted. White space around the object is
     /// left out of the event; everything in it stays byte for byte. A field that any room or type of the configuration
-    /// looks at must not appear twice; what nobody looks at is only checked to be
-    /// JSON that every reader takes, to its end. Allocates for the
-    /// event only, and for strings with escapes in fields that are looked at.
+    /// looks at must not appear twice; what nobody looks at is only checked to be JSON that every reader takes, to its end.
+    /// Allocates for the event only, and for strings with escapes in fields that are looked at.
     pub fn read(
         &self,
         scratch: &mut Scratch,
@@ -200,11 +199,8 @@ impl Routes {
     ) -> Result<(), Box<Rejection>> {
         let read = self.tree.read(Deserializer::from_str(text), values);
         let doubled = read.map_err(|error| fault::bad_json(text, &error))?;
-        // The parser has skipped it where nobody looks.
-        if look.may_be_flawed
-            && let Some(found) = flaw::find(text)
-        {
-            return Err(fault::flawed(found).into());
+        if look.may_be_flawed {
+            refuse_flawed(text)?;
         }
         match doubled {
             None => Ok(()),
@@ -407,6 +403,13 @@ impl<'c> RoomsByType<'c> {
         rooms.dedup();
         rooms
     }
+}
+
+/// Refuses what the parser has skipped where nobody looks. Apart from the way of nearly every line, which it would make longer.
+#[cold]
+#[inline(never)]
+fn refuse_flawed(text: &str) -> Result<(), Box<Rejection>> {
+    flaw::find(text).map_or(Ok(()), |found| Err(fault::flawed(found).into()))
 }
 
 /// An empty vector of the same memory for values of another line. Collecting in place keeps the allocation; if it did
