@@ -33,18 +33,26 @@ pub(super) fn look(line: &str) -> Look {
         look.1 = look.1.min(digit(chunk[0]) | digit(chunk[CHUNK - 1]));
         at += CHUNK;
     }
-    if let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        look_at::<END, { END + 1 }>(chunk, &mut look);
-    }
-    match bytes.last_chunk() {
-        Some(last) => look_at::<END, { END + 1 }>(last, &mut look),
-        None => {
-            let mut padded = [0; END + 1];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            look_at::<END, { END + 1 }>(&padded, &mut look);
-        }
-    }
+    look_at_end(bytes, at, &mut look);
     Look { may_be_deep: look.0 > MAX_DEPTH, may_be_flawed: look.1 == 0 }
+}
+
+/// Looks at what is left from `at` on, and again at some bytes before it: in one piece, where that is not much more.
+#[inline]
+fn look_at_end(bytes: &[u8], at: usize, look: &mut (usize, u8)) {
+    let is_long = bytes.len() - at > END;
+    if is_long && let Some(last) = bytes.last_chunk() {
+        return look_at::<CHUNK, { CHUNK + 1 }>(last, look);
+    }
+    if let Some(first) = bytes[at..].first_chunk() {
+        look_at::<END, { END + 1 }>(first, look);
+    }
+    if let Some(last) = bytes.last_chunk() {
+        return look_at::<END, { END + 1 }>(last, look);
+    }
+    let mut padded = [0; END + 1];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    look_at::<END, { END + 1 }>(&padded, look);
 }
 
 /// Counts the opening brackets of `N` bytes, and finds `\u` and a digit before an `e`, whose second byte may be the `M`th.
