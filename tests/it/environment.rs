@@ -153,7 +153,7 @@ fn one_variable_lists_several_origins() {
         let expected = if expected.is_empty() { String::new() } else { format!(", {expected}") };
         assert!(origins.contains(&format!(r#"["local"{expected}]"#)), "{value}: {origins}");
     }
-    let (mut command, folder) = Server::command("", &[]);
+    let (mut command, folder) = Server::command("[log]\n", &[]);
     command.env("FRONTEND_URL", "https://a.example, https://b.example").stdin(std::process::Stdio::null());
     let server = Server::spawn((command, folder));
     for (origin, status) in [

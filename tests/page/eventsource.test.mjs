@@ -129,7 +129,10 @@ test("an EventSource whose connections are cut misses nothing and gets nothing t
   const asked = requests.map((request) => /^last-event-id: (.*)\r$/im.exec(request)?.[1]);
   assert.equal(asked.length, CUTS + 1, shown);
   assert.equal(asked[0], undefined);
-  for (const id of asked.slice(1)) assert.equal(id?.split(",").length, AGENTS.length, `${asked} with ${shown}`);
+  // A browser may drop what it has not read when a connection breaks, and then has no position yet.
+  const first = asked.findIndex((id) => id !== undefined);
+  assert.ok(first > 0, shown);
+  for (const id of asked.slice(first)) assert.equal(id?.split(",").length, AGENTS.length, `${asked} with ${shown}`);
 });
 
 test("a page of another origin sends credentials and headers of its own, to streams and to the API", async () => {
