@@ -1,4 +1,4 @@
-//! Where a running daemon listens, for its tools: a file in the runtime directory.
+//! The addresses of a running daemon, for its tools: a file in the runtime directory.
 //!
 //! The daemon holds a lock on the file for as long as it runs, so that one left by a crash is known as such. There is one for each
 //! configuration: whoever names the same file finds the daemon, whatever is in that file by now.
@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where the packaged service has its runtime directory, for tools outside it. Only root makes folders there.
+/// Runtime directory of the packaged service, for tools outside it. Only root makes folders there.
 const SERVICE: &str = "/run/broadcastd";
 /// A longer file is none of a daemon's.
 const MOST_BYTES: u64 = 64 * 1024;
@@ -59,7 +59,7 @@ impl AddressFile {
         Ok(())
     }
 
-    /// Where the daemon listens whose configuration is read from `config`, if it runs on this machine, and this user may know.
+    /// Addresses of the daemon that reads its configuration from `config`, if it runs here and this user may know.
     pub fn read(dirs: &Dirs, config: Option<&Path>) -> Option<Addresses> {
         let user = nix::unistd::getuid().as_raw();
         let found = read(&dirs.runtime.join(name(config)), |owner| owner == user || owner == 0);

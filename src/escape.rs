@@ -1,10 +1,10 @@
-//! What a terminal must not get from events, names and messages: control characters move its cursor, change its title or answer as
+//! Escapes for events, names and messages on a terminal: control characters move its cursor, change its title or answer as
 //! if somebody had typed, and marks of direction show a text as another than it is.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-/// Whether a terminal would do something else with a character than show it.
+/// True if a terminal would do something else with a character than show it.
 fn is_active(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -13,9 +13,9 @@ fn is_active(c: char) -> bool {
 /// Passes text on with `\u{9b}` in place of what a terminal would act on. Line ends go through, so that a report stays one, if
 /// `lines` says so.
 pub struct Escaped<'w, W> {
-    /// Where the text goes.
+    /// Receives the text.
     pub inner: &'w mut W,
-    /// Whether line ends and tabs go through.
+    /// True if line ends and tabs go through.
     pub lines: bool,
 }
 

@@ -9,7 +9,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What lets a page of this `Origin` in, for a refusal.
+/// The hint for a refusal that lets a page of this `Origin` in.
 pub fn advice(origin: &str) -> String {
     match origin {
         "null" => format!("add \"*\" to server.allowed_origins, or {NULL_ORIGIN}"),

@@ -33,7 +33,7 @@ pub fn decode(value: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Which of our fields an unknown one seems to mean, if any: `form` means `from`, `room[]` means `room`.
+/// The field that an unknown one seems to mean, if any: `form` means `from`, `room[]` means `room`.
 ///
 /// Names that are not close to ours (`_`, `t`, `token`, `access_token`) mean none of them: libraries and proxies add such.
 pub fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {

@@ -57,7 +57,7 @@ pub enum Request {
         /// Where the outcome goes.
         reply: Option<oneshot::Sender<Outcome>>,
     },
-    /// What the file held, or why it cannot be read, of the read of this number.
+    /// The file's text from the read of this number, or why it cannot be read.
     Read(u64, Result<(Option<PathBuf>, String), Problems>),
     /// End.
     Stop,

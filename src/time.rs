@@ -143,7 +143,7 @@ pub struct Stamp {
     pub moment: Moment,
     /// Time since the machine's boot, sleep included.
     pub up_ms: u64,
-    /// Which boot; empty where the system hides it.
+    /// Id of the boot; empty if the system hides it.
     pub boot: String,
 }
 
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(clock.awake_ms(accepted, now), 50);
         let later = clock.at(after(origin, 140));
         assert_eq!(clock.awake_ms(later, now), 10, "accepted after the sleep");
-        // What is noticed again is counted once, and a clock that goes back is no sleep.
+        // A sleep counts once, and a clock that goes back is no sleep.
         clock.notice(after(origin, 150), 500 + 8 * HOUR_MS);
         clock.notice(after(origin, 150), 0);
         assert_eq!(clock.at(now), BEGIN_MS + 8 * HOUR_MS + 150);

@@ -23,7 +23,7 @@ pub struct Watcher {
     /// Absolute, with its links.
     file: PathBuf,
     folders: Vec<Folder>,
-    /// What events are compared with; the callback reads it on the watch's thread.
+    /// Places to compare events with; the callback reads them on the watch's thread.
     way: Arc<Mutex<Vec<PathBuf>>>,
 }
 
@@ -100,7 +100,7 @@ impl Folder {
     }
 }
 
-/// Whether an event is about a place on the way, or about a folder of one. One without a path may be about anything.
+/// True if an event is about a place on the way, or about a folder of one. One without a path may be about anything.
 fn concerns(event: &Event, places: &[PathBuf]) -> bool {
     let is_on_way = |path: &PathBuf| places.iter().any(|place| place == path || place.parent() == Some(path));
     event.paths.is_empty() || event.need_rescan() || event.paths.iter().any(is_on_way)

@@ -150,7 +150,7 @@ impl Endpoint {
         })
     }
 
-    /// Whether it is no named pipe, which lies among the addresses of producers as sockets do.
+    /// True if it is no named pipe, which lies among the addresses of producers as sockets do.
     fn is_no_pipe(&self) -> bool {
         let At::Unix(path) = &self.at else { return true };
         std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())

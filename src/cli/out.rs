@@ -15,7 +15,7 @@ const GATHERED: usize = 64 << 10;
 /// Standard output, line by line. What is not flushed is lost: [`flush`](Self::flush) before waiting.
 pub(super) struct Out {
     lines: Vec<u8>,
-    /// Whether lines, which are JSON, go to a terminal.
+    /// True if lines, which are JSON, go to a terminal.
     is_shown: bool,
 }
 

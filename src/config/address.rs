@@ -3,7 +3,7 @@
 use super::{IpNetwork, OriginPattern};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// What helps a page whose `Origin` is `null`, beside letting every page in. `client/client.js` says the same.
+/// The hint for a page whose `Origin` is `null`, beside letting every page in. `client/client.js` says the same.
 pub const NULL_ORIGIN: &str = "serve the page over HTTP and not in a sandbox: files and sandboxed frames have the origin \
                                \"null\", which only \"*\" covers";
 

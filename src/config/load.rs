@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Where a configuration is looked for when no file is named, after `$BROADCASTD_CONFIG`.
 const PLACES: [&str; 2] = ["broadcast.toml", "/etc/broadcastd/broadcast.toml"];
 
-/// What the built-in configuration is called in messages.
+/// Name of the built-in configuration in messages.
 const BUILT_IN: &str = "built-in";
 
 /// The shipped file. What it takes from the environment, the built-in configuration takes as well.
@@ -125,7 +125,7 @@ impl Input<'_> {
         table
     }
 
-    /// Where a value comes from; none for one that is built in and took nothing from the environment.
+    /// Origin of a value; none for one that is built in and took nothing from the environment.
     fn origin(&self, sources: &[Source], lines: &Lines, place: &Place) -> Option<String> {
         let source = &sources[place.source];
         let is_built_in = place.source == sources.len() - 1;
@@ -268,7 +268,7 @@ fn check_room_names(reader: &mut Reader, config: &Config) {
     }
 }
 
-/// Where the lines of a text end, so that looking one up does not read the text.
+/// Ends of a text's lines, so that looking one up does not read the text.
 struct Lines(Vec<usize>);
 
 impl Lines {

@@ -50,7 +50,7 @@ own_events! {
     Closing = b"closing",
 }
 
-/// Whether `socket.io-client` keeps a name for itself: an event that has it makes the library give up the connection.
+/// True if `socket.io-client` keeps a name for itself: an event that has it makes the library give up the connection.
 pub const fn is_library_event(name: &[u8]) -> bool {
     matches!(
         name,
@@ -58,7 +58,7 @@ pub const fn is_library_event(name: &[u8]) -> bool {
     )
 }
 
-/// Whether no event of a producer is emitted under a name.
+/// True if no event of a producer is emitted under a name.
 pub const fn is_reserved_event(name: &[u8]) -> bool {
     OwnEvent::is_one(name) || is_library_event(name)
 }

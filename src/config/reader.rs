@@ -78,7 +78,7 @@ impl<'n> Section<'n> {
 }
 
 impl Item<'_> {
-    /// What was found, with the environment variable that gave it.
+    /// The value found, with the environment variable that gave it.
     pub(super) fn found(&self, what: &str) -> String {
         match &self.node.place.variable {
             Some(variable) => format!("{what} from ${{{variable}}}"),

@@ -19,7 +19,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Permission bits of a Unix socket that says nothing else.
 const SOCKET_MODE: u32 = 0o660;
 
-/// What is right in lists of names, for messages.
+/// The right form of lists of names, for messages.
 const ORIGIN: &str = "an origin such as \"https://example.org\", or \"local\"";
 const NETWORK: &str = "an address such as \"10.0.0.1\", or a network such as \"10.0.0.0/8\"";
 const HOST: &str = "a name such as \"broadcastd.internal\", without scheme and port";

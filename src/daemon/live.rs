@@ -21,7 +21,7 @@ pub(super) struct Live {
     pub(super) stdin: bool,
     /// Where systemd's sockets listen.
     pub(super) places: Places,
-    /// Where tools find out where the daemon listens.
+    /// The file that tells tools the daemon's addresses.
     pub(super) addresses: AddressFile,
     pub(super) log: log::Handle,
     pub(super) rooms: Arc<Rooms>,

@@ -57,7 +57,7 @@ pub(super) struct Reloader {
     /// The file that the daemon started with, or has found since. It is the configuration from then on, also when it is gone:
     /// the built-in configuration never takes its place.
     pub(super) file: Option<PathBuf>,
-    /// What the last look at the file found, whatever came of it: its text, or why it cannot be read.
+    /// Result of the last look at the file, applied or not: its text, or why it cannot be read.
     pub(super) seen: Result<String, String>,
     /// When the file is looked at although nobody said that it changed.
     pub(super) recheck: Instant,
@@ -67,7 +67,7 @@ pub(super) struct Reloader {
     pub(super) waiting: VecDeque<Request>,
     /// Reads that were begun.
     pub(super) reads: u64,
-    /// Whether the last read has not ended in time. Its thread still waits for the system; another would wait as well.
+    /// True if the last read has not ended in time. Its thread still waits for the system; another would wait as well.
     pub(super) hangs: bool,
 }
 
@@ -163,7 +163,7 @@ impl Reloader {
         true
     }
 
-    /// Whether the file is empty, and was not for long: whoever writes a file in place empties it first.
+    /// True if the file is empty, and was not for long: whoever writes a file in place empties it first.
     fn is_being_written(&mut self, read: &Result<Text, Problems>) -> bool {
         if !read.as_ref().is_ok_and(|(_, text)| text.trim().is_empty()) {
             self.empty_since = None;
@@ -320,7 +320,7 @@ impl Reloader {
     }
 }
 
-/// What a look at the file found, to compare with the next.
+/// The result of a look at the file, to compare with the next.
 fn seen(read: &Result<Text, Problems>) -> Result<String, String> {
     read.as_ref().map(|(_, text)| text.clone()).map_err(ToString::to_string)
 }

@@ -2,7 +2,7 @@
 
 use crate::query::{decode, meant};
 
-/// What a subscription may say. In the address of a WebSocket a room is all.
+/// Fields of a subscription. The address of a WebSocket takes rooms only.
 const FIELDS: [&str; 5] = ["room", "from", "where", "every", "snapshot"];
 
 /// The values of `room`, decoded as forms are (`%3A`, and `+` for a space). Fields that are not ours mean nothing.

@@ -21,7 +21,7 @@ use std::net::IpAddr;
 /// Rooms of one stream, if `limits.client.rooms` allows as many. Each frame of a stream of Server-Sent Events tells its position in all of them.
 const MOST_ROOMS: usize = 64;
 
-/// What a query may say.
+/// Fields of a query.
 const FIELDS: [&str; 8] = ["room", "from", "where", "every", "snapshot", "raw", "event", "last_event_id"];
 
 /// With what a browser says where it was.
@@ -102,12 +102,12 @@ pub(super) fn check_page(headers: &HeaderMap, known: &Known<'_>) -> Result<(), R
     Err(Refusal::bad_request(StatusCode::FORBIDDEN, text))
 }
 
-/// Whether a query's field is one of ours.
+/// True if a query's field is one of ours.
 fn is_field(name: &str) -> bool {
     FIELDS.contains(&name) || is_last_event_id(name)
 }
 
-/// Whether a field is `last_event_id`, in any of the spellings that libraries have for it (`lastEventId`, `lastEventID`).
+/// True if a field is `last_event_id`, in any of the spellings that libraries have for it (`lastEventId`, `lastEventID`).
 fn is_last_event_id(name: &str) -> bool {
     query::folded(name) == "lasteventid"
 }

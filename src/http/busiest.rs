@@ -17,7 +17,7 @@ impl Seen {
         self.room.name()
     }
 
-    /// Whether it holds events; else clients only subscribed to its name.
+    /// True if it holds events; else clients only subscribed to its name.
     pub(super) fn is_active(&self) -> bool {
         self.room.holds_events()
     }

@@ -15,7 +15,7 @@ pub(super) struct Health {
     pub(super) status: &'static str,
     /// Why it is not healthy.
     pub(super) reasons: Vec<String>,
-    /// Whether the daemon does its work: a degraded one does.
+    /// True if the daemon does its work: a degraded one does.
     is_ready: bool,
 }
 

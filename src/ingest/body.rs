@@ -104,7 +104,7 @@ impl Body {
         }
     }
 
-    /// What has arrived of the current line or value and is kept.
+    /// Bytes of the current line or value that have arrived and are kept.
     pub(super) fn kept(&self) -> Kept {
         match self {
             Body::Lines(splitter) => splitter.kept(),

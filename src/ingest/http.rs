@@ -82,7 +82,7 @@ struct Connection {
     place: Arc<Place>,
     /// Bytes of the request that is under way.
     under_way: Cell<Option<usize>>,
-    /// Whether the last answer went out before its body had ended.
+    /// Set once an answer has gone out before its body had ended.
     is_early: Cell<bool>,
     /// Tells the request under way that its place was given away.
     given_away: Notify,

@@ -251,7 +251,7 @@ impl Gate {
         self.totals().is_full()
     }
 
-    /// What the rooms and unfinished lines hold.
+    /// Bytes that rooms and unfinished lines hold.
     pub(super) fn totals(&self) -> &Totals {
         match self {
             Gate::Rooms(rooms) => rooms.totals(),

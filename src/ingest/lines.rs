@@ -31,7 +31,7 @@ pub(super) enum Line<'a> {
     Whole(&'a [u8]),
     /// The beginning of a line that is too long. Handed out once, as soon as it is known.
     TooLong(&'a [u8]),
-    /// What arrived of a line that is given up, and why.
+    /// The bytes of an abandoned line, and the reason.
     Cut(&'a [u8], Cut),
 }
 
@@ -85,7 +85,7 @@ impl Splitter {
         }
     }
 
-    /// What has arrived of the current line and is kept.
+    /// Bytes of the current line that have arrived and are kept.
     pub(super) fn kept(&self) -> Kept {
         let place = Place { line: self.line, before: 0 };
         Kept { place, bytes: self.carry.len(), held: self.carry.capacity() }

@@ -131,7 +131,7 @@ impl Shared {
         self.left_behind.set(self.left_behind.get() + bytes);
     }
 
-    /// Whether producers have left enough memory behind to give it back to the system.
+    /// True if producers have left enough memory behind to give it back to the system.
     pub(super) fn has_much_left_behind(&self) -> bool {
         self.left_behind.get() >= LEFT_BEHIND
     }

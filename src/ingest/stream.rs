@@ -52,7 +52,7 @@ struct Raw {
     splitter: Splitter,
     producer: Producer,
     answers: Answers,
-    /// Whether our direction has been ended, because the daemon stops or closes the producer.
+    /// True if our direction has been ended, because the daemon stops or closes the producer.
     half_closed: bool,
     /// Until when the producer is read on, if the daemon closes it.
     closing: Option<Instant>,
@@ -325,7 +325,7 @@ impl Raw {
 
     fn failed<T>(&mut self, error: &io::Error) -> Option<T> {
         tracing::debug!(producer = %self.producer.name(), %error, "producer's connection failed");
-        // What may have become a request is no line.
+        // A line that may have become a request is none.
         self.opening = None;
         self.abandon(Cut::Closed);
         self.close();

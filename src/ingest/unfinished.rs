@@ -1,4 +1,4 @@
-//! What a producer's unfinished line may cost: in bytes, which count in the backlog, and in time.
+//! Bounds on a producer's unfinished line: in bytes, which count in the backlog, and in time.
 //!
 //! Unfinished lines have half of `ingest.backlog`. While they take more, a producer within a long line reads on only with
 //! the turn, of which there is one. So one line can always end, and its bytes go to the rooms, which drain: producers that
@@ -15,17 +15,17 @@ use tokio::time::Instant;
 /// A line that is no longer needs no turn, and a read is no longer while unfinished lines have no room. So they exceed
 /// their share by twice this for each producer, and by one event.
 const SHORT_BYTES: usize = 4096;
-/// What an unfinished line must grow by within `ingest.line_timeout`. A link that carries events of that size is faster.
+/// Growth of an unfinished line within `ingest.line_timeout`. A link that carries events of that size is faster.
 pub(super) const PROGRESS_BYTES: usize = 64 * 1024;
 /// How long a long line may stall while other lines wait for room. Bridges the usual trouble of a network.
 const STALL: Duration = Duration::from_secs(10);
 /// Freed bytes that are worth giving back to the system; less stays with the allocator.
 const LARGE_BYTES: usize = 64 * 1024;
 
-/// What is kept of a line that has begun to arrive.
+/// The kept part of a line that has begun to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
-    /// Where it begins.
+    /// Its beginning.
     pub(super) place: Place,
     /// Bytes that have arrived.
     pub(super) bytes: usize,
@@ -44,7 +44,7 @@ pub(super) struct Unfinished {
     turn: Turn,
 }
 
-/// Whether a producer has the turn.
+/// True if a producer has the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     None,
@@ -53,7 +53,7 @@ enum Turn {
     Used,
 }
 
-/// What a producer may do next.
+/// A producer's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Allowed {
     /// Read so many bytes at most.
@@ -63,7 +63,7 @@ pub(super) enum Allowed {
 }
 
 impl Kept {
-    /// What has arrived of a stream of which it is not known yet what it is.
+    /// The first bytes of a stream that may be lines or HTTP.
     pub(super) fn opening(seen: &Vec<u8>) -> Kept {
         Kept { place: Place { line: 1, before: 0 }, bytes: seen.len(), held: seen.capacity() }
     }

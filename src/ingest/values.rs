@@ -32,7 +32,7 @@ pub(super) enum Value<'a> {
     Whole(&'a [u8]),
     /// The beginning of a value that is too long.
     TooLong(&'a [u8]),
-    /// What arrived of a value that is given up, and why.
+    /// The bytes of an abandoned value, and the reason.
     Cut(&'a [u8], Cut),
     /// The text around the values is broken; nothing after it is read.
     Broken(&'static str),
@@ -131,7 +131,7 @@ impl Values {
         }
     }
 
-    /// What has arrived of the current value and is kept.
+    /// Bytes of the current value that have arrived and are kept.
     pub(super) fn kept(&self) -> Kept {
         Kept { place: self.start, bytes: self.carry.len(), held: self.carry.capacity() }
     }

@@ -29,7 +29,7 @@ pub enum Segment {
 pub struct NameError {
     /// What is wrong.
     pub message: String,
-    /// Where it begins.
+    /// Its beginning.
     pub start: usize,
     /// Where it ends.
     pub end: usize,

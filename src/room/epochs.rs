@@ -36,7 +36,7 @@ impl Epochs {
         Ok(())
     }
 
-    /// Whether this process gave an epoch out, or carries it on.
+    /// True if this process gave an epoch out, or carries it on.
     pub(super) fn knows(&self, epoch: Epoch) -> bool {
         let origin = self.origin.load(Ordering::Relaxed);
         let given = self.next.load(Ordering::Relaxed).wrapping_sub(origin);

@@ -101,7 +101,7 @@ impl Rooms {
         &self.metrics
     }
 
-    /// Whether an epoch is one that this process gave out or carries on. Positions of others are of logs that no longer
+    /// True if an epoch is one that this process gave out or carries on. Positions of others are of logs that no longer
     /// exist, as after a crash.
     pub fn knows(&self, epoch: Epoch) -> bool {
         self.epochs.knows(epoch)

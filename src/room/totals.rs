@@ -11,7 +11,7 @@ pub struct Totals {
     backlog: AtomicI64,
     /// Bytes of lines that have begun to arrive.
     unfinished: AtomicU64,
-    /// Whether a producer has the turn to read beyond the share of unfinished lines.
+    /// True if a producer has the turn to read beyond the share of unfinished lines.
     turn: AtomicBool,
     /// Asks the line that stalled first to make room.
     room_asked: Notify,
@@ -19,7 +19,7 @@ pub struct Totals {
     backlog_limit: AtomicU64,
     /// Rooms that hold events.
     pub(super) rooms: AtomicUsize,
-    /// Whether a producer waits.
+    /// True if a producer waits.
     waiting: AtomicBool,
     space: Notify,
 }
@@ -61,7 +61,7 @@ impl Totals {
         self.rooms.load(Ordering::Relaxed)
     }
 
-    /// Whether the backlog is at its bound. Unfinished lines count up to their share, so the rooms always have the rest,
+    /// True if the backlog is at its bound. Unfinished lines count up to their share, so the rooms always have the rest,
     /// which shards drain.
     pub(crate) fn is_full(&self) -> bool {
         let limit = self.backlog_limit.load(Ordering::Relaxed);
@@ -69,7 +69,7 @@ impl Totals {
         self.rooms_backlog() + unfinished >= limit
     }
 
-    /// Whether unfinished lines take less than their share, half of the bound.
+    /// True if unfinished lines take less than their share, half of the bound.
     pub(crate) fn has_room_for_unfinished(&self) -> bool {
         self.unfinished.load(Ordering::Relaxed) < self.backlog_limit.load(Ordering::Relaxed) / 2
     }

@@ -16,7 +16,7 @@ const LARGE_EXPONENT_DIGITS: usize = 3;
 /// Every run of [`TOO_LARGE_DIGITS`] has a whole block of so many bytes in it, wherever blocks begin.
 const BLOCK: usize = 128;
 
-/// What a line has that not every reader takes.
+/// A part of a line that not every reader accepts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Flaw<'a> {
     pub(super) kind: Kind,
@@ -41,7 +41,7 @@ pub(super) fn find(text: &str) -> Option<Flaw<'_>> {
     if is_likely(text.as_bytes()) { walk(text) } else { None }
 }
 
-/// Whether it is worth a walk: a surrogate's escape, an exponent that may be too large, or very many digits.
+/// True if it is worth a walk: a surrogate's escape, an exponent that may be too large, or very many digits.
 fn is_likely(bytes: &[u8]) -> bool {
     let is_surrogate = |at: usize| matches!(bytes.get(at + 2), Some(b'd' | b'D'));
     memchr::memmem::find_iter(bytes, b"\\u").any(is_surrogate)
@@ -49,7 +49,7 @@ fn is_likely(bytes: &[u8]) -> bool {
         || bytes.chunks(BLOCK).any(|block| block.len() == BLOCK && block.iter().all(u8::is_ascii_digit))
 }
 
-/// Whether what stands before and after an `e` may be a number that is too large, and not a piece of a name or an id.
+/// True if what stands before and after an `e` may be a number that is too large, and not a piece of a name or an id.
 fn is_large(before: &[u8], after: &[u8]) -> bool {
     if !before.last().is_some_and(u8::is_ascii_digit) {
         return false;
@@ -63,7 +63,7 @@ fn is_large(before: &[u8], after: &[u8]) -> bool {
         && ahead.last().is_none_or(|byte| b":,[ \t\r\n".contains(byte))
 }
 
-/// What the walk is in.
+/// One level of nesting on the walk.
 enum Level<'a> {
     /// An object, and the name of the member that its value is awaited of.
     Object(Option<&'a str>),
@@ -116,13 +116,13 @@ fn number_len(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte)).count()
 }
 
-/// Whether the parser refuses a number where it builds a value of it, and not where it skips it.
+/// True if the parser refuses a number where it builds a value of it, and not where it skips it.
 fn is_too_large(number: &str) -> bool {
     serde_json::from_str::<f64>(number).is_err()
         && serde_json::from_str::<serde::de::IgnoredAny>(number).is_ok()
 }
 
-/// Where a string has an escape of half a surrogate pair.
+/// Place of half a surrogate pair's escape in a string.
 fn lone_surrogate(string: &str) -> Option<usize> {
     let unit = |at: usize| {
         let digits = string.get(at..at + 6)?.strip_prefix("\\u")?;

@@ -12,7 +12,7 @@ pub(super) fn is_space(c: char) -> bool {
 const CHUNK: usize = 128;
 const END: usize = 64;
 
-/// What one cheap pass says of a line. It errs on the safe side.
+/// Result of one cheap pass over a line. It errs on the safe side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     may_be_deep: bool,
@@ -23,7 +23,7 @@ pub(super) struct Look {
 /// Looks a line through.
 #[inline]
 pub(super) fn look(line: &str) -> Look {
-    // What the last byte may be is found by the parser, or is a bracket; so one is counted in any case.
+    // The parser finds flaws that end with the last byte, unless that is a bracket; so one is counted in any case.
     let mut look = (1, u8::MAX);
     let bytes = line.as_bytes();
     let mut at = 0;

@@ -375,7 +375,7 @@ fn types(tree: &mut FieldTree, config: &Config) -> HashMap<Box<str>, TypeRoute> 
     checks.into_iter().map(route).collect()
 }
 
-/// Which rooms take a type, found without a look at every room: there may be as many types as rooms.
+/// Rooms by the types they take, found without a look at every room: there may be as many types as rooms.
 struct RoomsByType<'c> {
     exact: HashMap<&'c str, Vec<usize>>,
     prefix: HashMap<&'c str, Vec<usize>>,

@@ -174,13 +174,13 @@ impl Client {
         }
     }
 
-    /// Whether its system has acknowledged more than the heartbeat since.
+    /// True if its system has acknowledged more than the heartbeat since.
     pub(super) fn has_acknowledged(&self) -> bool {
         let noted = self.extra.as_ref().map(|extra| extra.acknowledged);
         noted.is_some_and(|noted| self.socket.acknowledged().is_some_and(|bytes| bytes > noted))
     }
 
-    /// Whether it is served by polling, and its polls have taken all that it was sent, its last heartbeat included.
+    /// True if it is served by polling, and its polls have taken all that it was sent, its last heartbeat included.
     pub(super) fn polls_all(&mut self) -> bool {
         let is_polling = self.socketio_mut().is_some_and(|socketio| socketio.session.is_some());
         is_polling && self.pinned_bytes() == 0 && self.socket.is_all_read()

@@ -84,7 +84,7 @@ struct Run {
 struct Composed {
     /// Where the other rooms' positions begin.
     told_at: u32,
-    /// Where it ends, with all that is enclosed with it.
+    /// Its end, with everything enclosed with it.
     end: u32,
 }
 

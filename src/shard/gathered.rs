@@ -127,7 +127,7 @@ impl Gathered {
         self.wire.push_with_others(&mut self.bytes, frame, &self.others.text);
     }
 
-    /// What was added since the last mark leads a subscription to an offset, and is sent as a whole.
+    /// Ends a piece that is sent as a whole and leads a subscription to an offset.
     pub(super) fn mark(
         &mut self,
         subscription: u32,

@@ -17,7 +17,7 @@ const STALLED_BEATS: u8 = 2;
 /// Heartbeats that a client's answers may be late. A system that is gone is known earlier: it does not acknowledge pings
 /// (`TCP_USER_TIMEOUT`).
 const LATE_BEATS: u8 = 5;
-/// What a client begins with that has not said anything yet: one may pass before it is asked, one is its answer's.
+/// Beats of a client that has not said anything yet: one may pass before it is asked, one is its answer's.
 pub(super) const UNHEARD: u8 = LATE_BEATS - 2;
 /// Slow clients that a shard names in the log: each once, and no more than these.
 pub(super) const SLOW_LOG: Rate = Rate { per_second: 0.2, burst: 10 };
@@ -103,7 +103,7 @@ impl Shard {
         }
     }
 
-    /// Whether a client that seems to be silent is there all the same. It may be the shard that is late, so that what it
+    /// True if a client that seems to be silent is there all the same. It may be the shard that is late, so that what it
     /// has sent is read first, and what it may be ready for is sent. Or it takes what it is sent, and its answers wait
     /// behind that. Who is known to be gone by then is not in the shard any more.
     pub(super) fn shows_life(&mut self, client: u32) -> bool {

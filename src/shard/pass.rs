@@ -155,7 +155,7 @@ impl Shard {
         let encoder = Encoder { wire: *wire, room_json, epoch: room.epoch(), filter, emit };
         let skipped = encoder.live(chunk, &self.entries, first, skipped);
         let left_out = self.entries.len() as u64 - chunk.events_in(frame..chunk.frames.len());
-        // What a buffer held back was to wait until it was flushed.
+        // Events in a buffer wait on purpose until the flush.
         let due_ms = self.entries.first().map_or(0, |entry| entry.event.accepted_at_ms()).max(flushed_ms);
         let to = first + self.entries.len() as u64 - 1;
         self.entries.clear();

@@ -1,11 +1,11 @@
-//! Where rooms begin whose client tells where its last stream or session was.
+//! Resume positions from a client that names those of its last stream or session.
 
 use super::shard::Shard;
 use crate::config::Namespace;
 use crate::wire::{Epoch, From, Position, SubscribeRoom};
 use std::time::Instant;
 
-/// Where a client of Socket.IO says that it was whose session nobody remembers: the daemon has crashed, or the client was away for
+/// Positions from a Socket.IO client without a remembered session: the daemon has crashed, or the client was away for
 /// longer than `socketio.recovery`. Its rooms are not known, so that positions find them as it subscribes.
 pub(super) struct Brought {
     positions: Vec<Position>,

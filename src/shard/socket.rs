@@ -108,7 +108,7 @@ impl Socket {
         (known == size_of_val(&info)).then_some(info[15])
     }
 
-    /// Whether the process at the other end of a Unix socket has read everything. False over TCP, which does not know.
+    /// True if the process at the other end of a Unix socket has read everything. False over TCP, which does not know.
     pub(super) fn is_all_read(&self) -> bool {
         // Pairs of figures; the third one is the memory of what was sent and is not read (`SK_MEMINFO_WMEM_ALLOC`).
         let mut info = [u64::MAX; 2];

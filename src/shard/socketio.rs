@@ -49,7 +49,7 @@ pub(super) struct Connected {
     sid: Box<str>,
     /// The secret with which it may come back.
     pub(super) pid: Option<Box<str>>,
-    /// Where it says that it was, of one that nobody remembers.
+    /// Positions that it brought, if its session is not remembered.
     pub(super) brought: Option<Box<Brought>>,
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Look {
     pub(super) load: Load,
 }
 
-/// What holds or does not hold at one moment. Alerts, the status and health all ask it, so that they agree.
+/// Conditions at one moment. Alerts, the status and health all ask it, so that they agree.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Load {
     /// Clients whose sockets take nothing.
@@ -182,7 +182,7 @@ impl Judge {
         Some(risen)
     }
 
-    /// What is to be said of something that holds: it has held for long enough, and was not told within `repeat`.
+    /// A due alert: its condition has held for long enough, and no alert was sent within `repeat`.
     fn lasts(
         &mut self,
         name: &'static str,

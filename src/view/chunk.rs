@@ -203,7 +203,7 @@ mod tests {
         };
         assert_eq!(own(&chunk), ["aaa", "bb", "c"]);
         assert!(chunk.frames.iter().all(|frame| frame.whole as usize == chunk.bytes.len()));
-        // What was enclosed before stays as it is.
+        // Frames enclosed before stay as they are.
         let mut chunk = enclosed(&[3, 2], 1);
         chunk.bytes.extend(b"cccc");
         chunk.push_frame(3, 3, 1);

@@ -135,7 +135,7 @@ impl Encoder<'_> {
     }
 }
 
-/// Whether a name, a JSON string, is not a producer's to have. With escapes it may be written in many ways.
+/// True if a name, a JSON string, is not a producer's to have. With escapes it may be written in many ways.
 fn is_reserved(name_json: &[u8]) -> bool {
     if memchr::memchr(b'\\', name_json).is_some() {
         return serde_json::from_slice(name_json)

@@ -52,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// What it is emitted as to a client of Socket.IO; none of what such a client is told in other words.
+    /// Its event to a Socket.IO client; none if such a client gets other words.
     pub(super) const fn own_event(self) -> Option<OwnEvent> {
         match self {
             Kind::Gap => Some(OwnEvent::Gap),
@@ -69,12 +69,12 @@ impl Kind {
         }
     }
 
-    /// Whether a bare stream of lines says it: what has happened to its events, and no more.
+    /// True if a bare stream of lines says it: what has happened to its events, and no more.
     pub(super) const fn is_said_in_lines(self) -> bool {
         matches!(self, Kind::Gap | Kind::Error | Kind::Unsubscribed | Kind::Closing)
     }
 
-    /// Whether a stream of Server-Sent Events says it under its own name, beside events.
+    /// True if a stream of Server-Sent Events says it under its own name, beside events.
     const fn is_said_beside_events(self) -> bool {
         match self {
             Kind::Welcome
@@ -88,13 +88,13 @@ impl Kind {
         }
     }
 
-    /// Whether no room's events may have this name in a stream of Server-Sent Events: the daemon uses it for itself, or an
+    /// True if no room's events may have this name in a stream of Server-Sent Events: the daemon uses it for itself, or an
     /// `EventSource` does for its connection.
     pub(super) fn is_reserved_in_sse(name: &str) -> bool {
         name == "open" || Kind::ALL.iter().any(|kind| kind.as_str() == name && kind.is_said_beside_events())
     }
 
-    /// Whether an event has a field of its own that stands for a line of the daemon's in a bare stream (`$gap`), or for an event
+    /// True if an event has a field of its own that stands for a line of the daemon's in a bare stream (`$gap`), or for an event
     /// that has one (`$event`).
     pub(super) fn is_mistaken_for_a_line(event: &[u8]) -> bool {
         let may_be =

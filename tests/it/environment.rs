@@ -1,4 +1,4 @@
-//! What a configuration takes from the environment, with the real binary: the variables of the service that broadcastd
+//! Environment variables in configurations, with the real binary: those of the service that broadcastd
 //! replaces, with every configuration that is shipped and with none.
 
 use crate::harness::{Client, Server, binary, in_folder, repository};

@@ -43,11 +43,11 @@ impl Block {
 /// A stream, as a browser's EventSource keeps one.
 pub struct EventStream {
     socket: Box<dyn Duplex>,
-    /// What has arrived of the head, or of a chunk's frame, and was not looked at.
+    /// Bytes of the head or of a chunk's frame that were not looked at yet.
     raw: Vec<u8>,
     /// Of an answer in chunks: how many bytes of one are to come, with the line break behind them.
     chunk: usize,
-    /// Whether the last chunk has arrived.
+    /// True if the last chunk has arrived.
     pub has_ended: bool,
     /// What has arrived of a block that is not whole.
     buffer: Vec<u8>,

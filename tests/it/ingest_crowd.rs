@@ -6,7 +6,7 @@ use std::time::Instant;
 
 const EVENT: &str = "{\"type\":\"t\"}\n";
 
-/// Whether a producer that connects is taken, which its first answer tells.
+/// True if a producer that connects is taken, which its first answer tells.
 fn is_taken(addr: &str) -> bool {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(addr).unwrap();

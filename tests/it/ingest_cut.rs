@@ -41,7 +41,7 @@ fn a_body_that_breaks_off_is_answered_with_400_and_its_cut_line() {
     let half = "{\"type\":\"t\",\"n\"";
     let lines = format!("{EVENT}\n{half}");
     let pretty = "{\n \"type\": \"t\"\n}\n{\n \"type\":";
-    // What is sent, the code of the whole, the events taken, and the place of the cut line.
+    // The bytes sent, the code of the whole, the accepted events, and the place of the cut line.
     let cases = [
         (post(LENGTH, &lines), "incomplete_body", 1, Some((2, 16))),
         (post(LENGTH, &format!("{EVENT}\n")), "incomplete_body", 1, None),

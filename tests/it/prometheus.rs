@@ -237,7 +237,7 @@ impl Scrape {
     }
 }
 
-/// What `promtool test rules` says when no shipped alert may fire for such an hour.
+/// Output of `promtool test rules` if no shipped alert may fire in such an hour.
 fn alerts_that_fire(input_series: &[Value]) -> String {
     let rules = repository("examples/prometheus/alerts.yml");
     let text = std::fs::read_to_string(&rules).unwrap();

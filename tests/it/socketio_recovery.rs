@@ -234,7 +234,7 @@ fn positions_of_a_crashed_daemon_count_for_rooms_that_are_joined_by_themselves_o
     client.event("subscription_confirmed");
     assert_eq!(client.numbers(1), [2]);
     assert_eq!(client.event("position")["offset"], 1);
-    // Where a client says from where, that counts; and a room that it has left begins where it is entered again.
+    // An explicit `from` counts; and a room that the client has left begins where it is entered again.
     let (mut client, _) = Keeping::connect(&server, back);
     client.event("subscription_confirmed");
     client.event("gap");

@@ -9,7 +9,7 @@ async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
-    // Whatever was due has its turn.
+    // Everything due has its turn.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

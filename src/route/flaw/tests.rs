@@ -1,4 +1,4 @@
-//! What is found, where, and what is not.
+//! Flaws that are found, their places, and texts without any.
 
 use super::*;
 use proptest::prelude::*;

@@ -14,7 +14,7 @@ pub(super) struct SimClient {
     stream: UnixStream,
     pub(super) number: u64,
     wire: Wire,
-    /// What encloses a stream's bytes.
+    /// The framing around a stream's bytes.
     chunks: Dechunker,
     bytes: Vec<u8>,
     pub(super) rooms: HashMap<String, Followed>,

@@ -1,6 +1,6 @@
 //! A reader of chunked answers (RFC 9112, section 7.1) for simulations, which refuses whatever is not exactly as it must be.
 
-/// What of an answer has been read.
+/// Progress in reading an answer.
 #[derive(Debug, Default)]
 pub(super) struct Dechunker {
     state: State,
@@ -12,7 +12,7 @@ enum State {
     Head(Vec<u8>),
     /// So many bytes of a chunk are to come.
     Data(usize),
-    /// What ends a chunk is to come.
+    /// The end of a chunk comes next.
     Tail(&'static [u8]),
     /// The answer has come to its end, but for this.
     Last(&'static [u8]),
@@ -24,7 +24,7 @@ impl Default for State {
     }
 }
 
-/// What comes next in an answer.
+/// The next part of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
     /// Bytes of a chunk.
@@ -34,7 +34,7 @@ pub(super) enum Piece<'a> {
 }
 
 impl Dechunker {
-    /// Whether the answer has come to its end.
+    /// True if the answer has come to its end.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.state, State::Last(b""))
     }
