@@ -203,6 +203,8 @@ impl Simulation {
         let (head, early) = (Vec::new(), Vec::new());
         let names: Vec<String> = rooms.iter().map(|room| room.room.clone()).collect();
         let (positions, forwarded) = (Vec::new(), None);
+        let first = |name: &String| Some((name.clone(), self.rooms.get(name)?.figures().first));
+        let firsts = names.iter().filter_map(first).collect();
         self.shard.adopt(NewClient {
             socket,
             wire,
@@ -214,7 +216,7 @@ impl Simulation {
             forwarded,
             socketio: None,
         });
-        self.clients[index].connect(ours, is_stream);
+        self.clients[index].connect(ours, is_stream, firsts);
         let told = names.into_iter().filter_map(|name| {
             let epoch = self.rooms.get(&name)?.epoch();
             Some((name, epoch))
