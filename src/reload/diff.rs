@@ -68,18 +68,77 @@ impl Diff {
             (0, removed) => parts.push(format!("rooms −{removed}")),
             (added, removed) => parts.push(format!("rooms +{added} −{removed}")),
         }
-        let value = |value: &Option<String>| {
-            value.as_ref().map_or_else(|| "absent".to_owned(), |value| value.trim_matches('"').to_owned())
-        };
-        let shown = self.changes.iter().take(SHOWN);
-        parts.extend(
-            shown.map(|change| format!("{} {}→{}", change.key, value(&change.old), value(&change.new))),
-        );
+        parts.extend(self.changes.iter().take(SHOWN).map(Change::summary));
         if self.changes.len() > SHOWN {
             parts.push(format!("{} more", self.changes.len() - SHOWN));
         }
         parts.join(" · ")
     }
+}
+
+impl Change {
+    /// The change for people: old and new value, and of a list only the elements that came, went or changed.
+    fn summary(&self) -> String {
+        if let (Some(old), Some(new)) = (list(self.old.as_ref()), list(self.new.as_ref())) {
+            return format!("{} {}", self.key, elements(old, new));
+        }
+        let value = |value: &Option<String>| {
+            value.as_ref().map_or_else(|| "absent".to_owned(), |value| value.trim_matches('"').to_owned())
+        };
+        format!("{} {}→{}", self.key, value(&self.old), value(&self.new))
+    }
+}
+
+/// The elements of a value that is a list.
+fn list(value: Option<&String>) -> Option<Vec<toml::Value>> {
+    let table = format!("v = {}", value?).parse::<toml::Table>().ok()?;
+    table.get("v")?.as_array().cloned()
+}
+
+/// What is different between two lists: `+tcp:127.0.0.1:1`, `−unix:in.sock`, or `unix:in.sock (ack, mode)`.
+fn elements(old: Vec<toml::Value>, mut new: Vec<toml::Value>) -> String {
+    let take = |list: &mut Vec<toml::Value>, is_it: &dyn Fn(&toml::Value) -> bool| {
+        list.iter().position(is_it).map(|index| list.remove(index))
+    };
+    let (mut changed, mut removed) = (Vec::new(), Vec::new());
+    let others: Vec<toml::Value> =
+        old.into_iter().filter(|old| take(&mut new, &|new| new == old).is_none()).collect();
+    for old in others {
+        match take(&mut new, &|new| name(new) == name(&old)) {
+            Some(new) => changed.push(format!("{} ({})", name(&old), different_keys(&old, &new))),
+            None => removed.push(format!("−{}", name(&old))),
+        }
+    }
+    let added = new.iter().map(|new| format!("+{}", name(new)));
+    let mut parts: Vec<String> = added.chain(removed).chain(changed).collect();
+    if parts.len() > SHOWN {
+        let more = parts.split_off(SHOWN).len();
+        parts.push(format!("and {more} more"));
+    }
+    if parts.is_empty() { "in another order".to_owned() } else { parts.join(" ") }
+}
+
+/// What an element of a list is called: itself, or of a listener its address.
+fn name(element: &toml::Value) -> String {
+    let address = |kind: &&str| Some(format!("{kind}:{}", element.get(*kind)?.as_str()?));
+    match element {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Table(_) => {
+            ["tcp", "unix", "fifo"].iter().find_map(address).unwrap_or_else(|| element.to_string())
+        }
+        other => other.to_string(),
+    }
+}
+
+fn different_keys(old: &toml::Value, new: &toml::Value) -> String {
+    let keys = |value: &toml::Value| {
+        value.as_table().map_or_else(Vec::new, |table| table.keys().cloned().collect::<Vec<_>>())
+    };
+    let mut all = [keys(old), keys(new)].concat();
+    all.sort_unstable();
+    all.dedup();
+    all.retain(|key| old.get(key) != new.get(key));
+    all.join(", ")
 }
 
 /// Every key and value, tables taken apart; of rooms only those that `rooms` has as well.
@@ -171,6 +230,21 @@ mod tests {
         );
         let heartbeat = "[server]\nheartbeat = \"5s\"\n";
         assert_eq!(summary("", heartbeat), "server.heartbeat 25s→5s");
+        let ingest = |list: &str| format!("[ingest]\nlisten = [{list}]\n");
+        for (old, new, told) in [
+            (r#""127.0.0.1:1""#, r#""127.0.0.1:2""#, "+tcp:127.0.0.1:2 −tcp:127.0.0.1:1"),
+            (r#""127.0.0.1:1""#, r#""127.0.0.1:1", { unix = "/a" }"#, "+unix:/a"),
+            (r#"{ fifo = "/a" }, "127.0.0.1:1""#, r#""127.0.0.1:1""#, "−fifo:/a"),
+            (r#"{ unix = "/a" }"#, r#"{ unix = "/a", ack = "all", mode = "0600" }"#, "unix:/a (ack, mode)"),
+            (r#"{ unix = "/a" }, "127.0.0.1:1""#, r#""127.0.0.1:1", { unix = "/a" }"#, "in another order"),
+        ] {
+            assert_eq!(summary(&ingest(old), &ingest(new)), format!("ingest.listen {told}"));
+        }
+        let origins = |list: &str| format!("[server]\nallowed_origins = [{list}]\n");
+        let many: Vec<String> = (0..20).map(|n| format!("\"http://a{n}.example\"")).collect();
+        let told = summary(&origins("\"*\""), &origins(&many.join(",")));
+        assert!(told.starts_with("server.allowed_origins +http://a0.example +"), "{told}");
+        assert!(told.ends_with("+http://a7.example and 13 more"), "{told}");
         assert_eq!(summary("", "[room_defaults]\nhistory = { events = 7 }\n").matches("1000→7").count(), 8);
     }
 

@@ -32,6 +32,17 @@ fn control_characters_of_producers_never_reach_the_log() {
     }
 }
 
+#[test]
+fn a_listener_reload_is_one_short_line() {
+    let with = |list: &str| format!("[ingest]\nlisten = [{list}]\n{ROOMS}");
+    let server = Server::start(&with("\"127.0.0.1:0\""));
+    server.reconfigure(&with("\"127.0.0.1:0\", { unix = \"in.sock\" }"));
+    let path = server.dir().join("broadcastd/in.sock");
+    let line = server.logged("configuration reloaded");
+    assert!(line.contains(&format!("ingest.listen +unix:{}", path.display())), "{line}");
+    assert!(!line.contains("type_field") && !line.contains("tcp:"), "{line}");
+}
+
 #[tokio::test]
 async fn the_level_follows_the_configuration() {
     let server = Server::start(ROOMS);
