@@ -207,7 +207,7 @@ fn report(result: io::Result<Ended>) -> Exit {
             lines_unfinished = ended.ingest.lines_unfinished,
             bytes_unfinished = ended.ingest.bytes_unfinished,
             clients_unfinished = ended.clients_unfinished,
-            "stopped: server.drain_timeout has passed, and not everything was delivered"
+            "stopped: not everything was delivered"
         );
     }
     Exit::Ok

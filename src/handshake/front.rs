@@ -35,8 +35,10 @@ const BUFFER_BYTES: usize = 16 * 1024;
 const BURST: usize = 100;
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How long clients that poll may take to read their last answers while the daemon stops.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long after stopping has begun clients that poll may still read their last answers.
+const LAST_ANSWERS: Duration = Duration::from_millis(900);
+/// How long they may in any case, once their sessions are over.
+const LAST_ANSWER: Duration = Duration::from_millis(200);
 
 /// The way in for the clients of a listener: see the module.
 ///
@@ -130,11 +132,13 @@ where
     /// them, for what there is must still be delivered, or until there is no connection left that could fetch it.
     pub(super) async fn stop(&self, mut handshakes: JoinSet<()>) {
         let state = &self.state;
+        let until = tokio::time::Instant::now() + LAST_ANSWERS;
         state.under_way.stop();
         let over = async {
             state.sessions.empty().await;
             // What is said last must still be written; who does not take it is not waited for.
-            let _ = tokio::time::timeout(LAST_ANSWERS, state.under_way.answered()).await;
+            let until = until.max(tokio::time::Instant::now() + LAST_ANSWER);
+            let _ = tokio::time::timeout_at(until, state.under_way.answered()).await;
         };
         tokio::select! {
             () = over => {}

@@ -292,7 +292,7 @@ impl Shard {
                     let _ = reply.send(self.end_client(number));
                 }
                 Message::Reconfigure => self.reconfigure(),
-                Message::Drain(deadline) => self.drain = Some(Drain::new(deadline)),
+                Message::Drain(deadline) => self.drain = Some(Drain::new(deadline, self.now)),
             }
         }
     }

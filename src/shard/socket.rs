@@ -110,11 +110,23 @@ impl Socket {
 
     /// True if the process at the other end of a Unix socket has read everything. False over TCP, which does not know.
     pub(super) fn is_all_read(&self) -> bool {
-        // Pairs of figures; the third one is the memory of what was sent and is not read (`SK_MEMINFO_WMEM_ALLOC`).
+        self.unread() == Some(0)
+    }
+
+    /// A figure that changes when the other side takes something: bytes that its system has acknowledged, or memory of what
+    /// its process has not read.
+    pub(super) fn taken(&self) -> u64 {
+        self.acknowledged().or_else(|| self.unread().map(u64::from)).unwrap_or(0)
+    }
+
+    /// Memory of what was sent over a Unix socket and is not read.
+    fn unread(&self) -> Option<u32> {
+        // Pairs of figures; the third one is this (`SK_MEMINFO_WMEM_ALLOC`).
         let mut info = [u64::MAX; 2];
-        let Socket::Unix(stream) = self else { return false };
-        let known = option(stream.as_raw_fd(), (libc::SOL_SOCKET, libc::SO_MEMINFO), &mut info);
-        known.is_some() && info[1].to_ne_bytes()[..4] == [0; 4]
+        let Socket::Unix(stream) = self else { return None };
+        option(stream.as_raw_fd(), (libc::SOL_SOCKET, libc::SO_MEMINFO), &mut info)?;
+        let [a, b, c, d, ..] = info[1].to_ne_bytes();
+        Some(u32::from_ne_bytes([a, b, c, d]))
     }
 
     /// Tells the other side that nothing more will come.

@@ -1,6 +1,9 @@
 //! Stopping: what was accepted arrives, everybody is told, and what did not fit is counted.
 
+use crate::event_stream::EventStream;
 use crate::harness::{Client, Producer, ROOMS, Server};
+use crate::raw::Raw;
+use crate::socketio_client::open_polling;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::io::Write;
@@ -115,6 +118,80 @@ async fn a_client_that_does_not_read_is_left_behind_and_counted() {
     assert!(line.contains("clients_unfinished=1"), "{line}");
     assert!(server.wait().success());
     drop(client);
+}
+
+/// Far above the second that it takes, for machines that are busy, and far below what a client's answer is waited for.
+const SOON: Duration = Duration::from_secs(4);
+
+#[test]
+fn clients_that_do_not_answer_their_end_do_not_delay_stopping() {
+    let mut server = Server::start(&format!("[server]\ndrain_timeout = \"10m\"\n{ROOMS}"));
+    let _socket = Raw::client(&server);
+    let _stream = EventStream::open(&server.clients[0], "/sse?room=all", &[]);
+    open_polling(&server);
+    server.until_metric("broadcastd_clients", |clients| clients == 3.0);
+    let begun = Instant::now();
+    server.signal(Signal::SIGTERM);
+    assert!(stopped(&server).contains("everything that was accepted is delivered"));
+    assert!(server.wait().success());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_that_stopped_reading_does_not_delay_stopping_and_is_counted() {
+    let mut server = Server::start(&format!("[server]\ndrain_timeout = \"10m\"\n{ROOMS}"));
+    let mut client = Client::connect(&server).await;
+    client.subscribe("all").await;
+    let mut quick = Client::connect(&server).await;
+    quick.subscribe("agent:1").await;
+    let line = format!("{{\"type\":\"t\",\"fill\":\"{}\"}}\n", "x".repeat(20_000));
+    server.pipe(&line.repeat(500));
+    server.until_metric("broadcastd_clients_blocked", |blocked| blocked == 1.0);
+    server.publish("1", 1, 3);
+    let begun = Instant::now();
+    server.signal(Signal::SIGTERM);
+    assert_eq!(quick.events(3).await.len(), 3);
+    assert_eq!(quick.closed().await.0, 1001, "others are served and told");
+    let line = stopped(&server);
+    assert!(line.contains("clients_unfinished=1"), "{line}");
+    assert!(server.wait().success());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    drop(client);
+}
+
+#[test]
+fn a_slow_reader_has_the_drain_timeout_while_it_makes_progress() {
+    const EVENTS: u64 = 3000;
+    let mut server = Server::start(&format!("[server]\ndrain_timeout = \"10m\"\n{ROOMS}"));
+    let mut stream = std::net::TcpStream::connect(&server.clients[0]).unwrap();
+    // A small window, so that the daemon has what is not read.
+    socket2::SockRef::from(&stream).set_recv_buffer_size(64 << 10).unwrap();
+    stream
+        .write_all(b"GET /sse?room=all HTTP/1.0\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n")
+        .unwrap();
+    server.until_metric("broadcastd_clients", |clients| clients == 1.0);
+    let fill = "x".repeat(1000);
+    let line = |n: u64| format!("{{\"type\":\"t\",\"n\":{n},\"fill\":\"{fill}\"}}\n");
+    server.pipe(&(1..=EVENTS).map(line).collect::<String>());
+    server.until_metric("broadcastd_clients_blocked", |blocked| blocked == 1.0);
+    server.signal(Signal::SIGTERM);
+    let (mut read, mut buffer, mut next) = (Vec::new(), vec![0; 64 << 10], Instant::now());
+    loop {
+        let len = std::io::Read::read(&mut stream, &mut buffer).unwrap();
+        if len == 0 {
+            break;
+        }
+        read.extend_from_slice(&buffer[..len]);
+        // Its pace: with 64 KiB in 50 ms the whole takes more than two seconds.
+        next += Duration::from_millis(50) * len as u32 / (64 << 10);
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    let read = String::from_utf8(read).unwrap();
+    let last = read.lines().rev().find(|line| line.contains("\"type\":\"event\"")).unwrap();
+    assert!(last.contains(&format!("\"offset\":{EVENTS}")), "{last}");
+    assert!(read.lines().last().unwrap().contains("closing"), "and it is told");
+    assert!(stopped(&server).contains("everything that was accepted is delivered"));
+    assert!(server.wait().success());
 }
 
 #[tokio::test]
