@@ -38,6 +38,7 @@ pub mod daemon;
 pub mod addresses;
 pub mod alert;
 pub mod config;
+pub mod descriptors;
 pub mod error;
 pub mod escape;
 pub mod limits;

@@ -68,6 +68,12 @@ impl Bucket {
 /// that were connected before do not count.
 pub struct ClientCounter {
     connected: AtomicUsize,
+    /// Descriptors that clients take: each client one, and those of [`Beside`].
+    taken: AtomicUsize,
+    /// Descriptors that they may take.
+    room: AtomicUsize,
+    /// `limits.clients` in force: descriptors may allow fewer than are configured.
+    limit: AtomicUsize,
     /// Written by whoever admits or drops a client; no entry is 0.
     by_network: Mutex<HashMap<Network, usize>>,
 }
@@ -77,6 +83,13 @@ pub struct ClientCounter {
 pub struct ClientPermit {
     counter: Arc<ClientCounter>,
     network: Network,
+}
+
+/// Descriptors that a client takes beside its first one; given back when dropped.
+#[derive(Debug)]
+pub struct Beside {
+    counter: Arc<ClientCounter>,
+    count: usize,
 }
 
 /// What is counted as one address, in eight bytes: an IPv6 /64, or an IPv4 address below a prefix that no client can
@@ -99,7 +112,35 @@ impl Network {
 impl ClientCounter {
     /// Nobody is connected yet.
     pub fn new() -> Arc<ClientCounter> {
-        Arc::new(ClientCounter { connected: AtomicUsize::new(0), by_network: Mutex::default() })
+        Arc::new(ClientCounter {
+            connected: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            room: AtomicUsize::new(usize::MAX),
+            limit: AtomicUsize::new(usize::MAX),
+            by_network: Mutex::default(),
+        })
+    }
+
+    /// Notes `limits.clients` in force, and sets how many descriptors clients that come from now on may take.
+    pub fn set_limits(&self, clients: usize, descriptors: usize) {
+        self.limit.store(clients, Ordering::Relaxed);
+        self.room.store(descriptors, Ordering::Relaxed);
+    }
+
+    /// `limits.clients` in force.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Takes descriptors beside a client's first one, if there are as many.
+    pub fn take_beside(self: &Arc<Self>, count: usize) -> Option<Beside> {
+        self.take(count).then(|| Beside { counter: self.clone(), count })
+    }
+
+    fn take(&self, count: usize) -> bool {
+        let (order, room) = (Ordering::Relaxed, self.room.load(Ordering::Relaxed));
+        let more = |taken: usize| taken.checked_add(count).filter(|taken| *taken <= room);
+        self.taken.fetch_update(order, order, more).is_ok()
     }
 
     /// Takes a place, or says which limit is reached. Limits may change from call to call. A client without an address
@@ -112,6 +153,10 @@ impl ClientCounter {
         let more = |connected| (connected < limits.clients).then_some(connected + 1);
         let order = Ordering::Relaxed;
         self.connected.fetch_update(order, order, more).map_err(|_| HandshakeRefusal::Clients)?;
+        if !self.take(1) {
+            self.connected.fetch_sub(1, order);
+            return Err(HandshakeRefusal::Clients);
+        }
         let mut permit = ClientPermit { counter: self.clone(), network: Network::UNCOUNTED };
         if let (Some(address), Some(most)) = (address, limits.clients_per_ip) {
             let network = Network::of(address);
@@ -143,9 +188,16 @@ impl std::fmt::Debug for ClientCounter {
     }
 }
 
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.counter.taken.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
 impl Drop for ClientPermit {
     fn drop(&mut self) {
         self.counter.connected.fetch_sub(1, Ordering::Relaxed);
+        self.counter.taken.fetch_sub(1, Ordering::Relaxed);
         if self.network != Network::UNCOUNTED {
             let mut by_network = self.counter.by_network();
             let left = by_network.get(&self.network).map_or(0, |count| count - 1);
@@ -222,6 +274,24 @@ mod tests {
         drop((second, third));
         assert_eq!(counter.connected(), 0);
         assert!(counter.by_network().is_empty(), "without clients_per_ip no address is kept");
+    }
+
+    #[test]
+    fn clients_take_no_more_descriptors_than_they_have() {
+        let counter = ClientCounter::new();
+        let limits = limits(100, None);
+        counter.set_limits(100, 5);
+        let polling = (counter.admit(None, &limits).unwrap(), counter.take_beside(3).unwrap());
+        let plain = counter.admit(None, &limits).unwrap();
+        assert_eq!(counter.admit(None, &limits).unwrap_err(), HandshakeRefusal::Clients);
+        assert!(counter.take_beside(1).is_none());
+        assert_eq!(counter.connected(), 2, "a refused client does not count");
+        // An upgraded client has only its socket.
+        drop(polling.1);
+        let more: Vec<_> = (0..3).map(|_| counter.admit(None, &limits).unwrap()).collect();
+        assert!(counter.admit(None, &limits).is_err());
+        drop((polling.0, plain, more));
+        assert_eq!((counter.connected(), counter.taken.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[test]

@@ -5,12 +5,14 @@ use super::find::{self, Door, Endpoint};
 use super::serve::load;
 use super::{api, out};
 use crate::config::{Config, IngestAddr, ListenAddr, Loaded, OriginPattern};
+use crate::descriptors::Shares;
 use crate::error::Exit;
 use crate::listen::Listener;
 use crate::reload::hash;
 use hyper::{Method, StatusCode};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Gid, Group, User, getgrouplist, getuid};
+use serde_json::Value;
 use std::ffi::CString;
 use std::fmt::Write;
 use std::fs;
@@ -66,7 +68,7 @@ pub fn run(args: &DoctorArgs) -> Exit {
         Err(exit) => {
             let advice = "correct it: the rest is looked at by what it says";
             let mut looks = vec![Look::wrong("configuration", "has the problems above", advice)];
-            running.map(|endpoint| ask(&endpoint, &mut looks));
+            running.map(|endpoint| ask(&endpoint, None, &mut looks));
             return out::print(&show(&looks), exit);
         }
     };
@@ -129,7 +131,7 @@ fn ask_running(config: &Config, running: Option<Endpoint>, looks: &mut Vec<Look>
         looks.push(Look::note("daemon", "admin.listen is empty: nobody can ask the daemon anything", advice));
         return false;
     };
-    if !ask(&endpoint, looks) {
+    if !ask(&endpoint, Some(config), looks) {
         return false;
     }
     if let Ok((StatusCode::OK, in_force)) =
@@ -145,8 +147,8 @@ fn ask_running(config: &Config, running: Option<Endpoint>, looks: &mut Vec<Look>
     true
 }
 
-/// Asks a daemon how it is. False if none answers.
-fn ask(endpoint: &Endpoint, looks: &mut Vec<Look>) -> bool {
+/// Asks a daemon how it is, and compares it with its configuration if that can be read. False if none answers.
+fn ask(endpoint: &Endpoint, config: Option<&Config>, looks: &mut Vec<Look>) -> bool {
     match api::ask_blocking(endpoint, Method::GET, "/api/v1/health", PATIENCE) {
         Err(error) => {
             looks.push(Look::ok("daemon", format!("none answers at {endpoint} ({error})")));
@@ -159,6 +161,7 @@ fn ask(endpoint: &Endpoint, looks: &mut Vec<Look>) -> bool {
                 health["broadcast"]["connectedClients"]
             );
             looks.push(Look::ok("daemon", said));
+            looks.extend(config.and_then(|config| client_limit(&health["broadcast"], config)));
         }
         Ok((_, health)) => {
             let said = format!("answers and is not well: {}", health["reasons"]);
@@ -168,20 +171,35 @@ fn ask(endpoint: &Endpoint, looks: &mut Vec<Look>) -> bool {
     true
 }
 
+/// What the limit of descriptors allows here; a daemon that runs has a limit of its own.
 fn descriptors(config: &Config) -> Look {
-    let wanted =
-        (config.limits.clients + config.ingest.connections * config.ingest.listen.len() + 100) as u64;
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((_, hard)) if hard >= wanted => {
-            Look::ok("descriptors", format!("{hard} allowed, {wanted} wanted at the most"))
-        }
-        Ok((_, hard)) => Look::note(
+    let (_, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok(limits) => limits,
+        Err(error) => return Look::note("descriptors", format!("cannot be looked at: {error}"), "ulimit -n"),
+    };
+    let shares = Shares::of(hard, config);
+    let wanted = shares.wanted;
+    match shares.lower(&mut config.clone()) {
+        None => Look::ok("descriptors", format!("{hard} allowed, {wanted} wanted at the most")),
+        Some(lowered) => Look::note(
             "descriptors",
-            format!("{hard} allowed here, {wanted} wanted for limits.clients and ingest.connections"),
-            format!("LimitNOFILE={wanted} in the unit, `ulimit -n {wanted}` in a shell, or lower limits"),
+            format!("{hard} allowed here, {wanted} wanted: a daemon started here lowers {lowered}"),
+            shares.advice(),
         ),
-        Err(error) => Look::note("descriptors", format!("cannot be looked at: {error}"), "ulimit -n"),
     }
+}
+
+/// Whether the daemon that runs takes as many clients as it is configured to.
+fn client_limit(service: &Value, config: &Config) -> Option<Look> {
+    let limit = service["clientLimit"].as_u64()?;
+    let configured = service["configuredClientLimit"].as_u64().filter(|configured| limit < *configured)?;
+    Some(Look::note(
+        "clients",
+        format!(
+            "the daemon takes {limit} clients and not {configured} (limits.clients): its descriptors allow no more"
+        ),
+        Shares::of(0, config).advice(),
+    ))
 }
 
 fn ports(config: &Config, running: bool, looks: &mut Vec<Look>) {

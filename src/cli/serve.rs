@@ -4,6 +4,7 @@ use super::args::ServeArgs;
 use super::out;
 use crate::config::{Dirs, Loaded};
 use crate::daemon::{Addrs, Daemon, Ended, Origin};
+use crate::descriptors;
 use crate::error::Exit;
 use crate::listen::{BindError, BoundAddr};
 use crate::log;
@@ -11,7 +12,6 @@ use crate::memory;
 use crate::reload::{Cause, Handle};
 use crate::shutdown::{Trigger, pair};
 use crate::systemd::{self, Sockets};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
@@ -31,7 +31,9 @@ pub fn run(args: &ServeArgs) -> Exit {
     let file = loaded.path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = file, "starting");
     memory::refuse_huge_pages();
-    allow_descriptors(loaded.config.limits.clients);
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!(%error, "the limit of descriptors cannot be raised");
+    }
     let sockets = match Sockets::take() {
         Ok(sockets) => sockets,
         Err(why) => {
@@ -91,30 +93,6 @@ fn load_from(origin: &Origin) -> Result<Loaded, Exit> {
         eprintln!("{}", problems.render(out::has_colour(&io::stderr())));
         Exit::Config
     })
-}
-
-/// Allows as many descriptors as the system lets this process have: the soft limit is 1,024 nearly everywhere, for the
-/// sake of programs that use `select`. Says so if `limits.clients` cannot be reached.
-fn allow_descriptors(clients: usize) {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        if soft < hard {
-            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        }
-        Ok(hard)
-    });
-    match raised {
-        Ok(most) if most < clients as u64 => {
-            let hint = "raise LimitNOFILE or ulimit -n, or lower limits.clients";
-            tracing::warn!(
-                descriptors = most,
-                limit = clients,
-                hint,
-                "fewer descriptors than limits.clients"
-            );
-        }
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the limit of descriptors cannot be raised"),
-    }
 }
 
 fn unbound(errors: &[BindError]) -> Exit {

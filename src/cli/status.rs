@@ -81,6 +81,7 @@ fn show(status: &Value, colour: bool) -> String {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let bytes = |name: &str| size(number(&buffers[name]));
     let _ = writeln!(text, "clients  {}", number(&status["connectedClients"]));
+    text.push_str(&lowered(&status["clientLimit"], &status["configuredClientLimit"]));
     let rooms = status["rooms"].as_array().map_or(&[][..], Vec::as_slice);
     let named: Vec<String> = rooms.iter().take(ROOMS).filter_map(room).collect();
     let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
@@ -93,6 +94,16 @@ fn show(status: &Value, colour: bool) -> String {
     let _ = writeln!(text, "history  {} of {}", bytes("historyBytes"), bytes("historyLimit"));
     let _ = writeln!(text, "buffers  {} events", number(&buffers["bufferedEvents"]));
     text
+}
+
+/// A line where fewer clients may connect than the configuration allows.
+fn lowered(limit: &Value, configured: &Value) -> String {
+    match (limit.as_u64(), configured.as_u64()) {
+        (Some(limit), Some(configured)) if limit < configured => {
+            format!("limit    {limit} clients: descriptors allow no more (limits.clients is {configured})\n")
+        }
+        _ => String::new(),
+    }
 }
 
 fn room(room: &Value) -> Option<String> {

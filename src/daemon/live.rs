@@ -1,11 +1,13 @@
 //! What a reload changes, and in which order.
 
+use super::fitted::Fitted;
 use super::inherited::Places;
 use super::{Addrs, add_stdin, prepare};
 use crate::addresses::AddressFile;
 use crate::config::{Config, Dirs};
 use crate::handshake::{self, FrontConfig, FrontState};
 use crate::ingest;
+use crate::limits::ClientCounter;
 use crate::listen::{BindError, LAST_CONNECTIONS};
 use crate::log;
 use crate::room::{Generation, Rooms};
@@ -18,6 +20,9 @@ pub(super) struct Live {
     /// As it was read; standard input is not in it.
     pub(super) config: Config,
     pub(super) dirs: Dirs,
+    /// How the configuration in force was fitted to the descriptor limit.
+    pub(super) fitted: Fitted,
+    pub(super) counter: Arc<ClientCounter>,
     pub(super) stdin: bool,
     /// Where systemd's sockets listen.
     pub(super) places: Places,
@@ -42,6 +47,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub(super) struct Planned {
     read: Config,
     config: Arc<Config>,
+    /// The configuration with limits that descriptors allow.
+    fitted: (Fitted, Arc<Config>),
     clients: handshake::Planned,
     admins: handshake::Planned,
     ingest: ingest::Planned,
@@ -67,13 +74,14 @@ impl Live {
         if self.stdin {
             add_stdin(&mut config);
         }
+        let fitted = Fitted::fit(&config);
         let mut errors = prepare(&config, &self.dirs);
         let clients = self.clients.plan("server", &config.server.listen);
         let admins = self.admins.plan("admin", &config.admin.listen);
         let ingest = self.ingest.plan(&config);
         match (clients, admins, ingest) {
             (Ok(clients), Ok(admins), Ok(ingest)) if errors.is_empty() => {
-                Ok(Planned { read, config: Arc::new(config), clients, admins, ingest })
+                Ok(Planned { read, config: Arc::new(config), fitted, clients, admins, ingest })
             }
             (clients, admins, ingest) => {
                 errors.extend(clients.err().into_iter().flatten());
@@ -87,11 +95,14 @@ impl Live {
     /// Makes a planned change. Rooms first, since what comes through a new listener is routed by them; limits and listeners
     /// after.
     pub(super) fn apply(&mut self, planned: Planned) {
-        let Planned { read, config, clients, admins, ingest } = planned;
+        let Planned { read, config, fitted, clients, admins, ingest } = planned;
         self.rooms.reconfigure(Generation::new(Arc::clone(&config), &ingest.slots));
-        self.ingest.apply(&config, ingest);
+        let (fitted, lowered) = fitted;
+        fitted.put_in_force(&self.counter, self.rooms.metrics(), Some(&self.fitted));
+        self.fitted = fitted;
+        self.ingest.apply(&lowered, ingest);
         for front in &self.fronts {
-            front.set_config(FrontConfig::of(&config));
+            front.set_config(FrontConfig::of(&lowered));
         }
         self.clients.apply(clients);
         self.admins.apply(admins);

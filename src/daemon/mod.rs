@@ -2,6 +2,7 @@
 //!
 //! [`Daemon::bind`] and then [`Daemon::run`] is all that a test or an embedding program needs.
 
+mod fitted;
 mod inherited;
 mod kept;
 mod live;
@@ -27,6 +28,7 @@ use crate::shutdown::{Shutdown, Trigger, pair};
 use crate::sources;
 use crate::systemd::Sockets;
 use crate::watch::Watcher;
+use fitted::Fitted;
 use inherited::{Inherited, Places};
 use kept::KeptFile;
 use live::Live;
@@ -44,6 +46,8 @@ pub struct Daemon {
     read: Config,
     /// With standard input, if that is a producer.
     config: Arc<Config>,
+    /// The same with limits that descriptors allow.
+    fitted: (Fitted, Arc<Config>),
     stdin: bool,
     /// Where systemd's sockets listen.
     places: Places,
@@ -105,6 +109,7 @@ impl Daemon {
         if stdin {
             add_stdin(&mut config);
         }
+        let fitted = Fitted::fit(&config);
         let config = Arc::new(config);
         let mut errors = prepare(&config, &dirs);
         let mut bind = |section: &str, addrs: &[crate::config::ListenAddr], inherited: Vec<Listener>| {
@@ -122,7 +127,7 @@ impl Daemon {
         };
         let clients = bind("server", &config.server.listen, inherited.clients);
         let admins = bind("admin", &config.admin.listen, inherited.admin);
-        match Ingest::bind(&config, inherited.ingest) {
+        match Ingest::bind(&fitted.1, inherited.ingest) {
             Ok(ingest) if errors.is_empty() => {
                 let addresses = AddressFile::new(&dirs, path.as_deref());
                 let kept = KeptFile::new(dirs, path.as_deref());
@@ -130,6 +135,7 @@ impl Daemon {
                 let mut daemon = Daemon {
                     read,
                     config,
+                    fitted,
                     stdin,
                     places,
                     text,
@@ -216,7 +222,9 @@ impl Parts {
         let (accepting, accepting_ends) = pair();
         let (admin, admin_ends) = pair();
         let counter = ClientCounter::new();
-        let fronts = fronts(&config, &counter, &rooms);
+        let (fitted, lowered) = daemon.fitted;
+        fitted.put_in_force(&counter, &metrics, None);
+        let fronts = fronts(&lowered, &counter, &rooms);
         let state = State::new(&rooms, &shards, &counter, &metrics, reload.clone(), accepting_ends.clone());
         threads.extend(vitals(&state).spawn(admin_ends.clone())?);
         let (clients, new_clients) = Control::start(&config.server.listen, daemon.clients)?;
@@ -236,6 +244,8 @@ impl Parts {
         let live = Live {
             config: daemon.read,
             dirs: daemon.origin.dirs.clone(),
+            fitted,
+            counter,
             stdin: daemon.stdin,
             places: daemon.places,
             addresses: daemon.addresses,

@@ -52,6 +52,8 @@ pub(super) fn service(state: &State, health: &Health) -> Value {
         "status": health.status,
         "reasons": health.reasons,
         "connectedClients": state.clients.connected(),
+        "clientLimit": state.clients.limit(),
+        "configuredClientLimit": generation.limits.clients,
         "activeRooms": active,
         "interests": interests,
         "listedRooms": active + interests,

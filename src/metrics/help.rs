@@ -1,7 +1,7 @@
 //! What each series means, for `# HELP`.
 
 /// Series of the recorder, with a sentence each.
-pub(super) const HELP: [(&str, &str); 43] = [
+pub(super) const HELP: [(&str, &str); 44] = [
     ("broadcastd_ingest_events_total", "Events accepted."),
     ("broadcastd_ingest_bytes_total", "Bytes read from producers."),
     ("broadcastd_ingest_invalid_total", "Events taken although a field is not what its type says (invalid)."),
@@ -29,6 +29,7 @@ pub(super) const HELP: [(&str, &str); 43] = [
     ("broadcastd_history_bytes", "Bytes of history."),
     ("broadcastd_backlog_bytes", "Bytes kept because a shard has not passed them, and of unfinished lines."),
     ("broadcastd_clients", "Clients connected, by transport: websocket, sse, lines."),
+    ("broadcastd_clients_limit", "limits.clients in force: lowered to what descriptors allow."),
     ("broadcastd_clients_opened_total", "Clients that have connected."),
     ("broadcastd_clients_blocked", "Clients whose socket is full."),
     ("broadcastd_subscriptions_catching_up", "Subscriptions behind their view's cursor."),

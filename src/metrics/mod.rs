@@ -110,6 +110,8 @@ pub struct Metrics {
     pub history_bytes: Gauge,
     /// Bytes kept because a shard has not passed them, and of unfinished lines.
     pub backlog_bytes: Gauge,
+    /// `limits.clients`, lowered to what descriptors allow.
+    pub clients_limit: Gauge,
     /// Clients that have connected.
     pub clients_opened: Counter,
     /// Clients whose socket is full.
@@ -266,6 +268,7 @@ impl Metrics {
             interests: gauge!("broadcastd_interests"),
             history_bytes: gauge!("broadcastd_history_bytes"),
             backlog_bytes: gauge!("broadcastd_backlog_bytes"),
+            clients_limit: gauge!("broadcastd_clients_limit"),
             clients_opened: counter!("broadcastd_clients_opened_total"),
             clients_blocked: gauge!("broadcastd_clients_blocked"),
             blocked_now: AtomicI64::new(0),

@@ -13,6 +13,7 @@ mod cli;
 mod client;
 mod clock;
 mod config;
+mod descriptors;
 mod doctor;
 mod documents;
 mod engineio;

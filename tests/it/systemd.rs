@@ -156,23 +156,6 @@ fn the_watchdog_hears_of_shards_that_turn() {
     }
 }
 
-#[test]
-fn too_few_descriptors_for_the_clients_are_told_at_the_start() {
-    let started = |descriptors: &str| {
-        let (plain, dir) = Server::command(&format!("[limits]\nclients = 1000\n{ROOMS}"), &[]);
-        let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={descriptors}")).arg(plain.get_program()).args(plain.get_args());
-        command.env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Server::spawn((command, dir))
-    };
-    let server = started("200:500");
-    let told = server.logged("descriptors");
-    assert!(told.contains("500") && told.contains("WARN"), "{told}");
-    let server = started("200:8000");
-    assert_eq!(server.metric("process_max_fds"), 8000.0, "raised to what is allowed: {}", server.log());
-}
-
 /// A thread of the daemon, stopped as a debugger stops it; the others go on. It goes on when this is dropped.
 struct Stopped(Pid);
 

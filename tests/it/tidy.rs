@@ -4,7 +4,7 @@ use crate::harness::repository;
 use std::path::{Path, PathBuf};
 
 /// Modules by floor: each imports only from floors below, from its own folder, or from what is named beside it.
-const FLOORS: [(&str, u8, &[&str]); 31] = [
+const FLOORS: [(&str, u8, &[&str]); 32] = [
     ("error", 0, &[]),
     ("escape", 0, &[]),
     ("memory", 0, &[]),
@@ -19,6 +19,7 @@ const FLOORS: [(&str, u8, &[&str]); 31] = [
     ("wire", 1, &[]),
     ("socketio", 1, &[]),
     ("metrics", 1, &["route", "wire"]),
+    ("descriptors", 1, &[]),
     ("limits", 1, &["metrics"]),
     ("listen", 1, &["metrics"]),
     ("origin", 1, &[]),

@@ -31,6 +31,9 @@ use std::time::{Duration, Instant};
 /// read what it is answered.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Descriptors of a session beside its client's: the other end of its socket, a connection to poll and one to post.
+const POLLING_DESCRIPTORS: usize = 3;
+
 /// How long the end that a client sends may wait for the poll that it has sent at the same time, on another connection: that is
 /// to hear of it, whichever arrives first.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -137,12 +140,14 @@ impl<A: Fn(Arrival) -> usize> Served<'_, A> {
     fn open(&self, config: &FrontConfig, headers: &HeaderMap) -> Result<Answer, Refusal> {
         let peer = self.visit.ends.peer;
         let (permit, forwarded) = self.state.take_place(config, peer, headers)?;
+        let full = || Refusal::limit(HandshakeRefusal::Clients);
+        let beside = self.state.clients.take_beside(POLLING_DESCRIPTORS).ok_or_else(full)?;
         let sid = random_id().map_err(|error| lacking(&error))?;
         let (ours, theirs) = pair().map_err(|error| lacking(&error))?;
         let mut open = Vec::new();
         push_open(&mut open, &sid, true, &options(config));
         let session = Session::new(sid.clone(), ours, &self.state.sessions);
-        let guard = self.state.sessions.add(Arc::clone(&session));
+        let guard = self.state.sessions.add(Arc::clone(&session), beside);
         let admitted = Admitted {
             wire: wire(),
             head: Vec::new(),

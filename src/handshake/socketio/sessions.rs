@@ -1,6 +1,7 @@
 //! The sessions of a front that are served by polling, by their ids.
 
 use super::session::{CLOSE, Session};
+use crate::limits::Beside;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ pub(in crate::handshake) struct Sessions {
 pub(super) struct Guard {
     sessions: Arc<Sessions>,
     id: Box<str>,
+    /// Given back with it.
+    _beside: Beside,
 }
 
 impl Sessions {
@@ -48,9 +51,9 @@ impl Sessions {
         self.table().get(id).cloned()
     }
 
-    /// Adds a session, for as long as the guard lives.
-    pub(super) fn add(self: &Arc<Self>, session: Arc<Session>) -> Guard {
-        let guard = Guard { sessions: Arc::clone(self), id: session.id().into() };
+    /// Adds a session, with the descriptors that it takes, for as long as the guard lives.
+    pub(super) fn add(self: &Arc<Self>, session: Arc<Session>, beside: Beside) -> Guard {
+        let guard = Guard { sessions: Arc::clone(self), id: session.id().into(), _beside: beside };
         self.table().insert(guard.id.clone(), session);
         guard
     }
