@@ -21,6 +21,9 @@ use tokio::sync::oneshot;
 /// Requests that wait. A change of the file needs no place when there is none: there is a reload to come.
 const WAITING: usize = 16;
 
+/// Characters of a problem that a status quotes: a line on most terminals, twice.
+const BRIEF: usize = 200;
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -203,10 +206,25 @@ impl Refusal {
 
     /// All messages in one line, for logs.
     pub fn line(&self) -> String {
-        let show = |fault: &Fault| match &fault.place {
-            Some(place) => format!("{place}: {}", fault.message),
-            None => fault.message.clone(),
-        };
-        self.problems.iter().map(show).collect::<Vec<_>>().join("; ")
+        self.problems.iter().map(Fault::line).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The first message, at most [`BRIEF`] characters of it, and how many there are beside it.
+    pub fn brief(&self) -> String {
+        let first = self.problems.first().map(Fault::line).unwrap_or_default();
+        let cut = first.char_indices().nth(BRIEF).map(|(end, _)| format!("{}…", &first[..end]));
+        let more = self.problems.len().saturating_sub(1);
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+        cut.unwrap_or(first) + &more
+    }
+}
+
+impl Fault {
+    /// Place and message in one line.
+    fn line(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{place}: {}", self.message),
+            None => self.message.clone(),
+        }
     }
 }

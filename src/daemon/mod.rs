@@ -318,6 +318,7 @@ fn vitals(state: &State) -> Vitals {
         metrics: Arc::clone(&state.metrics),
         clients: Arc::clone(&state.clients),
         rooms: Arc::clone(&state.rooms),
+        reloads: Arc::clone(state.reload.recent()),
     }
 }
 

@@ -233,12 +233,10 @@ impl Reloader {
         let outcome = self.try_reload(dry_run, read).unwrap_or_else(Outcome::Refused);
         if !dry_run {
             let took = started.elapsed();
-            self.report(cause, &outcome, took);
+            // Before it is counted: whoever sees the count finds the refusal.
             self.recent.note(Reload { at_ms: now_ms(), cause, took, outcome: outcome.clone() });
-            systemd::ready(match outcome {
-                Outcome::Refused(_) => "serving; the newest configuration is refused",
-                _ => "serving",
-            });
+            self.report(cause, &outcome, took);
+            systemd::ready(&format!("serving{}", self.recent.remark()));
         }
         outcome
     }

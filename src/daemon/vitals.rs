@@ -2,6 +2,7 @@
 
 use crate::limits::ClientCounter;
 use crate::metrics::Metrics;
+use crate::reload::Recent;
 use crate::room::Rooms;
 use crate::shutdown::Shutdown;
 use crate::systemd;
@@ -21,6 +22,7 @@ pub(super) struct Vitals {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clients: Arc<ClientCounter>,
     pub(super) rooms: Arc<Rooms>,
+    pub(super) reloads: Arc<Recent>,
 }
 
 impl Vitals {
@@ -62,6 +64,6 @@ impl Vitals {
 
     fn line(&self) -> String {
         let (clients, rooms) = (self.clients.connected(), self.rooms.totals().rooms());
-        format!("serving {clients} clients in {rooms} rooms")
+        format!("serving {clients} clients in {rooms} rooms{}", self.reloads.remark())
     }
 }

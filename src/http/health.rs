@@ -1,6 +1,6 @@
 //! How the daemon is: the judgement that `/api/v1/health` and `/api/v1/websocket/status` share, and health's answer.
 
-use super::{Answer, State, json_answer};
+use super::{Answer, For, State, json_answer};
 use crate::sources::Load;
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -19,8 +19,9 @@ pub(super) struct Health {
     is_ready: bool,
 }
 
-/// Judges the daemon. Cheap: it looks at no room.
-pub(super) fn judge(state: &State) -> Health {
+/// Judges the daemon. Cheap: it looks at no room. Operators also learn what is wrong with the configuration: its path and
+/// its texts are not for strangers.
+pub(super) fn judge(state: &State, for_whom: For) -> Health {
     let mut reasons = Vec::new();
     let still = state.metrics.longest_still();
     if state.shutdown.has_begun() {
@@ -32,8 +33,12 @@ pub(super) fn judge(state: &State) -> Health {
     let load = Load::at(&state.metrics, &state.rooms, &state.rooms.generation().config);
     reasons.extend(load.full_backlog());
     reasons.extend(load.slow_clients());
-    if !state.metrics.is_configured() {
-        reasons.push("the newest configuration is refused".to_owned());
+    if let Some(refusal) = state.reload.recent().refusal() {
+        let problem = match for_whom {
+            For::Operators => format!(": {}", refusal.brief()),
+            For::Clients => String::new(),
+        };
+        reasons.push(format!("the newest configuration is refused{problem}"));
     }
     let status = match (is_ready, reasons.is_empty()) {
         (false, _) => "unhealthy",
@@ -67,8 +72,8 @@ pub(super) fn service(state: &State, health: &Health) -> Value {
 }
 
 /// 200 while the daemon does its work, degraded or not; 503 with the reasons while it does not.
-pub(super) fn answer(state: &State) -> Answer {
-    let health = judge(state);
+pub(super) fn answer(state: &State, for_whom: For) -> Answer {
+    let health = judge(state, for_whom);
     let code = if health.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_answer(
         code,

@@ -2,7 +2,7 @@
 
 use super::busiest::{Seen, busiest};
 use super::slices::Slices;
-use super::{Answer, State, health, json_answer};
+use super::{Answer, For, State, health, json_answer};
 use crate::room::RoomFigures;
 use crate::wire::Transport;
 use hyper::StatusCode;
@@ -16,24 +16,24 @@ const ROOMS: usize = 100;
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Looks anew for operators; clients get what was seen within the last second.
-pub(super) async fn answer(state: &State, is_operator: bool) -> Answer {
-    if is_operator {
-        return json_answer(StatusCode::OK, &look(state).await);
+pub(super) async fn answer(state: &State, for_whom: For) -> Answer {
+    if for_whom == For::Operators {
+        return json_answer(StatusCode::OK, &look(state, for_whom).await);
     }
     // Held while looking, so that however many ask, one looks.
     let mut told = state.status.lock().await;
     let fresh = told.take().filter(|(at, _)| at.elapsed() < FRESH);
     let (at, value) = match fresh {
         Some(fresh) => fresh,
-        None => (Instant::now(), look(state).await),
+        None => (Instant::now(), look(state, for_whom).await),
     };
     let answer = json_answer(StatusCode::OK, &value);
     *told = Some((at, value));
     answer
 }
 
-async fn look(state: &State) -> Value {
-    let mut status = health::service(state, &health::judge(state));
+async fn look(state: &State, for_whom: For) -> Value {
+    let mut status = health::service(state, &health::judge(state, for_whom));
     let mut buffered = 0;
     let count = |figures: &RoomFigures| buffered += figures.buffered;
     let rooms = busiest(&state.rooms, ROOMS, &mut Slices::new(), count).await;

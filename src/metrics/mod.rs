@@ -13,7 +13,7 @@ use crate::route::RejectionCode;
 use crate::wire::{GapReason, Transport};
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,6 @@ impl Watched {
 pub struct Metrics {
     handle: PrometheusHandle,
     started: Instant,
-    is_refused: AtomicBool,
     /// `broadcastd_config_hash`, to be looked at.
     hash: AtomicU64,
     /// Events accepted.
@@ -244,7 +243,6 @@ impl Metrics {
         Metrics {
             handle,
             started: Instant::now(),
-            is_refused: AtomicBool::new(false),
             hash: AtomicU64::new(0),
             ingest_events: counter!("broadcastd_ingest_events_total"),
             ingest_bytes: counter!("broadcastd_ingest_bytes_total"),
@@ -337,11 +335,6 @@ impl Metrics {
     /// When these figures were made.
     pub fn started(&self) -> Instant {
         self.started
-    }
-
-    /// Whether the newest configuration is in force.
-    pub fn is_configured(&self) -> bool {
-        !self.is_refused.load(Ordering::Relaxed)
     }
 
     /// Where a listener notes what comes through it. One at the same place goes on with the figures that it has.
@@ -452,7 +445,6 @@ impl Metrics {
     pub fn reloaded(&self, result: ReloadResult) {
         self.reloads[result as usize].increment(1);
         self.reload_ok.set(if result == ReloadResult::Refused { 0.0 } else { 1.0 });
-        self.is_refused.store(result == ReloadResult::Refused, Ordering::Relaxed);
     }
 
     /// Notes that so many more clients, or fewer, are connected over a transport.

@@ -1,8 +1,9 @@
-//! The reloads that came last, with what they changed. Passive.
+//! The reloads that came last, with what they changed, and the refusal that still stands. Passive.
 
-use super::{Cause, Outcome};
+use super::{Cause, Outcome, Refusal};
+use crate::escape;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Reloads kept. Each is at most as long as two configurations.
@@ -10,7 +11,14 @@ pub const KEPT: usize = 20;
 
 /// The memory.
 #[derive(Debug, Default)]
-pub struct Recent(Mutex<VecDeque<Reload>>);
+pub struct Recent(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    list: VecDeque<Reload>,
+    /// Why the newest configuration is refused.
+    refusal: Option<Refusal>,
+}
 
 /// A reload that was more than a look: applied or refused.
 #[derive(Clone, Debug)]
@@ -26,28 +34,45 @@ pub struct Reload {
 }
 
 impl Recent {
-    /// Notes a reload. One that changed nothing, and would only push others out, is left out.
+    /// Notes a reload. One that changed nothing, and would only push others out, is left out of the list.
     pub fn note(&self, reload: Reload) {
-        if !matches!(reload.outcome, Outcome::Applied(_) | Outcome::Refused(_)) {
-            return;
+        let mut inner = self.lock();
+        match &reload.outcome {
+            Outcome::WouldApply(_) => return,
+            Outcome::Unchanged => return inner.refusal = None,
+            Outcome::Applied(_) => inner.refusal = None,
+            Outcome::Refused(refusal) => inner.refusal = Some(refusal.clone()),
         }
-        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.len() == KEPT {
-            list.pop_front();
+        if inner.list.len() == KEPT {
+            inner.list.pop_front();
         }
-        list.push_back(reload);
+        inner.list.push_back(reload);
     }
 
     /// Those that are kept, the newest first.
     pub fn list(&self) -> Vec<Reload> {
-        let list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        list.iter().rev().cloned().collect()
+        self.lock().list.iter().rev().cloned().collect()
+    }
+
+    /// Why the newest configuration is refused; None while it is in force.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.lock().refusal.clone()
+    }
+
+    /// The refusal for a line of status, or nothing while the newest configuration is in force.
+    pub fn remark(&self) -> String {
+        let remark = |refusal: Refusal| format!("; the newest configuration is refused: {}", refusal.brief());
+        self.refusal().map(remark).map_or_else(String::new, escape::text)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Diff;
+    use super::super::{BRIEF, Diff, Fault};
     use super::*;
 
     #[test]
@@ -65,5 +90,29 @@ mod tests {
         }
         let list = recent.list();
         assert_eq!((list.len(), list[0].at_ms, list[KEPT - 1].at_ms), (KEPT, 199, 180));
+    }
+
+    #[test]
+    fn a_refusal_stands_until_a_configuration_is_taken_up() {
+        let recent = Recent::default();
+        let note = |outcome| {
+            recent.note(Reload { at_ms: 0, cause: Cause::File, took: Duration::ZERO, outcome });
+            recent.refusal().map(|refusal| refusal.brief())
+        };
+        let fault = |message: &str, place: Option<&str>| Fault {
+            message: message.to_owned(),
+            place: place.map(str::to_owned),
+            hint: None,
+        };
+        let one = || Refusal::of_faults(vec![fault("bad", Some("a.toml:1:2"))]);
+        let three = || Refusal::of_faults(vec![fault("first", None), fault("b", None), fault("c", None)]);
+        let stands = Some("a.toml:1:2: bad".to_owned());
+        assert_eq!(note(Outcome::Refused(one())), stands);
+        assert_eq!(note(Outcome::WouldApply(Diff::default())), stands);
+        assert_eq!(note(Outcome::Unchanged), None, "the old text is back");
+        assert_eq!(note(Outcome::Refused(three())).as_deref(), Some("first (and 2 more)"));
+        assert_eq!(note(Outcome::Applied(Diff::default())), None);
+        let long = Refusal::of_faults(vec![fault(&"x".repeat(5000), None)]);
+        assert_eq!(note(Outcome::Refused(long)).unwrap().chars().count(), BRIEF + 1);
     }
 }

@@ -288,7 +288,7 @@ test("reloads are shown with their differences and problems, and a look at what 
   await daemon.reload();
   const refused = page.locator(".reloads .reload", { hasText: "refused" }).first();
   await refused.locator(".place", { hasText: "broadcast.toml:2:" }).waitFor();
-  await page.locator("#health.warning", { hasText: "degraded" }).waitFor();
+  await page.locator('#health.warning[title*="refused: "][title*="broadcast.toml:2:"]', { hasText: "degraded" }).waitFor();
   await daemon.configure(CONFIG);
   await daemon.reload();
   quiet();

@@ -1,8 +1,9 @@
 //! `broadcastd status`, and how it ends.
 
-use crate::harness::{ROOMS, Server};
+use crate::harness::{DEADLINE, ROOMS, Server};
 use crate::tool::Tool;
 use serde_json::Value;
+use std::time::Instant;
 
 #[test]
 fn a_healthy_daemon_in_a_few_lines_and_as_json() {
@@ -25,6 +26,43 @@ fn a_healthy_daemon_in_a_few_lines_and_as_json() {
 }
 
 #[test]
+fn a_refused_file_is_named_with_its_problem_until_a_right_one_is_taken_up() {
+    let server = Server::start(&format!("[server]\nwatch = true\n{ROOMS}"));
+    let right = std::fs::read_to_string(server.config()).unwrap();
+    let status = || Tool::run(&server, &["status", "--admin", &server.admin[0]]);
+    let until = |says: &dyn Fn(&str) -> bool| {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let ended = status();
+            if says(&ended.out) {
+                return ended;
+            }
+            assert!(Instant::now() < until, "{}", ended.out);
+        }
+    };
+    let file = server.config().display().to_string();
+    let healthy = |out: &str| out.starts_with("healthy: ") && !out.contains("refused");
+    let write = |text: &str| {
+        let new = server.dir().join("new.toml");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, server.config()).unwrap();
+    };
+    write(&format!("[rooms.all\n{right}"));
+    let ended = until(&|out| out.contains(&format!("refused: {file}:1:")));
+    assert_eq!(ended.code, 1, "{}", ended.out);
+    assert!(ended.out.starts_with("degraded: "), "{}", ended.out);
+    let (code, health) = Server::get(&server.admin[0], "/api/v1/health");
+    assert!(code == 200 && health.contains(&format!("refused: {file}:1:")), "{health}");
+    // The same text as in force is taken up as well.
+    write(&right);
+    assert_eq!(until(&healthy).code, 0);
+    std::fs::remove_file(server.config()).unwrap();
+    assert_eq!(until(&|out| out.contains("cannot read")).code, 1);
+    write(&format!("{right}[limits]\nclients = 7\n"));
+    assert_eq!(until(&healthy).code, 0);
+}
+
+#[test]
 fn its_exit_code_says_how_the_daemon_is() {
     let server = Server::start(ROOMS);
     std::fs::write(server.config(), "[limits]\nclients = 0\n").unwrap();
@@ -33,7 +71,7 @@ fn its_exit_code_says_how_the_daemon_is() {
     assert_eq!((ended.code, &*ended.err), (1, ""), "{}", ended.out);
     assert!(
         ended.out.starts_with("degraded: ")
-            && ended.out.contains("\n  the newest configuration is refused\n")
+            && ended.out.contains("\n  the newest configuration is refused: ")
     );
     for (arguments, code, says) in [
         (

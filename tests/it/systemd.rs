@@ -129,7 +129,10 @@ fn readiness_reloads_and_the_end_are_told() {
     std::fs::write(server.config(), "nonsense").unwrap();
     server.signal(Signal::SIGHUP);
     hear(&systemd, "RELOADING=1");
-    hear(&systemd, "STATUS=serving; the newest configuration is refused");
+    hear(
+        &systemd,
+        &format!("STATUS=serving; the newest configuration is refused: {}:1:", server.config().display()),
+    );
     server.signal(Signal::SIGTERM);
     hear(&systemd, "STOPPING=1");
     assert!(server.wait().success());

@@ -70,6 +70,10 @@ fn rooms_and_clients_are_shown_and_keys_work() {
     }
     let (code, seen) = terminal(80, "agent:42=>\u{3}", &top);
     assert_eq!(code, 0, "Ctrl-C: {seen}");
+    std::fs::write(server.config(), "[rooms.all\n").unwrap();
+    assert_eq!(server.reload("").0, 422);
+    let (code, seen) = terminal(200, "refused: /=>;broadcast.toml:1:=>q", &top);
+    assert!(code == 0 && seen.contains("degraded:"), "{seen}");
 }
 
 #[test]

@@ -2,21 +2,29 @@
 
 use super::model::{Cell, Column, Model, View};
 use crate::cli::status::{in_words, size};
+use crate::escape;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Style, Stylize};
-use ratatui::text::Line;
+use ratatui::text::{Line, Text};
 use ratatui::widgets::{Row, Table};
 use serde_json::Value;
 
 /// Narrowest first column before another one is left out.
 const FIRST: u16 = 12;
 
+/// Lines that the reasons for a status may take.
+const REASON_LINES: usize = 3;
+
 /// Draws a screen; the scroll is brought into what there is.
 pub(super) fn draw(model: &mut Model, frame: &mut Frame<'_>) {
-    let lines = [Constraint::Length(1), Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)];
-    let [headline_at, figures_at, table_at, footer_at] = Layout::vertical(lines).areas(frame.area());
+    let reasons = reasons(model, usize::from(frame.area().width));
+    let lines = [1, reasons.len() as u16, 1].map(Constraint::Length);
+    let lines = lines.into_iter().chain([Constraint::Min(0), Constraint::Length(1)]);
+    let [headline_at, reasons_at, figures_at, table_at, footer_at] =
+        Layout::vertical(lines).areas(frame.area());
     frame.render_widget(Line::from(headline(model)).bold(), headline_at);
+    frame.render_widget(Text::from(reasons), reasons_at);
     frame.render_widget(Line::from(figures(model)), figures_at);
     frame.render_widget(Line::from(footer(model)), footer_at);
     let rows = model.rows();
@@ -62,12 +70,19 @@ fn headline(model: &Model) -> String {
     if let Some(trouble) = &model.trouble {
         return format!("the daemon does not answer: {trouble}");
     }
-    let reasons: Vec<&str> =
-        status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let up = in_words(status["uptimeSeconds"].as_u64().unwrap_or(0));
     let version = status["version"].as_str().unwrap_or("?");
-    let why = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
-    format!("{word}{why}: broadcastd {version}, up {up}")
+    format!("{word}: broadcastd {version}, up {up}")
+}
+
+/// The reasons for the status, cut into lines of a width: paths and messages are longer than a line.
+fn reasons(model: &Model, width: usize) -> Vec<Line<'static>> {
+    let status = model.newest.as_ref().map_or(&Value::Null, |sample| &sample.status);
+    let reasons = status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let text = reasons.map(escape::text).collect::<Vec<_>>().join("; ");
+    let letters: Vec<char> = text.chars().collect();
+    let line = |piece: &[char]| Line::from(piece.iter().collect::<String>()).yellow();
+    letters.chunks(width.max(1)).take(REASON_LINES).map(line).collect()
 }
 
 fn figures(model: &Model) -> String {
@@ -116,6 +131,15 @@ mod tests {
         model.press(Key::Char('/'));
         model.press(Key::Char('2'));
         insta::assert_snapshot!("top_clients", shown(&mut model, 80, 6));
+    }
+
+    #[test]
+    fn reasons_stand_beneath_the_status_in_lines_of_their_own() {
+        let mut model = model();
+        let status = &mut model.newest.as_mut().unwrap().status;
+        status["status"] = "degraded".into();
+        status["reasons"] = vec!["the newest configuration is refused: a.toml:1:2: \u{1b}[2J"].into();
+        insta::assert_snapshot!("top_degraded", shown(&mut model, 40, 8));
     }
 
     #[test]
