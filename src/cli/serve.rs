@@ -41,7 +41,7 @@ pub fn run(args: &ServeArgs) -> Exit {
             return Exit::Runtime;
         }
     };
-    let daemon = match Daemon::bind(loaded, origin, args.stdin, sockets, log) {
+    let daemon = match Daemon::bind(loaded, origin, args.stdin, sockets, log.handle.clone()) {
         Ok(daemon) => daemon,
         Err(errors) => return unbound(&errors),
     };

@@ -210,6 +210,7 @@ impl Parts {
         let Daemon { config, mut kept, .. } = daemon;
         let (reload, requests) = daemon.reload;
         let metrics = Arc::new(Metrics::new());
+        metrics.show_log(daemon.log.clone());
         reloader::note_start(&metrics, &daemon.read);
         let polls = ShardPolls::new(config.server.shards)?;
         let (rooms, beside) = kept.begin(&config, &polls.bells(), &metrics)?;

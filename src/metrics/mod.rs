@@ -9,12 +9,13 @@ mod process;
 
 pub use exposition::Exposition;
 
+use crate::log;
 use crate::route::RejectionCode;
 use crate::wire::{GapReason, Transport};
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Why a handshake was refused; label of `broadcastd_handshakes_refused_total`.
@@ -70,6 +71,7 @@ impl Watched {
 /// Handles of every series.
 pub struct Metrics {
     handle: PrometheusHandle,
+    log: OnceLock<log::Handle>,
     started: Instant,
     /// `broadcastd_config_hash`, to be looked at.
     hash: AtomicU64,
@@ -242,6 +244,7 @@ impl Metrics {
         let refusals = ["bad_request", "origin", "clients", "clients_per_ip", "handshakes", "timeout"];
         Metrics {
             handle,
+            log: OnceLock::new(),
             started: Instant::now(),
             hash: AtomicU64::new(0),
             ingest_events: counter!("broadcastd_ingest_events_total"),
@@ -311,8 +314,15 @@ impl Metrics {
         let mut out = Exposition::default();
         self.render_shards(&mut out);
         self.render_listeners(&mut out);
+        let dropped = self.log.get().map_or(0, log::Handle::dropped);
+        out.single("broadcastd_log_dropped_total", "counter", "Lines of the log that were dropped.", dropped);
         process::render(&mut out);
         self.handle.render() + &out.into_text()
+    }
+
+    /// Shows what the log drops. Only the first call counts.
+    pub fn show_log(&self, log: log::Handle) {
+        let _ = self.log.set(log);
     }
 
     /// Where a shard notes what it does.

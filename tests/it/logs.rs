@@ -1,8 +1,9 @@
 //! The log: how it looks, how much it says, and its level while the daemon runs.
 
-use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server};
+use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, collect_lines, http};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -85,6 +86,97 @@ async fn a_slow_client_is_named_once_and_a_good_day_is_a_few_lines() {
     }
     let log = server.log();
     assert!(log.lines().count() <= 5, "{log}");
+}
+
+/// Requests of which the log says a line each at `debug`: more than its queue and a pipe hold.
+const FLOOD: usize = 6_000;
+const DEBUG: &str = "[log]\nlevel = \"debug\"\n";
+
+/// Tries everything that logs, with a log that nobody reads: events arrive, pages are refused, reloads and stopping work.
+async fn a_day_without_a_reader(server: &Server) {
+    let mut client = Client::connect(server).await;
+    client.subscribe("agent:1").await;
+    let mut producer = Producer::connect(&server.ingest[0]);
+    for _ in 0..FLOOD / 100 {
+        producer.write(&"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100));
+        producer.read_until(|text| text.matches("HTTP/1.1 404").count() == 100);
+    }
+    drop(producer);
+    assert_eq!(server.pipe("bad\n").last().unwrap()["rejected"], 1);
+    server.publish("1", 1, 10);
+    client.events(10).await;
+    let page = "GET /ws HTTP/1.1\r\nHost: localhost\r\nOrigin: http://elsewhere.example\r\nConnection: Upgrade\r\n\
+                Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    assert_eq!(http(&server.clients[0], page.as_bytes()).0, 403);
+    Client::connect(server).await;
+    assert_eq!(server.reload("").0, 200);
+    assert!(server.metric("broadcastd_log_dropped_total") > 0.0);
+}
+
+#[tokio::test]
+async fn a_standard_error_that_nobody_reads_holds_nothing_up() {
+    let (mut command, dir) = Server::command(&format!("{DEBUG}{ROOMS}"), &[]);
+    let (unread, stderr) = std::io::pipe().unwrap();
+    command.stdin(Stdio::null()).stderr(stderr);
+    let mut server = Server::spawn((command, dir));
+    a_day_without_a_reader(&server).await;
+    // It is read again: what was lost is reported once, and no line is cut.
+    let lines = collect_lines(unread);
+    let until = Instant::now() + DEADLINE;
+    let said = loop {
+        let line = lines.recv_timeout(until.saturating_duration_since(Instant::now())).unwrap();
+        if line.contains("the log lost lines") {
+            break line;
+        }
+        assert!(line.starts_with("20") && !line.contains('\0'), "{line}");
+    };
+    let lost: f64 = said.rsplit_once("lines=").unwrap().1.trim().parse().unwrap();
+    assert_eq!(lost, server.metric("broadcastd_log_dropped_total"));
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(server.wait().success());
+    assert!(lines.iter().last().unwrap().contains("stopped: "), "the last lines are written");
+}
+
+#[tokio::test]
+async fn stopping_waits_for_no_reader_of_the_log() {
+    let (mut command, dir) = Server::command(&format!("{DEBUG}{ROOMS}"), &[]);
+    let (_unread, stderr) = std::io::pipe().unwrap();
+    command.stdin(Stdio::null()).stderr(stderr);
+    let mut server = Server::spawn((command, dir));
+    a_day_without_a_reader(&server).await;
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(server.wait().success());
+}
+
+#[tokio::test]
+async fn a_journal_that_does_not_read_holds_nothing_up() {
+    let (plain, dir) = Server::command(&format!("{DEBUG}format = \"journald\"\n{ROOMS}"), &[]);
+    let journal = dir.path().join("journal");
+    std::fs::create_dir(&journal).unwrap();
+    let unread = UnixDatagram::bind(journal.join("socket")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+    command.arg(
+        "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal && exec \"$@\"",
+    );
+    command.arg(&journal).arg(plain.get_program()).args(plain.get_args());
+    command.env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+        writeln!(std::io::stderr(), "a journal that does not read: skipped: no mount namespace here")
+            .unwrap();
+        return;
+    }
+    let mut server = Server::spawn((command, dir));
+    a_day_without_a_reader(&server).await;
+    let mut entry = [0; 4096];
+    let read = unread.recv(&mut entry).unwrap();
+    assert!(
+        String::from_utf8_lossy(&entry[..read]).is_empty(),
+        "the first entry only asks whether a journal listens"
+    );
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(server.wait().success());
 }
 
 /// A journal of systemd's own, alone in a mount namespace with a `/run` of its own. Killed when dropped, by its process id.

@@ -18,7 +18,7 @@ const FLOORS: [(&str, u8, &[&str]); 32] = [
     ("route", 1, &["event"]),
     ("wire", 1, &[]),
     ("socketio", 1, &[]),
-    ("metrics", 1, &["route", "wire"]),
+    ("metrics", 1, &["log", "route", "wire"]),
     ("descriptors", 1, &[]),
     ("limits", 1, &["metrics"]),
     ("listen", 1, &["metrics"]),
