@@ -43,6 +43,7 @@ pub mod error;
 pub mod escape;
 pub mod limits;
 pub mod listen;
+pub mod liveness;
 pub mod log;
 pub mod memory;
 pub mod metrics;

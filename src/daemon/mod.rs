@@ -19,6 +19,7 @@ use crate::http::{Pages, State};
 use crate::ingest::{Drained, Ingest, Running, Wiring};
 use crate::limits::ClientCounter;
 use crate::listen::{BindError, BoundAddr, Listener};
+use crate::liveness::Sign;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::reload::{self, Handle};
@@ -207,11 +208,9 @@ struct Parts {
 
 impl Parts {
     fn start(daemon: Daemon) -> io::Result<Parts> {
+        let metrics = figures(&daemon);
         let Daemon { config, mut kept, .. } = daemon;
         let (reload, requests) = daemon.reload;
-        let metrics = Arc::new(Metrics::new());
-        metrics.show_log(daemon.log.clone());
-        reloader::note_start(&metrics, &daemon.read);
         let polls = ShardPolls::new(config.server.shards)?;
         let (rooms, beside) = kept.begin(&config, &polls.bells(), &metrics)?;
         let (alerts, said) = sources::alerts(&metrics);
@@ -233,8 +232,9 @@ impl Parts {
         let for_clients = Pages::for_clients(Arc::clone(&state));
         let for_admins = Pages::for_admins(Arc::clone(&state));
         let ends = accepting_ends.clone();
-        threads.push(spawn_front("front", new_clients, &fronts[0], for_clients, &shards, ends)?);
-        threads.push(spawn_front("admin", new_admins, &fronts[1], for_admins, &shards, admin_ends)?);
+        let (front, operators) = (metrics.liveness.thread("front"), metrics.liveness.thread("admin"));
+        threads.push(spawn_front(front, new_clients, &fronts[0], for_clients, &shards, ends)?);
+        threads.push(spawn_front(operators, new_admins, &fronts[1], for_admins, &shards, admin_ends)?);
         let (ingest, producers) = daemon.ingest.spawn(&Wiring {
             rooms: Arc::clone(&rooms),
             metrics: Arc::clone(&metrics),
@@ -312,6 +312,14 @@ impl Parts {
     }
 }
 
+/// The figures of a daemon that starts.
+fn figures(daemon: &Daemon) -> Arc<Metrics> {
+    let metrics = Metrics::new();
+    metrics.show_log(daemon.log.clone());
+    reloader::note_start(&metrics, &daemon.read);
+    Arc::new(metrics)
+}
+
 /// What is said to systemd of a daemon.
 fn vitals(state: &State) -> Vitals {
     Vitals {
@@ -350,6 +358,7 @@ fn spawn_reloader(
     (reload, requests): (&Handle, reload::Requests),
 ) -> io::Result<JoinHandle<()>> {
     let watcher = seen.0.as_deref().and_then(|path| watch(path, reload.clone()));
+    let sign = metrics.liveness.thread("reload");
     let reloader = Reloader {
         origin,
         live: Arc::clone(live),
@@ -363,6 +372,7 @@ fn spawn_reloader(
         empty_since: None,
         waiting: VecDeque::new(),
         reads: 0,
+        sign,
         hangs: false,
     };
     spawn("reload", move || reloader.run(&requests))
@@ -379,7 +389,7 @@ fn watch(path: &std::path::Path, reload: Handle) -> Option<Watcher> {
 
 /// A thread for handshakes and pages: one for clients, and one for operators, who get answers under overload as well.
 fn spawn_front(
-    name: &str,
+    sign: Sign,
     mut listeners: tokio::sync::mpsc::Receiver<NewListener>,
     state: &Arc<FrontState>,
     pages: Pages,
@@ -414,7 +424,8 @@ fn spawn_front(
         }
         while running.join_next().await.is_some() {}
     };
-    spawn(name, move || runtime.block_on(serve))
+    let name = sign.name().to_owned();
+    spawn(&name, move || runtime.block_on(sign.during(serve)))
 }
 
 /// Makes the runtime directory if a socket lies there.

@@ -3,6 +3,7 @@
 use super::live::Live;
 use crate::alert::{Alert, Alerts, Severity};
 use crate::config::{Config, Dirs, Input, Loaded, Problems};
+use crate::liveness::{Sign, TURN};
 use crate::metrics::{Metrics, ReloadResult};
 use crate::reload::{
     Cause, Change, Diff, Fault, Outcome, Recent, Refusal, Reload, Request, Requests, Settling, hash_number,
@@ -67,6 +68,7 @@ pub(super) struct Reloader {
     pub(super) waiting: VecDeque<Request>,
     /// Reads that were begun.
     pub(super) reads: u64,
+    pub(super) sign: Sign,
     /// True if the last read has not ended in time. Its thread still waits for the system; another would wait as well.
     pub(super) hangs: bool,
 }
@@ -142,7 +144,20 @@ impl Reloader {
     fn next(&mut self, requests: &Requests, until: Instant) -> Result<Request, RecvTimeoutError> {
         match self.waiting.pop_front() {
             Some(request) => Ok(request),
-            None => requests.rx.recv_timeout(until.saturating_duration_since(Instant::now())),
+            None => self.receive(requests, until),
+        }
+    }
+
+    /// Waits for a request until a time, with signs of life.
+    fn receive(&self, requests: &Requests, until: Instant) -> Result<Request, RecvTimeoutError> {
+        loop {
+            let now = Instant::now();
+            self.sign.turned(now);
+            let wait = until.saturating_duration_since(now);
+            match requests.rx.recv_timeout(wait.min(TURN)) {
+                Err(RecvTimeoutError::Timeout) if wait > TURN => {}
+                received => return received,
+            }
         }
     }
 
@@ -199,7 +214,7 @@ impl Reloader {
         }
         let until = Instant::now() + READING;
         loop {
-            match requests.rx.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self.receive(requests, until) {
                 Ok(Request::Read(of, read)) if of == number => return Some(read),
                 Ok(Request::Read(..)) => {}
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return None,

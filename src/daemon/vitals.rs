@@ -1,6 +1,7 @@
-//! Tells systemd how the daemon is doing: that its shards turn, and in a line what it does.
+//! Tells systemd how the daemon is doing: that its threads turn, and in a line what it does.
 
 use crate::limits::ClientCounter;
+use crate::liveness::{LATE, STUCK};
 use crate::metrics::Metrics;
 use crate::reload::Recent;
 use crate::room::Rooms;
@@ -47,11 +48,11 @@ impl Vitals {
         let beat = patience.map_or(NO_WATCHDOG, |patience| patience / 2);
         let mut next_status = Instant::now();
         loop {
-            // A shard turns once a second at least: one that has not for all of the watchdog's time is stuck, and then
-            // nothing is said, and systemd starts the daemon anew.
-            // While the daemon stops, shards end one by one; `server.drain_timeout` bounds that.
+            // With a thread that is stuck nothing is said, and systemd starts the daemon anew.
+            // While the daemon stops, threads end one by one; `server.drain_timeout` bounds that.
             let is_stopping = self.stopping.has_begun();
-            if patience.is_some_and(|patience| is_stopping || self.metrics.longest_still() < patience) {
+            let still = self.metrics.liveness.stillest().map_or(Duration::ZERO, |thread| thread.elapsed);
+            if patience.is_some_and(|patience| is_stopping || still < patience.clamp(LATE, STUCK)) {
                 systemd::alive();
             }
             if !is_stopping && Instant::now() >= next_status {

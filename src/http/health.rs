@@ -1,13 +1,10 @@
 //! How the daemon is: the judgement that `/api/v1/health` and `/api/v1/websocket/status` share, and health's answer.
 
 use super::{Answer, For, State, json_answer};
+use crate::liveness::STUCK;
 use crate::sources::Load;
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use std::time::Duration;
-
-/// A shard that has not turned for so long is stuck: it turns once a second at least.
-const STUCK: Duration = Duration::from_secs(5);
 
 /// A judgement at one moment.
 pub(super) struct Health {
@@ -23,13 +20,14 @@ pub(super) struct Health {
 /// its texts are not for strangers.
 pub(super) fn judge(state: &State, for_whom: For) -> Health {
     let mut reasons = Vec::new();
-    let still = state.metrics.longest_still();
+    let mut is_ready = true;
     if state.shutdown.has_begun() {
         reasons.push("stopping".to_owned());
-    } else if still > STUCK {
-        reasons.push(format!("a shard has not turned for {} s", still.as_secs()));
+        is_ready = false;
+    } else if let Some(thread) = state.metrics.liveness.stillest() {
+        reasons.push(format!("thread {} has not turned for {} s", thread.name, thread.elapsed.as_secs()));
+        is_ready = thread.elapsed < STUCK;
     }
-    let is_ready = reasons.is_empty();
     let load = Load::at(&state.metrics, &state.rooms, &state.rooms.generation().config);
     reasons.extend(load.full_backlog());
     reasons.extend(load.slow_clients());

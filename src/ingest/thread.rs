@@ -116,13 +116,16 @@ fn run(
     arrivals: mpsc::Receiver<Arrival>,
     accepting: Option<Accepting>,
 ) -> Drained {
-    LocalSet::new().block_on(runtime, async {
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    let sign = shared.metrics.liveness.thread(name);
+    let work = async {
         let mut tasks = JoinSet::new();
         if let Some(accepting) = accepting {
             tasks.spawn_local(accepting.run(shared.clone()));
         }
         serve(shared, arrivals, tasks).await;
-    });
+    };
+    LocalSet::new().block_on(runtime, sign.during(work));
     shared.drained.get()
 }
 

@@ -9,6 +9,7 @@ mod process;
 
 pub use exposition::Exposition;
 
+use crate::liveness::{Liveness, Sign};
 use crate::log;
 use crate::route::RejectionCode;
 use crate::wire::{GapReason, Transport};
@@ -16,7 +17,7 @@ use metrics::{Counter, Gauge, Histogram, counter, describe_counter, gauge, histo
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Why a handshake was refused; label of `broadcastd_handshakes_refused_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ impl Watched {
 /// Handles of every series.
 pub struct Metrics {
     handle: PrometheusHandle,
+    /// Signs of life of the daemon's threads.
+    pub liveness: Liveness,
     log: OnceLock<log::Handle>,
     started: Instant,
     /// `broadcastd_config_hash`, to be looked at.
@@ -181,7 +184,7 @@ pub enum ReloadResult {
 }
 
 /// What a shard notes of itself, once a turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ShardFigures {
     /// Time it did not wait.
     pub busy_ns: AtomicU64,
@@ -193,8 +196,8 @@ pub struct ShardFigures {
     pub pass_events: AtomicU64,
     /// Events that the subscription furthest behind lacks.
     pub behind_events: AtomicU64,
-    /// When it last turned, in milliseconds since the figures were made; so that others can see that it turns.
-    pub turned_at_ms: AtomicU64,
+    /// Its sign of life.
+    pub sign: Sign,
 }
 
 /// What a listener of ingest notes of what comes through it, once a read.
@@ -244,6 +247,7 @@ impl Metrics {
         let refusals = ["bad_request", "origin", "clients", "clients_per_ip", "handshakes", "timeout"];
         Metrics {
             handle,
+            liveness: Liveness::default(),
             log: OnceLock::new(),
             started: Instant::now(),
             hash: AtomicU64::new(0),
@@ -327,19 +331,17 @@ impl Metrics {
 
     /// Where a shard notes what it does.
     pub fn shard(&self) -> Arc<ShardFigures> {
-        let figures = Arc::new(ShardFigures::default());
-        figures.turned_at_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&figures));
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let figures = Arc::new(ShardFigures {
+            busy_ns: AtomicU64::default(),
+            lock_wait_ns: AtomicU64::default(),
+            longest_turn_ns: AtomicU64::default(),
+            pass_events: AtomicU64::default(),
+            behind_events: AtomicU64::default(),
+            sign: self.liveness.thread(format!("shard-{}", shards.len())),
+        });
+        shards.push(Arc::clone(&figures));
         figures
-    }
-
-    /// Since when the shard that turned least recently has not turned.
-    pub fn longest_still(&self) -> Duration {
-        let shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        let now_ms = self.started.elapsed().as_millis() as u64;
-        let still =
-            shards.iter().map(|shard| now_ms.saturating_sub(shard.turned_at_ms.load(Ordering::Relaxed)));
-        Duration::from_millis(still.max().unwrap_or(0))
     }
 
     /// When these figures were made.

@@ -50,7 +50,9 @@ impl Rooms {
         let step = SWEEP / Rooms::PARTS as u32;
         let mut part = 0;
         let mut next_sweep = Instant::now() + step;
+        let sign = self.metrics().liveness.thread("clock");
         while let Some(due) = self.wait(next_sweep) {
+            sign.turned(Instant::now());
             self.flush(due, false);
             let now = Instant::now();
             if now >= next_sweep {

@@ -226,8 +226,7 @@ impl Shard {
         self.keep_time();
         self.stats.publish(&self.parts.metrics);
         let ended = Instant::now() + self.ahead;
-        let at_ms = ended.duration_since(self.parts.metrics.started()).as_millis() as u64;
-        self.stats.turned(ended.duration_since(self.now), at_ms, &self.figures);
+        self.stats.turned(ended.duration_since(self.now), ended, &self.figures);
     }
 
     /// How long the poll may wait: not at all while there is work.

@@ -3,7 +3,7 @@
 use crate::metrics::{Metrics, ShardFigures};
 use crate::wire::Transport;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What happened since the last turn, and what there is now.
 #[derive(Debug, Default)]
@@ -36,10 +36,10 @@ pub(super) struct Levels {
 
 impl Stats {
     /// Notes a turn that took so long, and when it ended.
-    pub(super) fn turned(&mut self, took: Duration, at_ms: u64, figures: &ShardFigures) {
+    pub(super) fn turned(&mut self, took: Duration, ended: Instant, figures: &ShardFigures) {
         let took_ns = took.as_nanos() as u64;
         // Only the shard writes, but for the longest turn, which a reader sets back.
-        figures.turned_at_ms.store(at_ms, Ordering::Relaxed);
+        figures.sign.turned(ended);
         figures.busy_ns.fetch_add(took_ns, Ordering::Relaxed);
         figures.longest_turn_ns.fetch_max(took_ns, Ordering::Relaxed);
         if self.lock_wait_ns > 0 {

@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8, &[&str]); 32] = [
     ("rejected", 1, &["route"]),
     ("watch", 1, &[]),
     ("log", 1, &[]),
+    ("liveness", 0, &[]),
     ("alert", 1, &[]),
     ("addresses", 1, &[]),
     ("sources", 5, &[]),
