@@ -5,6 +5,7 @@ mod find;
 mod out;
 mod progress;
 mod retry;
+mod signals;
 mod socket;
 
 pub mod args;

@@ -2,6 +2,7 @@
 
 use super::args::ServeArgs;
 use super::out;
+use super::signals::Signals;
 use crate::config::{Dirs, Loaded};
 use crate::daemon::{Addrs, Daemon, Ended, Origin};
 use crate::descriptors;
@@ -9,13 +10,10 @@ use crate::error::Exit;
 use crate::listen::{BindError, BoundAddr};
 use crate::log;
 use crate::memory;
-use crate::reload::{Cause, Handle};
-use crate::shutdown::{Trigger, pair};
+use crate::shutdown::pair;
 use crate::systemd::{self, Sockets};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::mpsc::SyncSender;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// An event to try the daemon with.
 const SAMPLE: &str = r#"{"type":"agent_state","agentId":"42","status":"busy","resourceUsage":{"cpu":12.5,"memory":40,"activeConnections":3}}"#;
@@ -26,6 +24,13 @@ pub fn run(args: &ServeArgs) -> Exit {
     let loaded = match load_from(&origin) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
+    };
+    let signals = match Signals::take() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return Exit::Runtime;
+        }
     };
     let log = log::init(loaded.config.log, args.verbose);
     let file = loaded.path.as_ref().map_or_else(|| "built-in".to_owned(), |path| path.display().to_string());
@@ -54,7 +59,10 @@ pub fn run(args: &ServeArgs) -> Exit {
         // The other end is gone only when the process ends at once.
         let _ = ends.send(End::Stopped(daemon.run(stops)));
     });
-    if let Err(error) = daemon.and_then(|_| watch_signals(stop, aborts, reload)) {
+    let abort = move || {
+        let _ = aborts.send(End::Aborted);
+    };
+    if let Err(error) = daemon.and_then(|_| signals.watch(stop, abort, reload)) {
         tracing::error!(%error, "cannot start");
         return Exit::Runtime;
     }
@@ -134,39 +142,6 @@ fn announce(addrs: &Addrs) -> io::Result<()> {
         None => {}
     }
     Ok(())
-}
-
-/// The first SIGTERM or SIGINT fires `stop`, the second ends the process; SIGHUP reloads.
-fn watch_signals(stop: Trigger, aborts: SyncSender<End>, reload: Handle) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut terminate, mut interrupt, mut hangup) = {
-        let _guard = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
-    };
-    let watch = async move {
-        loop {
-            tokio::select! {
-                () = next(&mut terminate, &mut interrupt) => break,
-                _ = hangup.recv() => reload.ask(Cause::Signal),
-            }
-        }
-        systemd::stopping();
-        tracing::info!("stopping: what was accepted is delivered first; a second signal ends at once");
-        stop.fire();
-        next(&mut terminate, &mut interrupt).await;
-        tracing::warn!("ending at once");
-        let _ = aborts.send(End::Aborted);
-    };
-    // Ends with the process: a signal may come until then.
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(watch))?;
-    Ok(())
-}
-
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }
 
 fn report(result: io::Result<Ended>) -> Exit {

@@ -91,6 +91,16 @@ impl Server {
         command
     }
 
+    /// The command as arguments of another program, which runs it in a place of its own or under limits.
+    pub fn command_within(program: &str, arguments: &[&str], config: &str) -> (Command, TempDir) {
+        let (plain, dir) = Server::command(config, &[]);
+        let mut command = Command::new(program);
+        command.args(arguments).arg(plain.get_program()).args(plain.get_args());
+        in_folder(&mut command, dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        (command, dir)
+    }
+
     /// Stops it and starts it anew with its file and folder; what it has on port 0 is elsewhere then.
     pub fn restart(mut self) -> Server {
         self.signal(nix::sys::signal::Signal::SIGTERM);

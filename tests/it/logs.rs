@@ -150,24 +150,18 @@ async fn stopping_waits_for_no_reader_of_the_log() {
 
 #[tokio::test]
 async fn a_journal_that_does_not_read_holds_nothing_up() {
-    let (plain, dir) = Server::command(&format!("{DEBUG}format = \"journald\"\n{ROOMS}"), &[]);
-    let journal = dir.path().join("journal");
-    std::fs::create_dir(&journal).unwrap();
-    let unread = UnixDatagram::bind(journal.join("socket")).unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c"]);
-    command.arg(
-        "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal && exec \"$@\"",
-    );
-    command.arg(&journal).arg(plain.get_program()).args(plain.get_args());
-    command.env("XDG_RUNTIME_DIR", dir.path()).env_remove("RUNTIME_DIRECTORY");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let folder = tempfile::tempdir().unwrap();
+    let unread = UnixDatagram::bind(folder.path().join("socket")).unwrap();
+    let place = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && mount --bind \"$0\" /run/systemd/journal && exec \"$@\"";
+    let journal = folder.path().to_str().unwrap();
+    let arguments = ["--mount", "--propagation", "private", "sh", "-c", place, journal];
+    let config = format!("{DEBUG}format = \"journald\"\n{ROOMS}");
     if !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
         writeln!(std::io::stderr(), "a journal that does not read: skipped: no mount namespace here")
             .unwrap();
         return;
     }
-    let mut server = Server::spawn((command, dir));
+    let mut server = Server::spawn(Server::command_within("unshare", &arguments, &config));
     a_day_without_a_reader(&server).await;
     let mut entry = [0; 4096];
     let read = unread.recv(&mut entry).unwrap();

@@ -33,6 +33,7 @@ mod live;
 mod logs;
 mod memory;
 mod paced;
+mod process;
 mod prometheus;
 mod protocol;
 mod publish;
