@@ -8,7 +8,7 @@
 //! | 400 | lines were refused, and none was accepted; or the body broke off |
 //! | 408 | the daemon closed a quiet producer; what came before counts |
 //! | 413 | as 400, and every refused event was too long |
-//! | 503 | the backlog was full and the listener sheds, or the daemon is stopping; with `Retry-After` |
+//! | 503 | the backlog was full and the listener sheds; with `Retry-After` |
 //!
 //! A body that was not read to its end has an `error` beside the counts, and ends its connection.
 //! A request that is refused before its body is read has an `error` in place of the counts.
@@ -56,6 +56,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may go on sending after an answer that ends the connection. Closed at once, TCP would reset the
 /// connection and could destroy the answer.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a connection between two requests stays open once the daemon stops. A request may be under way on it, and would
+/// be lost with it.
+const LAST_REQUEST: Duration = Duration::from_millis(250);
 /// Bytes that hyper buffers at most for a connection; a longer header is refused with 431.
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -88,7 +91,8 @@ struct Connection {
     given_away: Notify,
 }
 
-/// Serves requests until the connection ends, or the daemon stops: then the request under way is finished.
+/// Serves requests until the connection ends, or the daemon stops: then the request under way is finished, and one that comes
+/// within [`LAST_REQUEST`] is the last.
 pub(super) async fn serve(opened: Opened) {
     let Opened { shared, stream, listener, place, read, name } = opened;
     let connection = Rc::new(Connection {
@@ -114,7 +118,10 @@ pub(super) async fn serve(opened: Opened) {
         // `nc -N` ends its direction before it reads the answer.
         .half_close(true)
         .serve_connection(io, service);
-    let mut begun = pin!(shared.stop.begun());
+    let mut over = pin!(async {
+        shared.stop.begun().await;
+        tokio::time::sleep(LAST_REQUEST).await;
+    });
     let mut cut = pin!(shared.stop.cut());
     let mut given_away = pin!(place.given_away());
     let (mut stopping, mut leaving) = (false, false);
@@ -127,9 +134,9 @@ pub(super) async fn serve(opened: Opened) {
                 shared.count_cut(u64::from(bytes.is_some()), bytes.unwrap_or(0));
                 return;
             }
-            // First, so that a request that has come is under way when hyper hears of the stop, and not cut off.
+            // First, so that a request that has come is under way when hyper hears of the end, and not cut off.
             served = &mut serving => break served,
-            () = &mut begun, if !stopping => stopping = true,
+            () = &mut over, if !stopping => stopping = true,
             () = &mut given_away, if !leaving => {
                 leaving = true;
                 connection.given_away.notify_one();
@@ -169,6 +176,7 @@ impl Connection {
             }
         };
         self.place.rest(true);
+        let answer = if self.shared.stop.has_begun() { answer.last() } else { answer };
         answer.for_origin(origin)
     }
 
@@ -218,9 +226,6 @@ impl Connection {
             let message = format!("events are posted, not sent with {}", request.method());
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
                 .hint("POST /events"));
-        }
-        if self.shared.stop.has_begun() {
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the daemon is stopping"));
         }
         let headers = request.headers();
         check_length(headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING))?;

@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 fn unit(name: &str) -> String {
@@ -325,6 +327,50 @@ async fn sockets_of_systemd_are_used_and_outlive_the_daemon() {
     let mut client = Client::connect(&server).await;
     client.subscribe(json!({ "room": "all", "from": "start" })).await;
     assert_eq!(client.events(1).await[0].1["n"], 3);
+}
+
+/// Posts an event again and again until it is told to end, on one connection or each on its own. A connection that an answer
+/// closes is followed by another. Returns how many were accepted.
+fn post_on(addr: &str, is_kept: bool, ends: &AtomicBool) -> u64 {
+    let (mut accepted, mut open) = (0, None);
+    let header = if is_kept { "" } else { "Connection: close\r\n" };
+    let body = r#"{"type":"t"}"#;
+    let request = format!(
+        "POST /events HTTP/1.1\r\nHost: localhost\r\n{header}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    while !ends.load(Ordering::Relaxed) {
+        let mut producer = open.take().unwrap_or_else(|| Producer::connect(addr));
+        producer.write(&request);
+        let answer = producer.read_until(|text| text.contains("\"accepted\":1"));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        accepted += 1;
+        open = (!answer.contains("connection: close")).then_some(producer);
+    }
+    accepted
+}
+
+#[test]
+fn restarts_with_sockets_of_systemd_refuse_and_cut_no_request() {
+    let ingest = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = ingest.local_addr().unwrap().to_string();
+    let config = format!("[ingest]\nlisten = [\"{addr}\"]\n{ROOMS}");
+    let sockets: [(&str, &dyn AsFd); 1] = [("ingest", &ingest)];
+    let mut server = activated(&config, &sockets);
+    let ends = Arc::new(AtomicBool::new(false));
+    let producers = [true, false, true, false].map(|is_kept| {
+        let (addr, ends) = (addr.clone(), ends.clone());
+        std::thread::spawn(move || post_on(&addr, is_kept, &ends))
+    });
+    for _ in 0..4 {
+        server.until_metric("broadcastd_ingest_events_total", |events| events > 50.0);
+        server.signal(Signal::SIGTERM);
+        assert!(server.wait().success());
+        server = activated(&config, &sockets);
+    }
+    ends.store(true, Ordering::Relaxed);
+    let accepted: u64 = producers.map(|producer| producer.join().unwrap()).into_iter().sum();
+    assert!(accepted > 200, "{accepted}");
 }
 
 #[test]

@@ -78,6 +78,12 @@ impl Answer {
         Answer::json(status, &counts)
     }
 
+    /// The connection ends with this answer.
+    pub(super) fn last(mut self) -> Answer {
+        self.close();
+        self
+    }
+
     fn close(&mut self) {
         self.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
