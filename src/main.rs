@@ -12,8 +12,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let command = match Cli::try_parse().and_then(Cli::into_command) {
+        Ok(command) => command,
         Err(error) => {
             // Help and the version are asked for, and go to standard output.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
@@ -21,22 +21,21 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
-    let exit = match cli.command {
-        None => serve::run(&cli.serve),
-        Some(Command::Serve(args)) => serve::run(&args),
-        Some(Command::Completions(args)) => completions::run(&args),
-        Some(Command::Check(args)) => check::run(&args),
-        Some(Command::Publish(args)) => publish::run(&args),
-        Some(Command::Status(args)) => status::run(&args),
-        Some(Command::Replay(args)) => replay::run(&args),
-        Some(Command::Bench(args)) => bench::run(&args),
-        Some(Command::Top(args)) => top::run(&args),
-        Some(Command::Man(args)) => man::run(&args),
-        Some(Command::Tail(args)) => tail::run(&args),
-        Some(Command::Config(args)) => config::run(&args),
-        Some(Command::Doctor(args)) => doctor::run(&args),
-        Some(Command::Reload(args)) => reload::run(&args),
-        Some(Command::Init(args)) => init::run(&args),
+    let exit = match command {
+        Command::Serve(args) => serve::run(&args.serve),
+        Command::Completions(args) => completions::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Publish(args) => publish::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::Tail(args) => tail::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Reload(args) => reload::run(&args),
+        Command::Init(args) => init::run(&args),
     };
     exit.into()
 }

@@ -10,7 +10,7 @@ pub use diff::{Change, Diff, hash, hash_number, show_hash};
 pub use recent::{Recent, Reload};
 pub use settling::Settling;
 
-use crate::config::{MOST_SHOWN, Problem, Problems};
+use crate::config::{Code, MOST_SHOWN, Problem, Problems};
 use crate::listen::BindError;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -91,6 +91,8 @@ pub struct Refusal {
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    /// What kind of fault it is.
+    pub code: Code,
     /// What is wrong.
     pub message: String,
     /// `FILE:LINE:COLUMN`, where it has a place.
@@ -176,6 +178,7 @@ impl Refusal {
     /// Of what the check of the configuration found.
     pub fn of_problems(problems: &Problems) -> Refusal {
         let fault = |problem: &Problem| Fault {
+            code: problem.code,
             message: problem.message.clone(),
             place: problems.place(problem),
             hint: problem.hint.clone(),
@@ -187,6 +190,7 @@ impl Refusal {
     /// Of listeners that cannot be bound.
     pub fn of_bind_errors(errors: &[BindError]) -> Refusal {
         let fault = |error: &BindError| Fault {
+            code: Code::Unbound,
             message: format!("{}: {}", error.key, error.message),
             place: None,
             hint: error.hint.clone(),

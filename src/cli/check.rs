@@ -2,32 +2,66 @@
 
 use super::args::CheckArgs;
 use super::out;
-use super::serve::load;
-use crate::config::{Ack, IngestAddr, IngestListenConfig, Loaded, RoomConfig, WhenFull};
+use super::serve::{origin, refused};
+use crate::config::{
+    Ack, Config, IngestAddr, IngestListenConfig, ListenAddr, Loaded, Problems, RoomConfig, WhenFull,
+};
 use crate::config::{show_duration, show_size};
 use crate::error::Exit;
-use crate::route::failed_tests;
+use crate::pattern::Condition;
+use crate::route::run_tests;
+use serde_json::{Value, json};
 use std::fmt::Write;
+use std::path::Path;
 
-/// Checks a file. Problems and failed tests go to standard error.
+/// Checks a file. Problems and failed tests go to standard error, or into the one object of JSON.
 pub fn run(args: &CheckArgs) -> Exit {
-    let loaded = match load(args.file.clone(), &args.set) {
+    let origin = origin(&args.settings);
+    let loaded = match origin.load() {
         Ok(loaded) => loaded,
-        Err(exit) => return exit,
+        Err(problems) if args.json => {
+            let file = origin.find();
+            return out::json(&json(file.as_deref(), None, Some(&problems)), Exit::Config);
+        }
+        Err(problems) => return refused(&problems),
     };
+    let failed = run_tests(&loaded).err();
+    let exit = if failed.is_none() { Exit::Ok } else { Exit::Config };
+    if args.json {
+        return out::json(&json(loaded.path.as_deref(), Some(&loaded.config), failed.as_ref()), exit);
+    }
     let text = describe(&loaded);
-    let failures = failed_tests(&loaded.config);
     let tests = loaded.config.tests.len();
-    if failures.is_empty() {
+    let Some(failed) = failed else {
         let plural = if tests == 1 { "" } else { "s" };
         return out::print(&format!("{text}\nok: {tests} test{plural} passed\n"), Exit::Ok);
-    }
-    out::print(&text, Exit::Config);
-    for failure in &failures {
-        out::say(format_args!("{failure}"));
-    }
-    out::say(format_args!("{} of {tests} tests failed", failures.len()));
-    Exit::Config
+    };
+    out::print(&text, exit);
+    refused(&failed);
+    out::say(format_args!("{} of {tests} tests failed", failed.list.len()));
+    exit
+}
+
+/// What a configuration means and what is wrong with it, for programs. A configuration that cannot be read means nothing.
+fn json(file: Option<&Path>, config: Option<&Config>, problems: Option<&Problems>) -> Value {
+    let addresses = |list: &[ListenAddr]| list.iter().map(show_listen).collect::<Vec<_>>();
+    let failed = problems.map_or(0, |problems| problems.list.len());
+    json!({
+        "ok": problems.is_none(),
+        "file": file.map(|file| file.display().to_string()),
+        "problems": problems.map(Problems::json).unwrap_or_default(),
+        "tests": config.map(|config| json!({ "passed": config.tests.len() - failed, "failed": failed })),
+        "listen": config.map(|config| json!({
+            "clients": addresses(&config.server.listen),
+            "operators": addresses(&config.admin.listen),
+            "producers": config.ingest.listen.iter().map(|it| show_ingest_addr(&it.addr)).collect::<Vec<_>>(),
+        })),
+        "rooms": config.map(|config| config.rooms.iter().map(|room| json!({
+            "name": room.name.source(),
+            "types": room.types.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "where": room.condition.as_ref().map(Condition::source),
+        })).collect::<Vec<_>>()),
+    })
 }
 
 /// What a configuration means, for a person.
@@ -39,8 +73,7 @@ fn describe(loaded: &Loaded) -> String {
         .as_ref()
         .map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string());
     let _ = writeln!(out, "{file}\n");
-    let list =
-        |addrs: &[crate::config::ListenAddr]| addrs.iter().map(show_listen).collect::<Vec<_>>().join(", ");
+    let list = |addrs: &[ListenAddr]| addrs.iter().map(show_listen).collect::<Vec<_>>().join(", ");
     let _ = writeln!(out, "clients connect to    {}", list(&config.server.listen));
     let _ = writeln!(out, "operators connect to  {}", list(&config.admin.listen));
     for (index, listener) in config.ingest.listen.iter().enumerate() {
@@ -64,17 +97,27 @@ fn describe(loaded: &Loaded) -> String {
     out
 }
 
-fn show_listen(addr: &crate::config::ListenAddr) -> String {
+fn show_listen(addr: &ListenAddr) -> String {
     match addr {
-        crate::config::ListenAddr::Tcp(addr) => addr.to_string(),
-        crate::config::ListenAddr::Unix(addr) => format!("unix:{}", addr.path.display()),
+        ListenAddr::Tcp(addr) => addr.to_string(),
+        ListenAddr::Unix(addr) => format!("unix:{}", addr.path.display()),
+    }
+}
+
+/// An address as the configuration has it.
+fn show_ingest_addr(addr: &IngestAddr) -> String {
+    match addr {
+        IngestAddr::Tcp(addr) => addr.to_string(),
+        IngestAddr::Unix(addr) => format!("unix:{}", addr.path.display()),
+        IngestAddr::Fifo(addr) => format!("fifo:{}", addr.path.display()),
+        IngestAddr::Stdin => "stdin".to_owned(),
     }
 }
 
 fn show_ingest(listener: &IngestListenConfig) -> String {
     let mut text = match &listener.addr {
-        IngestAddr::Tcp(addr) => addr.to_string(),
-        IngestAddr::Unix(addr) => format!("unix:{} (mode {:04o})", addr.path.display(), addr.mode),
+        IngestAddr::Tcp(_) => show_ingest_addr(&listener.addr),
+        IngestAddr::Unix(addr) => format!("{} (mode {:04o})", show_ingest_addr(&listener.addr), addr.mode),
         IngestAddr::Fifo(addr) => format!("the pipe {} (mode {:04o})", addr.path.display(), addr.mode),
         IngestAddr::Stdin => "standard input".to_owned(),
     };

@@ -2,9 +2,9 @@
 
 use super::args::DoctorArgs;
 use super::find::{self, Door, Endpoint};
-use super::serve::load;
+use super::serve::{origin, refused};
 use super::{api, out};
-use crate::config::{Config, IngestAddr, ListenAddr, Loaded, OriginPattern};
+use crate::config::{Config, IngestAddr, ListenAddr, Loaded, OriginPattern, Problems};
 use crate::descriptors::Shares;
 use crate::error::Exit;
 use crate::listen::Listener;
@@ -12,7 +12,7 @@ use crate::reload::hash;
 use hyper::{Method, StatusCode};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Gid, Group, User, getgrouplist, getuid};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::ffi::CString;
 use std::fmt::Write;
 use std::fs;
@@ -62,14 +62,18 @@ impl Look {
 
 /// Looks, and prints what it saw. Fails if something does not work.
 pub fn run(args: &DoctorArgs) -> Exit {
-    let running = find::running(Door::Operators, args.config.as_ref());
-    let loaded = match load(args.config.clone(), &args.set) {
+    let running = find::running(Door::Operators, &args.settings);
+    let loaded = match origin(&args.settings).load() {
         Ok(loaded) => loaded,
-        Err(exit) => {
+        Err(problems) => {
             let advice = "correct it: the rest is looked at by what it says";
-            let mut looks = vec![Look::wrong("configuration", "has the problems above", advice)];
+            let said = if args.json { "has the problems listed" } else { "has the problems above" };
+            let mut looks = vec![Look::wrong("configuration", said, advice)];
             running.map(|endpoint| ask(&endpoint, None, &mut looks));
-            return out::print(&show(&looks), exit);
+            if args.json {
+                return out::json(&json(&looks, Some(&problems)), Exit::Config);
+            }
+            return out::print(&show(&looks), refused(&problems));
         }
     };
     let who = match &args.producer {
@@ -83,11 +87,37 @@ pub fn run(args: &DoctorArgs) -> Exit {
         },
     };
     let looks = all(&loaded, running, who.as_ref());
-    let wrong = looks.iter().filter(|look| look.verdict == Verdict::Wrong).count();
-    let notes = looks.iter().filter(|look| look.verdict == Verdict::Note).count();
-    let fine = looks.len() - wrong - notes;
+    let wrong = count(&looks, Verdict::Wrong);
+    let exit = if wrong == 0 { Exit::Ok } else { Exit::Runtime };
+    if args.json {
+        return out::json(&json(&looks, None), exit);
+    }
+    let (notes, fine) = (count(&looks, Verdict::Note), count(&looks, Verdict::Ok));
     let text = format!("{}\n{wrong} wrong, {notes} to know, {fine} fine\n", show(&looks));
-    out::print(&text, if wrong == 0 { Exit::Ok } else { Exit::Runtime })
+    out::print(&text, exit)
+}
+
+fn count(looks: &[Look], verdict: Verdict) -> usize {
+    looks.iter().filter(|look| look.verdict == verdict).count()
+}
+
+/// What it saw, for programs.
+fn json(looks: &[Look], problems: Option<&Problems>) -> Value {
+    let show = |look: &Look| {
+        let verdict = match look.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Note => "note",
+            Verdict::Wrong => "wrong",
+        };
+        json!({ "verdict": verdict, "what": look.what, "said": look.said, "advice": look.advice })
+    };
+    json!({
+        "ok": count(looks, Verdict::Wrong) == 0,
+        "problems": problems.map(Problems::json).unwrap_or_default(),
+        "wrong": count(looks, Verdict::Wrong),
+        "notes": count(looks, Verdict::Note),
+        "looks": looks.iter().map(show).collect::<Vec<_>>(),
+    })
 }
 
 fn show(looks: &[Look]) -> String {

@@ -2,6 +2,7 @@
 
 use super::out;
 use super::serve::{load, origin};
+use super::settings::Settings;
 use crate::addresses::{AddressFile, Addresses};
 use crate::config::{Config, IngestAddr, ListenAddr};
 use crate::error::Exit;
@@ -93,17 +94,17 @@ fn stream(addr: &IngestAddr) -> Option<ListenAddr> {
 
 /// Finds a door of the daemon: what is `given`, else where the daemon of this configuration says that it listens, else what the
 /// configuration says. Reports what is wrong.
-pub(super) fn find(door: Door, given: Option<&str>, config: Option<&PathBuf>) -> Result<Endpoint, Exit> {
+pub(super) fn find(door: Door, given: Option<&str>, settings: &Settings) -> Result<Endpoint, Exit> {
     if let Some(text) = given {
         return Endpoint::parse(text).map_err(|right| {
             out::error(format_args!("{} {text}: expected {right}", door.argument()), None);
             Exit::Usage
         });
     }
-    if let Some(endpoint) = running(door, config) {
+    if let Some(endpoint) = running(door, settings) {
         return Ok(endpoint);
     }
-    let loaded = load(config.cloned(), &[])?;
+    let loaded = load(settings)?;
     door.of_config(&loaded.config).ok_or_else(|| {
         let file = loaded.path.map_or("the built-in configuration".into(), |path| path.display().to_string());
         let hint = format!("{} ADDRESS says where the daemon is", door.argument());
@@ -112,9 +113,13 @@ pub(super) fn find(door: Door, given: Option<&str>, config: Option<&PathBuf>) ->
     })
 }
 
-/// A door of the daemon that runs with this configuration, as it says itself. Needs no valid file.
-pub(super) fn running(door: Door, config: Option<&PathBuf>) -> Option<Endpoint> {
-    let origin = origin(config.cloned(), &[]);
+/// A door of the daemon that runs with this configuration, as it says itself. Needs no valid file. None where `--set` gives
+/// another address.
+pub(super) fn running(door: Door, settings: &Settings) -> Option<Endpoint> {
+    if settings.set.iter().any(|set| set.trim_start().starts_with(door.key())) {
+        return None;
+    }
+    let origin = origin(settings);
     let addresses = AddressFile::read(&origin.dirs, origin.find().as_deref())?;
     door.of_addresses(&addresses)
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Example:
-  broadcastd man /usr/local/share/man/man1      then: man broadcastd-tail")]
+  broadcastd man /usr/local/share/man/man1 && man broadcastd-tail")]
 pub struct ManArgs {
     /// The folder to write broadcastd.1, broadcastd-tail.1 and the others to
     pub folder: PathBuf,
@@ -36,7 +36,7 @@ fn write(folder: &Path) -> io::Result<usize> {
     cli.build();
     let mut count = 1;
     page(&cli, "broadcastd", folder)?;
-    for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
+    for command in cli.get_subcommands() {
         let name = format!("broadcastd-{}", command.get_name());
         page(&command.clone().display_name(name.clone()), &name, folder)?;
         count += 1;

@@ -5,6 +5,7 @@ mod find;
 mod out;
 mod progress;
 mod retry;
+mod settings;
 mod signals;
 mod socket;
 

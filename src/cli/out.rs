@@ -3,6 +3,7 @@
 
 use crate::error::Exit;
 use crate::escape;
+use serde_json::Value;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -60,6 +61,11 @@ pub(super) fn print(text: &str, exit: Exit) -> Exit {
         Ok(()) => exit,
         Err(error) => unwritten(&error),
     }
+}
+
+/// Prints one JSON object, and returns `exit`, or how a tool ends that cannot write.
+pub(super) fn json(value: &Value, exit: Exit) -> Exit {
+    print(&format!("{value}\n"), exit)
 }
 
 /// Writes a text to standard error; whether anybody reads it is not this program's business.

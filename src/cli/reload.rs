@@ -13,20 +13,28 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks, and prints the outcome. A configuration that is wrong is reported without asking.
 pub fn run(args: &ReloadArgs) -> Exit {
-    let endpoint = match find(Door::Operators, args.admin.as_deref(), args.config.as_ref()) {
+    let endpoint = match find(Door::Operators, args.admin.as_deref(), &args.settings) {
         Ok(endpoint) => endpoint,
         Err(exit) => return exit,
     };
     let target = if args.dry_run { "/api/v1/config/reload?dry_run=true" } else { "/api/v1/config/reload" };
+    if !args.settings.set.is_empty() {
+        out::say(format_args!("note: --set says where the daemon is; the daemon does not apply it"));
+    }
     match api::ask_blocking(&endpoint, Method::POST, target, PATIENCE) {
-        Ok((status, body)) => report(status, &body),
+        Ok((status, body)) => report(status, &body, args.json),
         Err(error) => api::unreachable(&endpoint, &error, "--admin"),
     }
 }
 
-fn report(status: StatusCode, body: &Value) -> Exit {
+fn report(status: StatusCode, body: &Value, json: bool) -> Exit {
     let text = |key: &str| body[key].as_str().unwrap_or_default();
-    match (status, text("outcome")) {
+    let outcome = text("outcome");
+    if json && !outcome.is_empty() {
+        let exit = if status == StatusCode::OK { Exit::Ok } else { Exit::Config };
+        return out::json(body, exit);
+    }
+    match (status, outcome) {
         (StatusCode::OK, "unchanged") => {
             out::print("unchanged: it means the same as what is in force\n", Exit::Ok)
         }

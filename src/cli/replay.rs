@@ -3,6 +3,7 @@
 use super::find::{Door, find};
 use super::progress::Progress;
 use super::publish::{Lines, Publisher, Telling, finish, with_line};
+use super::settings::Settings;
 use super::{api, out};
 use crate::error::Exit;
 use clap::Args;
@@ -22,18 +23,23 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Arguments of `replay`.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-Events go out as they were recorded, timestamps and all; the time between two timestamps, divided by --speed, is how long it
-waits. What has no timestamp, or an older one than what came before, goes out at once.
+replay sends events as they were recorded, with their timestamps. Between two events it waits for the time between their \
+timestamps, divided by --speed. It sends events without a timestamp, or with an older one than before, at once.
 
 Examples:
-  broadcastd tail agent:42 > monday.ndjson          records
-  broadcastd replay monday.ndjson                   as it was
-  broadcastd replay monday.ndjson --speed 10        ten times as fast
-  broadcastd replay monday.ndjson --speed max       as fast as the daemon takes it
+  broadcastd tail agent:42 > monday.ndjson      # record
+  broadcastd replay monday.ndjson               # as it was
+  broadcastd replay monday.ndjson --speed 10    # ten times as fast
+  broadcastd replay monday.ndjson --speed max   # as fast as the daemon reads
   broadcastd replay - --with runId=demo < run.ndjson
 
-Exit codes are those of publish: 0 all was accepted; 1 the file cannot be read; 64 a wrong argument; 65 some was refused; 69 the
-daemon cannot be reached; 78 the configuration is wrong.")]
+Exit codes:
+  0   the daemon accepted all events
+  1   the recording cannot be read
+  64  the command line is wrong
+  65  the daemon rejected some of the events
+  69  the daemon cannot be reached
+  78  the configuration is wrong")]
 pub struct ReplayArgs {
     /// The recording, one event a line; - is standard input
     pub file: PathBuf,
@@ -43,16 +49,16 @@ pub struct ReplayArgs {
     /// Wait at most so long between two events
     #[arg(long, value_name = "DURATION", value_parser = super::tail::positive)]
     pub max_pause: Option<Duration>,
-    /// A field beside the events, which routes them and is not in them; can be given many times
+    /// Route the events by a field that is not in them; can be given many times
     #[arg(long, value_name = "NAME=TEXT")]
     pub with: Vec<String>,
-    /// What was refused, and the totals, as JSON on standard output
+    /// Print rejected lines and the totals as JSON
     #[arg(long)]
     pub json: bool,
-    /// The configuration, which says where producers write to
-    #[arg(long, short, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where producers write to: HOST:PORT, unix:PATH or http://HOST:PORT/PATH
+    /// Which configuration is meant.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The daemon's address for producers: HOST:PORT, unix:PATH or http://HOST:PORT/PATH
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<String>,
 }
@@ -79,7 +85,7 @@ pub fn run(args: &ReplayArgs) -> Exit {
         Ok(recording) => recording,
         Err(error) => return unreadable(&args.file, &error),
     };
-    let endpoint = match find(Door::Producers, args.to.as_deref(), args.config.as_ref()) {
+    let endpoint = match find(Door::Producers, args.to.as_deref(), &args.settings) {
         Ok(endpoint) => endpoint,
         Err(exit) => return exit,
     };

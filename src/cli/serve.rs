@@ -2,8 +2,9 @@
 
 use super::args::ServeArgs;
 use super::out;
+use super::settings::Settings;
 use super::signals::Signals;
-use crate::config::{Dirs, Loaded};
+use crate::config::{Dirs, Loaded, Problems};
 use crate::daemon::{Addrs, Daemon, Ended, Origin};
 use crate::descriptors;
 use crate::error::Exit;
@@ -13,17 +14,16 @@ use crate::memory;
 use crate::shutdown::pair;
 use crate::systemd::{self, Sockets};
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 /// An event to try the daemon with.
 const SAMPLE: &str = r#"{"type":"agent_state","agentId":"42","status":"busy","resourceUsage":{"cpu":12.5,"memory":40,"activeConnections":3}}"#;
 
 /// Runs the daemon until a signal.
 pub fn run(args: &ServeArgs) -> Exit {
-    let origin = Origin { defaults: args.defaults, ..origin(args.config.clone(), &args.set) };
-    let loaded = match load_from(&origin) {
+    let origin = origin(&args.settings);
+    let loaded = match origin.load() {
         Ok(loaded) => loaded,
-        Err(exit) => return exit,
+        Err(problems) => return refused(&problems),
     };
     let signals = match Signals::take() {
         Ok(signals) => signals,
@@ -85,22 +85,22 @@ enum End {
 }
 
 /// Finds, reads and checks the configuration, or reports every problem.
-pub(super) fn load(file: Option<PathBuf>, set: &[String]) -> Result<Loaded, Exit> {
-    load_from(&origin(file, set))
+pub(super) fn load(settings: &Settings) -> Result<Loaded, Exit> {
+    origin(settings).load().map_err(|problems| refused(&problems))
 }
 
 /// Where the configuration comes from.
-pub(super) fn origin(file: Option<PathBuf>, set: &[String]) -> Origin {
+pub(super) fn origin(settings: &Settings) -> Origin {
     let environment = |name: &str| std::env::var(name).ok();
     let dirs = Dirs::find(&environment, nix::unistd::getuid().as_raw());
-    Origin { file, defaults: false, set: set.to_vec(), dirs }
+    let Settings { config, defaults, set } = settings.clone();
+    Origin { file: config, defaults, set, dirs }
 }
 
-fn load_from(origin: &Origin) -> Result<Loaded, Exit> {
-    origin.load().map_err(|problems| {
-        eprintln!("{}", problems.render(out::has_colour(&io::stderr())));
-        Exit::Config
-    })
+/// Reports every problem of a configuration, for people.
+pub(super) fn refused(problems: &Problems) -> Exit {
+    eprintln!("{}", problems.render(out::has_colour(&io::stderr())));
+    Exit::Config
 }
 
 fn unbound(errors: &[BindError]) -> Exit {

@@ -1,6 +1,7 @@
 //! `broadcastd status`: how a running daemon is, in a few lines.
 
 use super::find::{Door, find};
+use super::settings::Settings;
 use super::{api, out};
 use crate::error::Exit;
 use crate::escape;
@@ -20,26 +21,34 @@ const ROOMS: usize = 5;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Examples:
-  broadcastd status                                       at a glance
-  broadcastd status --json | jq .status.bufferStatus      for scripts
-  broadcastd status >/dev/null || alert                   healthy, or not
+  broadcastd status                                     # at a glance
+  broadcastd status --json | jq .status.bufferStatus    # for scripts
+  broadcastd status >/dev/null || alert                 # healthy, or not
 
-Exit codes: 0 healthy; 1 degraded or unhealthy; 64 a wrong argument; 69 the daemon cannot be reached; 78 the configuration is wrong.")]
+Exit codes:
+  0   healthy
+  1   degraded or unhealthy
+  64  the command line is wrong
+  69  the daemon cannot be reached
+  78  the configuration is wrong")]
 pub struct StatusArgs {
+    /// The configuration file, as with --config
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// The answers of /api/v1/health and /api/v1/websocket/status, as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The configuration, which says where the daemon's operators connect to
-    #[arg(long, short, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where the daemon's operators connect to: HOST:PORT, unix:PATH or http://HOST:PORT
+    /// Which configuration is meant.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The daemon's address for operators: HOST:PORT, unix:PATH or http://HOST:PORT
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<String>,
 }
 
 /// Asks, and prints the answers.
 pub fn run(args: &StatusArgs) -> Exit {
-    let endpoint = match find(Door::Operators, args.admin.as_deref(), args.config.as_ref()) {
+    let endpoint = match find(Door::Operators, args.admin.as_deref(), &args.settings) {
         Ok(endpoint) => endpoint,
         Err(exit) => return exit,
     };
@@ -56,7 +65,7 @@ pub fn run(args: &StatusArgs) -> Exit {
     }
     let exit = if status["status"] == "healthy" { Exit::Ok } else { Exit::Runtime };
     if args.json {
-        return out::print(&format!("{}\n", json!({ "health": health, "status": status })), exit);
+        return out::json(&json!({ "health": health, "status": status }), exit);
     }
     out::print(&show(&status, out::has_colour(&std::io::stdout())), exit)
 }

@@ -2,7 +2,7 @@
 
 use super::dirs::Dirs;
 use super::node::{self, Place, Table, Value, overlay};
-use super::problem::{Problem, Problems, Source};
+use super::problem::{Code, Problem, Problems, Source};
 use super::reader::{Item, Reader, Section};
 use super::sections::Listened;
 use super::{Config, Invalid, Unrouted, rooms, sections, socketio, sources};
@@ -48,6 +48,14 @@ pub struct Loaded {
     pub origins: BTreeMap<String, String>,
     /// Where relative paths lie.
     pub dirs: Dirs,
+}
+
+impl Loaded {
+    /// Problems that were found in the file after it was read.
+    pub fn problems(&self, list: Vec<Problem>) -> Problems {
+        let name = self.path.as_ref().map_or_else(|| BUILT_IN.to_owned(), |path| path.display().to_string());
+        Problems { sources: vec![Source { name, text: self.text.clone() }], list }
+    }
 }
 
 impl Input<'_> {
@@ -183,8 +191,7 @@ impl Input<'_> {
             config.types = rooms::types(reader, &section);
         }
         if let Some(item) = top.get(reader, "test") {
-            let lines = Lines::of(&sources[0].text);
-            config.tests = rooms::tests(reader, &item, |place| lines.at(place.span.start));
+            config.tests = rooms::tests(reader, &item);
         }
         socketio::apply(reader, &mut config);
         check_room_names(reader, &config);
@@ -207,7 +214,7 @@ fn section<'n>(reader: &mut Reader, top: &mut Section<'n>, key: &'static str) ->
 fn nothing_in(name: &str) -> Problems {
     let hint =
         "write one to start from with `broadcastd init`, or run the built-in configuration with --defaults";
-    Problems::placeless(format!("{name} is empty: it sets no key"), Some(hint.to_owned()))
+    Problems::placeless(Code::Empty, format!("{name} is empty: it sets no key"), Some(hint.to_owned()))
 }
 
 /// Reads a file, or a pipe that a shell has put in its place. Blocks for as long as the system does.
@@ -215,18 +222,28 @@ fn read(path: &Path) -> Result<String, Problems> {
     let unreadable = |error: std::io::Error| {
         let hint = (error.kind() == std::io::ErrorKind::NotFound)
             .then(|| "write one to start from with `broadcastd init --for agents`".to_owned());
-        Problems::placeless(format!("cannot read {}: {error}", path.display()), hint)
+        Problems::placeless(Code::Unreadable, format!("cannot read {}: {error}", path.display()), hint)
     };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MOST_BYTES {
         let most = super::show_size(MOST_BYTES);
-        return Err(Problems::placeless(format!("{} is longer than {most}", path.display()), None));
+        let hint = Some("name the configuration; a log or a recording is none".to_owned());
+        return Err(Problems::placeless(
+            Code::Unreadable,
+            format!("{} is longer than {most}", path.display()),
+            hint,
+        ));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Problems::placeless(format!("{} is not UTF-8: byte {at} begins no character", path.display()), None)
+        let hint = Some("save the file as UTF-8".to_owned());
+        Problems::placeless(
+            Code::Unreadable,
+            format!("{} is not UTF-8: byte {at} begins no character", path.display()),
+            hint,
+        )
     })
 }
 
@@ -235,7 +252,13 @@ fn check_rooms(reader: &mut Reader, rooms: &[(super::RoomConfig, Place)], most: 
     let statics = rooms.iter().filter(|(room, _)| room.name.is_static()).count();
     if let (true, Some((_, place))) = (statics > most, rooms.last()) {
         let message = format!("{statics} rooms are declared, and limits.rooms is {most}");
-        reader.problem(place, message, "one of them".to_owned(), Some("raise limits.rooms".to_owned()));
+        reader.problem(
+            Code::Limit,
+            place,
+            message,
+            "one of them".to_owned(),
+            Some("raise limits.rooms".to_owned()),
+        );
     }
 }
 
@@ -257,7 +280,13 @@ fn check_room_names(reader: &mut Reader, config: &Config) {
                 || format!("declare it: [rooms.{name}] with types = [\"*\"]"),
                 |close| format!("did you mean \"{close}\"?"),
             );
-            reader.problem(&place, format!("`{path}` names no room"), format!("\"{name}\""), Some(hint));
+            reader.problem(
+                Code::UnknownRoom,
+                &place,
+                format!("`{path}` names no room"),
+                format!("\"{name}\""),
+                Some(hint),
+            );
         }
     };
     if let Unrouted::Room(name) = &config.ingest.unrouted {

@@ -18,6 +18,7 @@ mod rooms;
 mod sections;
 mod socketio;
 mod sources;
+mod syntax;
 mod units;
 
 pub use address::NULL_ORIGIN;
@@ -26,7 +27,7 @@ pub use ingest::{Ack, IngestAddr, IngestConfig, IngestListenConfig, Invalid, Unr
 pub use load::{Input, Loaded};
 pub use namespace::Namespace;
 pub use own_event::{OwnEvent, is_reserved_event};
-pub use problem::{MOST_SHOWN, Problem, Problems, Source};
+pub use problem::{Code, MOST_SHOWN, Problem, Problems, Source};
 pub(crate) use reader::join;
 pub use socketio::{SocketIoConfig, UnknownEmit};
 pub use units::{parse_duration, parse_rate, parse_size, show_duration, show_rate, show_size};
@@ -439,6 +440,6 @@ pub struct TestConfig {
     pub rooms: Vec<String>,
     /// Fields beside the event (`with`).
     pub with: Vec<(String, String)>,
-    /// Line of the file where the block begins.
-    pub at: usize,
+    /// The bytes of the file where the block begins.
+    pub span: std::ops::Range<usize>,
 }

@@ -1,6 +1,7 @@
 //! A configuration as a tree of values that remember where they were written, with the environment filled in.
 
-use super::problem::{Problem, Source};
+use super::problem::{Code, Problem, Source};
+use super::syntax;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::Spanned;
@@ -78,7 +79,7 @@ impl Value {
     }
 }
 
-/// Reads one source's text. Syntax errors go to `problems`, all that the parser can tell at once.
+/// Reads one source's text. Mistakes of syntax go to `problems`, one problem for each.
 pub(super) fn parse(
     source: usize,
     text: &str,
@@ -87,37 +88,10 @@ pub(super) fn parse(
 ) -> Table {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        problems.extend(errors.iter().map(|error| syntax_problem(source, text, error)));
+        problems.extend(syntax::problems(source, text, &errors));
         return Table::default();
     }
     Builder { source, text, environment, problems }.table(document.get_ref())
-}
-
-fn syntax_problem(source: usize, text: &str, error: &toml::de::Error) -> Problem {
-    let span = error.span().unwrap_or(0..0);
-    let start = text[..span.start.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[start..].lines().next().unwrap_or_default().trim();
-    let hint = if let Some(name) = unquoted_room(line) {
-        Some(format!(
-            "a room's name with other characters than letters, digits, - and _ is quoted: [rooms.\"{name}\"]"
-        ))
-    } else if line.starts_with("mode") || line.contains(" mode = 0") || line.contains("mode=0") {
-        Some("write permission bits as a string: mode = \"0660\"".to_owned())
-    } else if line.contains("${") {
-        Some(
-            "quote what takes the environment, for numbers as well: events = \"${BUFFER_SIZE:-50}\""
-                .to_owned(),
-        )
-    } else {
-        None
-    };
-    Problem { source, span, message: "this is not TOML".to_owned(), label: error.message().to_owned(), hint }
-}
-
-/// The name in a table header that should have been quoted.
-fn unquoted_room(line: &str) -> Option<&str> {
-    let name = line.strip_prefix("[rooms.")?.split(']').next()?;
-    (!name.starts_with('"') && !name.starts_with('\'') && name.contains(['{', ':', '*'])).then_some(name)
 }
 
 struct Builder<'a, 'e> {
@@ -160,13 +134,8 @@ impl Builder<'_, '_> {
         if matches!(value, Value::Unknown) && place.variable.is_none() {
             let message = "this number is out of range".to_owned();
             let label = "at most 64 bits".to_owned();
-            self.problems.push(Problem {
-                source: self.source,
-                span: place.span.clone(),
-                message,
-                label,
-                hint: None,
-            });
+            let span = place.span.clone();
+            self.problems.push(Problem::new(Code::WrongValue, self.source, span, message, label, None));
         }
         Node { place, value }
     }
@@ -216,7 +185,7 @@ impl Builder<'_, '_> {
     fn variable_problem(&mut self, place: &Place, message: &str, label: &str, hint: Option<String>) {
         let span = place.span.start..place.span.end.min(self.text.len());
         let (message, label) = (message.to_owned(), label.to_owned());
-        self.problems.push(Problem { source: self.source, span, message, label, hint });
+        self.problems.push(Problem::new(Code::Environment, self.source, span, message, label, hint));
     }
 }
 
@@ -238,14 +207,12 @@ pub(super) fn parse_set(
     match quoted.filter(|text| DeTable::parse(text).is_ok()) {
         Some(quoted) => parse(source, &quoted, environment, problems),
         None => {
-            let problem = Problem {
-                source,
-                span: 0..text.len(),
-                message: "--set takes KEY=VALUE".to_owned(),
-                label: "not a key and a value".to_owned(),
-                hint: Some("for example --set limits.clients=500, or --set 'rooms.\"agent:{agentId}\".types=[\"*\"]'".to_owned()),
-            };
-            problems.push(problem);
+            let hint =
+                "for example --set limits.clients=500, or --set 'rooms.\"agent:{agentId}\".types=[\"*\"]'";
+            let message = "--set takes KEY=VALUE".to_owned();
+            let label = "not a key and a value".to_owned();
+            let span = 0..text.len();
+            problems.push(Problem::new(Code::Syntax, source, span, message, label, Some(hint.to_owned())));
             Table::default()
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Rate;
 use super::node::{Entry, Node, Place, Table, Value};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::units::{self, parse_duration, parse_duration_or_ms, parse_rate, parse_size};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -72,7 +72,13 @@ impl<'n> Section<'n> {
                 format!("[{}]", self.path)
             };
             let label = format!("{within} has {}", list(&self.asked));
-            reader.problem(&entry.key, format!("unknown key `{}`", join(&self.path, name)), label, hint);
+            reader.problem(
+                Code::UnknownKey,
+                &entry.key,
+                format!("unknown key `{}`", join(&self.path, name)),
+                label,
+                hint,
+            );
         }
     }
 }
@@ -96,9 +102,15 @@ impl Item<'_> {
 }
 
 impl Reader {
-    pub(super) fn problem(&mut self, place: &Place, message: String, label: String, hint: Option<String>) {
-        let (source, span) = (place.source, place.span.clone());
-        self.problems.push(Problem { source, span, message, label, hint });
+    pub(super) fn problem(
+        &mut self,
+        code: Code,
+        place: &Place,
+        message: String,
+        label: String,
+        hint: Option<String>,
+    ) {
+        self.problems.push(Problem::new(code, place.source, place.span.clone(), message, label, hint));
     }
 
     /// Reports a value that is not what it must be. Nothing is said of one whose variable is missing: that was.
@@ -108,7 +120,7 @@ impl Reader {
         }
         let message = format!("`{}` must be {expected}", item.path);
         let label = format!("this is {}", item.found(item.node.value.kind()));
-        self.problem(&item.node.place, message, label, hint);
+        self.problem(Code::WrongValue, &item.node.place, message, label, hint);
     }
 
     pub(super) fn table<'n>(&mut self, item: &Item<'n>) -> Option<Section<'n>> {
@@ -202,7 +214,7 @@ impl Reader {
             Some(number) => Some(number),
             None => {
                 let message = format!("`{}` must be {expected}", item.path);
-                self.problem(&item.node.place, message, item.out_of_range(), None);
+                self.problem(Code::WrongValue, &item.node.place, message, item.out_of_range(), None);
                 None
             }
         }
@@ -225,7 +237,7 @@ impl Reader {
         }
         let (least, most) = (units::show_duration(least), units::show_duration(most));
         let message = format!("`{}` must be from {least} to {most}", item.path);
-        self.problem(&item.node.place, message, item.out_of_range(), None);
+        self.problem(Code::WrongValue, &item.node.place, message, item.out_of_range(), None);
         None
     }
 
@@ -249,7 +261,7 @@ impl Reader {
             return Some(size);
         }
         let message = format!("`{}` must be {} or more", item.path, units::show_size(least));
-        self.problem(&item.node.place, message, item.out_of_range(), None);
+        self.problem(Code::WrongValue, &item.node.place, message, item.out_of_range(), None);
         None
     }
 
@@ -268,6 +280,7 @@ impl Reader {
         if section.key("rate").is_none() {
             let hint = Some("{ rate = \"20/s\", burst = 40 }".to_owned());
             self.problem(
+                Code::Missing,
                 &item.node.place,
                 format!("`{}` has no rate", item.path),
                 "rate is missing".to_owned(),
@@ -299,7 +312,7 @@ impl Reader {
                         Ok(number) => Some(format!("with its unit: {}", of_number(number))),
                         Err(_) => meant.map(|meant| format!("\"{meant}\"")),
                     };
-                    self.problem(&item.node.place, message, label, hint);
+                    self.problem(Code::WrongValue, &item.node.place, message, label, hint);
                     None
                 }
             },
@@ -327,7 +340,13 @@ impl Reader {
         let close = close.filter(|name| strsim::damerau_levenshtein(name, text) <= 2);
         let hint = close.map(|name| format!("did you mean \"{name}\"?"));
         let message = format!("`{}` must be {expected}", item.path);
-        self.problem(&item.node.place, message, format!("\"{text}\" is none of them"), hint);
+        self.problem(
+            Code::WrongValue,
+            &item.node.place,
+            message,
+            format!("\"{text}\" is none of them"),
+            hint,
+        );
         None
     }
 }

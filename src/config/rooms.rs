@@ -1,6 +1,7 @@
 //! The sections about rooms, types and tests.
 
 use super::node::{Place, Value};
+use super::problem::Code;
 use super::reader::{Item, Reader, Section, join};
 use super::sections::put;
 use super::{
@@ -53,7 +54,13 @@ pub(super) fn rooms(
             Ok(name) => name,
             Err(error) => {
                 let place = within(&entry.key, name, error.start, error.end);
-                reader.problem(&place, format!("\"{name}\" is not a room's name"), error.message, error.hint);
+                reader.problem(
+                    Code::WrongValue,
+                    &place,
+                    format!("\"{name}\" is not a room's name"),
+                    error.message,
+                    error.hint,
+                );
                 continue;
             }
         };
@@ -94,16 +101,29 @@ fn room(
     if section.key("types").is_none() && section.key("events").is_none() {
         let label = "types is missing".to_owned();
         let hint = Some("types = [\"*\"] takes every event that has the name's fields".to_owned());
-        reader.problem(key, format!("`{}` says nothing of what it takes", section.path), label, hint);
+        reader.problem(
+            Code::Missing,
+            key,
+            format!("`{}` says nothing of what it takes", section.path),
+            label,
+            hint,
+        );
     }
     if let (Some(place), None) = (section.key("urgent"), section.key("buffer")) {
         let label = "there is no buffer to flush".to_owned();
-        reader.problem(place, format!("`{}.urgent` needs a buffer", section.path), label, None);
+        let hint = Some("buffer = { flush_interval = \"1s\" }".to_owned());
+        reader.problem(
+            Code::Missing,
+            place,
+            format!("`{}.urgent` needs a buffer", section.path),
+            label,
+            hint,
+        );
     }
     if let (Some(place), true) = (section.key("snapshot"), room.snapshot.by_default && room.key.is_empty()) {
         let label = "the newest event of which key?".to_owned();
         let hint = Some("key = \"agentId\"".to_owned());
-        reader.problem(place, format!("`{}.snapshot` needs a key", section.path), label, hint);
+        reader.problem(Code::Missing, place, format!("`{}.snapshot` needs a key", section.path), label, hint);
     }
     section.end(reader, |key| match key {
         "events" | "event" | "event_types" | "type" => Some("did you mean `types`?".to_owned()),
@@ -124,6 +144,7 @@ pub(super) fn types(reader: &mut Reader, section: &Section<'_>) -> Vec<TypeConfi
             let hint =
                 Some("give it another name, or leave it out: its fields are checked already".to_owned());
             reader.problem(
+                Code::Conflict,
                 &entry.key,
                 format!("`{name}` is a type that is built in"),
                 "cannot be changed".to_owned(),
@@ -147,6 +168,7 @@ fn fields(reader: &mut Reader, item: &Item<'_>) -> Vec<(Path, FieldKind)> {
         let path = Path::parse(name);
         if path.is_none() {
             reader.problem(
+                Code::WrongValue,
                 &entry.key,
                 format!("\"{name}\" is not a field"),
                 "names joined by dots".to_owned(),
@@ -181,11 +203,7 @@ fn field_kind(reader: &mut Reader, item: &Item<'_>) -> Option<FieldKind> {
 }
 
 /// Every `[[test]]`.
-pub(super) fn tests(
-    reader: &mut Reader,
-    item: &Item<'_>,
-    line_of: impl Fn(&Place) -> usize,
-) -> Vec<TestConfig> {
+pub(super) fn tests(reader: &mut Reader, item: &Item<'_>) -> Vec<TestConfig> {
     let Some(items) = reader.list(item, "[[test]] blocks") else { return Vec::new() };
     let mut tests = Vec::new();
     for item in items {
@@ -208,11 +226,15 @@ pub(super) fn tests(
         }
         if section.key("line").is_none() {
             let label = "line is missing".to_owned();
-            reader.problem(&item.node.place, format!("`{}` has no line to test", item.path), label, None);
+            let message = format!("`{}` has no line to test", item.path);
+            let hint = Some("line = '{\"type\":\"agent_state\"}'".to_owned());
+            reader.problem(Code::Missing, &item.node.place, message, label, hint);
         }
         section.end(reader, |_| None);
         if let Some(line) = line {
-            tests.push(TestConfig { line: line.to_owned(), rooms, with, at: line_of(&item.node.place) });
+            // Tests of --set stand in no file.
+            let span = if item.node.place.source == 0 { item.node.place.span.clone() } else { 0..0 };
+            tests.push(TestConfig { line: line.to_owned(), rooms, with, span });
         }
     }
     tests
@@ -230,13 +252,14 @@ fn type_patterns(reader: &mut Reader, item: &Item<'_>) -> Vec<TypePattern> {
             None => {
                 let message = format!("`{}` is not a type or a prefix of types", item.path);
                 let hint = Some("* stands only at the end: \"RUN_*\"".to_owned());
-                reader.problem(&item.node.place, message, format!("\"{text}\""), hint);
+                reader.problem(Code::WrongValue, &item.node.place, message, format!("\"{text}\""), hint);
             }
         }
     }
     if items.is_empty() {
         let hint = Some("[\"*\"] takes every type".to_owned());
         reader.problem(
+            Code::WrongValue,
             &item.node.place,
             format!("`{}` is empty", item.path),
             "takes nothing".to_owned(),
@@ -252,7 +275,13 @@ fn condition(reader: &mut Reader, item: &Item<'_>) -> Option<Condition> {
         Ok(condition) => Some(condition),
         Err(error) => {
             let place = within(&item.node.place, text, error.start, error.end);
-            reader.problem(&place, format!("`{}` is not a condition", item.path), error.message, error.hint);
+            reader.problem(
+                Code::WrongValue,
+                &place,
+                format!("`{}` is not a condition", item.path),
+                error.message,
+                error.hint,
+            );
             None
         }
     }
@@ -273,7 +302,7 @@ fn path(reader: &mut Reader, item: &Item<'_>) -> Option<Path> {
     if path.is_none() {
         let message = format!("`{}` is not a field", item.path);
         let hint = Some("names joined by dots: \"resourceUsage.cpu\"".to_owned());
-        reader.problem(&item.node.place, message, format!("\"{text}\""), hint);
+        reader.problem(Code::WrongValue, &item.node.place, message, format!("\"{text}\""), hint);
     }
     path
 }
@@ -328,12 +357,18 @@ fn buffer(reader: &mut Reader, item: &Item<'_>, keyed: bool) -> Option<BufferCon
     if !given {
         let hint = Some("flush_interval = \"1s\"".to_owned());
         let message = format!("`{}` has no flush_interval", item.path);
-        reader.problem(&item.node.place, message, "events could wait for ever".to_owned(), hint);
+        reader.problem(
+            Code::Missing,
+            &item.node.place,
+            message,
+            "events could wait for ever".to_owned(),
+            hint,
+        );
     }
     if let (Some(place), Some(()), false) = (section.key("keep"), keep, keyed) {
         let hint = Some("give the room a key: key = \"agentId\"".to_owned());
         let message = format!("`{}.keep` needs the room's key", item.path);
-        reader.problem(place, message, "the newest of what?".to_owned(), hint);
+        reader.problem(Code::Missing, place, message, "the newest of what?".to_owned(), hint);
     }
     section.end(reader, |_| None);
     let (events, keep_newest) = (events.map(|events| events as usize), keep.is_some());

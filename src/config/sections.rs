@@ -3,6 +3,7 @@
 use super::address::{parse_network, parse_origin, parse_tcp};
 use super::dirs::Dirs;
 use super::node::{Place, Value};
+use super::problem::Code;
 use super::reader::{Item, Reader, Section};
 use super::{
     Ack, AdminConfig, ClientLimits, Expose, IngestAddr, IngestConfig, IngestListenConfig, Invalid,
@@ -260,7 +261,13 @@ fn tcp(
         Ok(addr) => addr,
         Err(right) => {
             let message = format!("`{}` is not an address to listen on", item.path);
-            reader.problem(&item.node.place, message, format!("\"{text}\""), Some(format!("write {right}")));
+            reader.problem(
+                Code::WrongValue,
+                &item.node.place,
+                message,
+                format!("\"{text}\""),
+                Some(format!("write {right}")),
+            );
             return None;
         }
     };
@@ -269,7 +276,13 @@ fn tcp(
         let message =
             format!("`{}` can be reached from other machines, and there is no authentication", item.path);
         let hint = format!("listen on 127.0.0.1, or say that this is meant: auth = \"none\" in [{section}]");
-        reader.problem(&item.node.place, message, "not a loopback address".to_owned(), Some(hint));
+        reader.problem(
+            Code::Conflict,
+            &item.node.place,
+            message,
+            "not a loopback address".to_owned(),
+            Some(hint),
+        );
     }
     if addr.port() != 0 {
         note(reader, listened, item, addr.to_string());
@@ -279,10 +292,13 @@ fn tcp(
 
 /// Notes what is listened on, and reports what is already.
 fn note(reader: &mut Reader, listened: &mut Listened, item: &Item<'_>, addr: String) {
-    if let Some((_, path, _)) = listened.iter().find(|(other, _, _)| *other == addr) {
+    if let Some((_, path, first)) = listened.iter().find(|(other, _, _)| *other == addr) {
         let message = format!("`{}` listens where `{path}` does", item.path);
         let hint = Some("each listener has an address of its own".to_owned());
-        reader.problem(&item.node.place, message, format!("{addr} again"), hint);
+        reader.problem(Code::Duplicate, &item.node.place, message, format!("{addr} again"), hint);
+        if let Some(problem) = reader.problems.last_mut() {
+            problem.related = Some((first.source, first.span.clone(), "first here".to_owned()));
+        }
     }
     listened.push((addr, item.path.clone(), item.node.place.clone()));
 }
@@ -336,7 +352,7 @@ fn ingest_listener(
     let [(kind, place, text)] = places.as_slice() else {
         let message = format!("`{}` must have one of tcp, unix and fifo", item.path);
         let hint = Some("{ unix = \"ingest.sock\", mode = \"0660\" }".to_owned());
-        reader.problem(&item.node.place, message, format!("it has {}", places.len()), hint);
+        reader.problem(Code::Conflict, &item.node.place, message, format!("it has {}", places.len()), hint);
         return None;
     };
     listener.addr = match *kind {
@@ -377,7 +393,13 @@ fn mode(reader: &mut Reader, item: &Item<'_>) -> Option<u32> {
     let bits = u32::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o777);
     if bits.is_none() {
         let message = format!("`{}` must be {expected}", item.path);
-        reader.problem(&item.node.place, message, format!("\"{text}\" is not octal, at most 0777"), None);
+        reader.problem(
+            Code::WrongValue,
+            &item.node.place,
+            message,
+            format!("\"{text}\" is not octal, at most 0777"),
+            None,
+        );
     }
     bits
 }
@@ -399,7 +421,13 @@ fn origin(reader: &mut Reader, item: &Item<'_>, text: &str) -> Option<super::Ori
         .map_err(|right| {
             let message = format!("`{}` is not an origin", item.path);
             let label = item.found(&format!("\"{text}\""));
-            reader.problem(&item.node.place, message, label, Some(format!("write {right}")));
+            reader.problem(
+                Code::WrongValue,
+                &item.node.place,
+                message,
+                label,
+                Some(format!("write {right}")),
+            );
         })
         .ok()
 }
@@ -410,7 +438,7 @@ fn host(reader: &mut Reader, item: &Item<'_>, text: &str) -> Option<String> {
     if !is_name {
         let message = format!("`{}` is not a host's name", item.path);
         let label = item.found(&format!("\"{text}\""));
-        reader.problem(&item.node.place, message, label, Some(format!("write {HOST}")));
+        reader.problem(Code::WrongValue, &item.node.place, message, label, Some(format!("write {HOST}")));
     }
     is_name.then(|| text.to_owned())
 }
@@ -420,7 +448,13 @@ fn network(reader: &mut Reader, item: &Item<'_>, text: &str) -> Option<super::Ip
     if network.is_none() {
         let message = format!("`{}` is neither an address nor a network", item.path);
         let label = item.found(&format!("\"{text}\""));
-        reader.problem(&item.node.place, message, label, Some("\"10.0.0.1\" or \"10.0.0.0/8\"".to_owned()));
+        reader.problem(
+            Code::WrongValue,
+            &item.node.place,
+            message,
+            label,
+            Some("\"10.0.0.1\" or \"10.0.0.0/8\"".to_owned()),
+        );
     }
     network
 }

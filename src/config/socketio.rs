@@ -1,6 +1,7 @@
 //! The section about clients that speak Socket.IO.
 
 use super::own_event::{is_library_event, is_reserved_event};
+use super::problem::Code;
 use super::reader::{Item, Reader, Section, join};
 use super::sections::put;
 use super::{Config, Namespace};
@@ -137,7 +138,13 @@ pub(super) fn apply(reader: &mut Reader, config: &mut Config) {
             }
             (None, Some(place)) => {
                 let hint = Some("write the name as it stands in [rooms.…]".to_owned());
-                reader.problem(&place, format!("`{path}` names no room"), "no such room".to_owned(), hint);
+                reader.problem(
+                    Code::UnknownRoom,
+                    &place,
+                    format!("`{path}` names no room"),
+                    "no such room".to_owned(),
+                    hint,
+                );
             }
             // A default for a room that this configuration does not have.
             (None, None) => return false,
@@ -157,7 +164,7 @@ pub(super) fn apply(reader: &mut Reader, config: &mut Config) {
                 || "rooms are declared as [rooms.NAME]".to_owned(),
                 |meant| format!("did you mean \"{meant}\"?"),
             );
-            reader.problem(&place, message, format!("\"{name}\""), Some(hint));
+            reader.problem(Code::UnknownRoom, &place, message, format!("\"{name}\""), Some(hint));
         }
     }
 }
@@ -187,7 +194,7 @@ fn namespace(reader: &mut Reader, item: &Item<'_>) -> Option<Namespace> {
     if namespace.is_none() {
         let message = format!("`{}` is one namespace too many", item.path);
         let hint = Some("restart the daemon: it remembers every namespace that it ever had".to_owned());
-        reader.problem(&item.node.place, message, format!("\"{text}\""), hint);
+        reader.problem(Code::Limit, &item.node.place, message, format!("\"{text}\""), hint);
     }
     namespace
 }

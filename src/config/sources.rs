@@ -1,6 +1,7 @@
 //! The sections about what the daemon publishes itself.
 
 use super::dirs::Dirs;
+use super::problem::Code;
 use super::reader::{Item, Reader, Section};
 use super::sections::put;
 use super::{AlertsConfig, ProcessConfig, SourcesConfig, SystemConfig};
@@ -61,7 +62,7 @@ fn process(reader: &mut Reader, item: &Item<'_>, dirs: &Dirs) -> Option<ProcessC
     if found.len() != 1 {
         let message = format!("`{}` must have one of name, unit and pid_file", item.path);
         let hint = Some("{ unit = \"backend.service\" }".to_owned());
-        reader.problem(&item.node.place, message, format!("it has {}", found.len()), hint);
+        reader.problem(Code::Conflict, &item.node.place, message, format!("it has {}", found.len()), hint);
         return None;
     }
     found.pop()

@@ -2,13 +2,13 @@
 
 use super::live::Live;
 use crate::alert::{Alert, Alerts, Severity};
-use crate::config::{Config, Dirs, Input, Loaded, Problems};
+use crate::config::{Code, Config, Dirs, Input, Loaded, Problems};
 use crate::liveness::{Sign, TURN};
 use crate::metrics::{Metrics, ReloadResult};
 use crate::reload::{
     Cause, Change, Diff, Fault, Outcome, Recent, Refusal, Reload, Request, Requests, Settling, hash_number,
 };
-use crate::route::failed_tests;
+use crate::route::run_tests;
 use crate::systemd;
 use crate::time::now_ms;
 use crate::watch::Watcher;
@@ -197,7 +197,7 @@ impl Reloader {
             let name = file.as_ref().map_or_else(|| "the file".to_owned(), |file| file.display().to_string());
             let message = format!("cannot read {name}: no end after {} s", READING.as_secs());
             let hint = "is it a pipe without a writer, or on a file system that hangs?";
-            Some(Err(Problems::placeless(message, Some(hint.to_owned()))))
+            Some(Err(Problems::placeless(Code::Unreadable, message, Some(hint.to_owned()))))
         };
         if self.hangs {
             return late(&file);
@@ -210,7 +210,11 @@ impl Reloader {
             let _ = tx.send(Request::Read(number, origin.input(&environment).read_text()));
         });
         if let Err(error) = read {
-            return Some(Err(Problems::placeless(format!("cannot read the configuration: {error}"), None)));
+            return Some(Err(Problems::placeless(
+                Code::Unreadable,
+                format!("cannot read the configuration: {error}"),
+                None,
+            )));
         }
         let until = Instant::now() + READING;
         loop {
@@ -265,16 +269,17 @@ impl Reloader {
             self.file.clone_from(&path);
         }
         let loaded = self.origin.check(path, text);
+        let loaded = loaded.and_then(|loaded| run_tests(&loaded).map(|()| loaded));
         let config = loaded.map_err(|problems| Refusal::of_problems(&problems))?.config;
-        let failed = failed_tests(&config);
-        if !failed.is_empty() {
-            let fault = |message| Fault { message, place: None, hint: None };
-            return Err(Refusal::of_faults(failed.into_iter().map(fault).collect()));
-        }
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(live) = live.as_mut() else {
             let message = "the daemon is stopping".to_owned();
-            return Err(Refusal::of_faults(vec![Fault { message, place: None, hint: None }]));
+            return Err(Refusal::of_faults(vec![Fault {
+                code: Code::Stopping,
+                message,
+                place: None,
+                hint: None,
+            }]));
         };
         let diff = Diff::between(&live.config, &config);
         if diff.is_empty() {
@@ -354,7 +359,7 @@ fn check_fixed(diff: &Diff, sockets: &[&str]) -> Result<(), Refusal> {
         };
         let (old, new) = (show(&change.old), show(&change.new));
         let message = format!("`{}` cannot be changed {why}: {old} → {new}", change.key);
-        Some(Fault { message, place: None, hint: Some(hint.to_owned()) })
+        Some(Fault { code: Code::NeedsRestart, message, place: None, hint: Some(hint.to_owned()) })
     };
     let faults: Vec<Fault> = diff.changes.iter().filter_map(fault).collect();
     if faults.is_empty() { Ok(()) } else { Err(Refusal::of_faults(faults)) }

@@ -79,6 +79,9 @@ fn refused(refusal: &Refusal) -> Answer {
 }
 
 fn problems(refusal: &Refusal) -> Vec<Value> {
-    let show = |fault: &Fault| json!({ "message": fault.message, "place": fault.place, "hint": fault.hint });
+    let show = |fault: &Fault| {
+        let code = fault.code.as_str();
+        json!({ "code": code, "message": fault.message, "place": fault.place, "hint": fault.hint })
+    };
     refusal.problems.iter().map(show).collect()
 }

@@ -74,6 +74,7 @@ impl Recent {
 mod tests {
     use super::super::{BRIEF, Diff, Fault};
     use super::*;
+    use crate::config::Code;
 
     #[test]
     fn the_newest_are_kept_and_what_changed_nothing_is_not() {
@@ -100,6 +101,7 @@ mod tests {
             recent.refusal().map(|refusal| refusal.brief())
         };
         let fault = |message: &str, place: Option<&str>| Fault {
+            code: Code::WrongValue,
             message: message.to_owned(),
             place: place.map(str::to_owned),
             hint: None,

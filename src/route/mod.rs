@@ -17,7 +17,7 @@ mod skeleton;
 pub use beside::{Beside, parse_with};
 pub use rejection::{Rejection, RejectionCode};
 pub use routes::Routes;
-pub use self_test::failed_tests;
+pub use self_test::run_tests;
 
 use crate::event::Event;
 use crate::pattern::Value;

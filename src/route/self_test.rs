@@ -1,18 +1,22 @@
 //! `[[test]]`: lines of the configuration, and the rooms that they must reach.
 
 use super::{Beside, Outcome, Routes, Scratch};
-use crate::config::{Config, TestConfig};
+use crate::config::{Code, Config, Loaded, Problem, Problems, TestConfig};
 use crate::time::Moment;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// Runs every `[[test]]` through the routes of the first ingest listener. Returns a report for each that failed.
-pub fn failed_tests(config: &Config) -> Vec<String> {
-    let Some(listener) = config.ingest.listen.first() else { return Vec::new() };
+/// Runs every `[[test]]` through the routes of the first ingest listener. The error has a problem for each that failed.
+pub fn run_tests(loaded: &Loaded) -> Result<(), Problems> {
+    let config = &loaded.config;
+    let Some(listener) = config.ingest.listen.first() else { return Ok(()) };
     let routes = Routes::compile(config, listener);
-    config.tests.iter().filter_map(|test| run_test(config, &routes, test).err()).collect()
+    let failed: Vec<Problem> =
+        config.tests.iter().filter_map(|test| run_test(config, &routes, test)).collect();
+    if failed.is_empty() { Ok(()) } else { Err(loaded.problems(failed)) }
 }
 
-fn run_test(config: &Config, routes: &Routes, test: &TestConfig) -> Result<(), String> {
+fn run_test(config: &Config, routes: &Routes, test: &TestConfig) -> Option<Problem> {
     let with = test.with.iter().map(|(name, value)| (name.clone(), value.clone().into()));
     let beside = Beside::new(with.collect());
     let mut scratch = Scratch::default();
@@ -35,17 +39,36 @@ fn run_test(config: &Config, routes: &Routes, test: &TestConfig) -> Result<(), S
     rooms.sort_unstable();
     expected.sort_unstable();
     if rooms == expected {
-        return Ok(());
+        return None;
     }
-    let mut report = format!(
-        "test at line {} failed\n  line      {}\n  expected  {}",
-        test.at,
-        test.line,
-        expected.join(", ")
-    );
-    let _ = match got {
-        Ok(()) => write!(report, "\n  got       {}", rooms.join(", ")),
-        Err(reason) => write!(report, "\n  got       nothing: {reason}"),
+    let message = match got {
+        Ok(()) => "this test's line reaches other rooms than the test says".to_owned(),
+        Err(reason) => format!("this test's line reaches no room: {reason}"),
     };
-    Err(report)
+    let label = format!("expected {}, got {}", show(&expected), show(&rooms));
+    let hint = format!("change the rooms' types and conditions, or the test: rooms = {rooms:?}");
+    let mut problem = Problem::new(Code::FailedTest, 0, test.span.clone(), message, label, Some(hint));
+    problem.detail = Some(diff(&test.line, &expected, &rooms));
+    Some(problem)
+}
+
+fn show(rooms: &[&str]) -> String {
+    if rooms.is_empty() { "no room".to_owned() } else { rooms.join(", ") }
+}
+
+/// The line and its rooms: `-` before those that are expected and not reached, `+` before those that are reached and not
+/// expected. Both lists are sorted.
+fn diff(line: &str, expected: &[&str], got: &[&str]) -> String {
+    let mut text = line.to_owned();
+    let all: BTreeSet<&str> = expected.iter().chain(got).copied().collect();
+    for room in all {
+        let mark = match (expected.contains(&room), got.contains(&room)) {
+            (true, false) => "- ",
+            (false, _) => "+ ",
+            (true, true) => "  ",
+        };
+        // Writing to memory does not fail.
+        let _ = write!(text, "\n{mark}{room}");
+    }
+    text
 }

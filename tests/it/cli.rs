@@ -53,6 +53,137 @@ fn every_subcommand_has_help_with_an_example() {
     }
 }
 
+/// Lines of a help text that could have held the first word of the next, which therefore is wrapped twice.
+fn wrapped_twice(text: &str, width: usize) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let indent = |line: &str| line.chars().take_while(|c| *c == ' ').count();
+    let is_list =
+        |line: &str| (1..10).contains(&indent(line)) || line.ends_with(':') || line.trim().is_empty();
+    let mut found = Vec::new();
+    for pair in lines.windows(2) {
+        let (line, next) = (pair[0], pair[1]);
+        let is_item = next.trim_start().starts_with("- ");
+        let follows = !is_list(line) && !is_list(next) && !is_item && indent(next) <= 40;
+        // Arguments stand in two columns, the words of the second below each other.
+        let same = indent(line) == indent(next) || indent(next) > 10 && line.starts_with("  ");
+        let word = next.split_whitespace().next().map_or(0, |word| word.chars().count());
+        if follows && same && line.chars().count() + 1 + word <= width {
+            found.push(format!("{line}\n{next}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn help_is_wrapped_once_at_any_width() {
+    let commands = Cli::command();
+    let names = commands.get_subcommands().map(|command| vec![command.get_name()]);
+    let dir = tempfile::tempdir().unwrap();
+    for name in names.chain([vec![]]) {
+        for width in [80, 100] {
+            let mut command = Command::new(binary());
+            command.args(&name).arg("--help").current_dir(dir.path()).env("COLUMNS", width.to_string());
+            let help = text(&command.output().unwrap().stdout);
+            let long: Vec<&str> = help.lines().filter(|line| line.chars().count() > width).collect();
+            assert!(long.is_empty(), "{name:?} at {width}: {long:?}");
+            let twice = wrapped_twice(&help, width);
+            assert!(twice.is_empty(), "{name:?} at {width}:\n{}\n\n{help}", twice.join("\n\n"));
+        }
+    }
+}
+
+#[test]
+fn every_command_is_listed_and_shows_what_it_takes() {
+    let (_, help, _) = outcome(&["--help"]);
+    for command in Cli::command().get_subcommands() {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command.get_name())), "{help}");
+    }
+    assert!(help.contains("  man "), "{help}");
+    let (_, tail, _) = outcome(&["tail", "--help"]);
+    assert!(tail.contains("2026-11-25T10:00:00Z") && tail.contains("RFC 3339"), "{tail}");
+}
+
+#[test]
+fn every_command_takes_its_configuration_in_the_same_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = "admin.listen=[\"127.0.0.1:1\"]";
+    std::fs::write(dir.path().join("a.toml"), "[admin]\nlisten = []\n[server]\nlisten = []\n").unwrap();
+    std::fs::write(dir.path().join("b.toml"), "[limits]\nclients = 0\n").unwrap();
+    for command in ["check", "config", "doctor", "reload", "status", "serve"] {
+        // A file is read where it is named with an option or without, before the command or after it.
+        for (arguments, code) in [
+            (vec![command, "-c", "b.toml"], 78),
+            (vec![command, "b.toml"], 78),
+            (vec!["--config", "b.toml", command], 78),
+            (vec![command, "-c", "./b.toml", "b.toml"], 78),
+            (vec![command, "-c", "a.toml", "b.toml"], 64),
+            (vec!["-c", "a.toml", command, "-c", "b.toml"], 64),
+            (vec![command, "--defaults", "a.toml"], 64),
+            (vec!["--set", "limits.clients=0", command, "a.toml"], 78),
+            (vec![command, "--set", "limits.clients=0", "a.toml"], 78),
+        ] {
+            let output = run(dir.path(), &arguments);
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
+        }
+    }
+    for command in ["status", "reload"] {
+        let output = run(dir.path(), &["--set", port, command, "a.toml"]);
+        assert_eq!(output.status.code(), Some(69), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("127.0.0.1:1"), "{}", text(&output.stderr));
+    }
+}
+
+/// Runs a command, and reads the one JSON object that it prints.
+fn printed(dir: &Path, arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let output = run(dir, arguments);
+    assert_eq!(text(&output.stderr), "", "{arguments:?}");
+    let json = serde_json::from_slice(&output.stdout);
+    (
+        output.status.code(),
+        json.unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", text(&output.stdout))),
+    )
+}
+
+#[test]
+fn commands_print_one_json_object() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = "[server]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = [\"127.0.0.1:1\"]\n[ingest]\nlisten = [\"127.0.0.1:0\"]\n\
+                [rooms.a]\ntypes = [\"x\"]\nwhere = 'n > 1'\n[[test]]\nline = '{\"type\":\"x\",\"n\":2}'\nrooms = [\"a\"]\n";
+    std::fs::write(dir.path().join("broadcast.toml"), file).unwrap();
+    let (code, check) = printed(dir.path(), &["check", "--json"]);
+    assert_eq!(
+        (code, &check["ok"], &check["tests"]["passed"]),
+        (Some(0), &true.into(), &1.into()),
+        "{check}"
+    );
+    assert_eq!(check["listen"]["operators"], serde_json::json!(["127.0.0.1:1"]), "{check}");
+    assert_eq!(check["rooms"], serde_json::json!([{ "name": "a", "types": ["x"], "where": "n > 1" }]));
+    let (code, config) = printed(dir.path(), &["config", "--json", "--set", "limits.clients=7"]);
+    let limit = &config["keys"]["limits.clients"];
+    assert_eq!((code, &limit["value"]), (Some(0), &7.into()), "{config}");
+    assert_eq!(limit["origin"], "--set limits.clients=7");
+    let (_, doctor) = printed(dir.path(), &["doctor", "--json"]);
+    let looks = doctor["looks"].as_array().unwrap();
+    assert!(looks.iter().any(|look| look["what"] == "daemon" && look["verdict"] == "ok"), "{doctor}");
+    std::fs::write(dir.path().join("broadcast.toml"), file.replace("[\"a\"]", "[\"b\"]")).unwrap();
+    let (code, failed) = printed(dir.path(), &["check", "--json"]);
+    let problem = &failed["problems"][0];
+    assert_eq!((code, &failed["ok"], &failed["tests"]["failed"]), (Some(78), &false.into(), &1.into()));
+    assert_eq!((&problem["code"], &problem["line"]), (&"failed_test".into(), &10.into()), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().ends_with("\n+ a\n- b"), "{problem}");
+    std::fs::write(dir.path().join("broadcast.toml"), "[server]\nheartbeet = 1\nlisten = [\n[admin]\n")
+        .unwrap();
+    for command in ["check", "config", "doctor"] {
+        let (code, refused) = printed(dir.path(), &[command, "--json"]);
+        let problem = &refused["problems"][0];
+        assert_eq!((code, &refused["ok"]), (Some(78), &false.into()), "{command}");
+        assert_eq!(
+            (&problem["code"], &problem["line"], &problem["column"]),
+            (&"syntax".into(), &3.into(), &11.into())
+        );
+    }
+}
+
 #[test]
 fn man_pages_are_pages() {
     let dir = tempfile::tempdir().unwrap();
@@ -65,7 +196,8 @@ fn man_pages_are_pages() {
         .collect();
     names.sort();
     assert!(names.len() >= 13 && names.contains(&"broadcastd-tail.1".to_owned()), "{names:?}");
-    assert!(!names.iter().any(|name| name.contains("man") || name.contains("help")), "{names:?}");
+    assert!(names.contains(&"broadcastd-man.1".to_owned()), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("help")), "{names:?}");
     for name in &names {
         let page = std::fs::read_to_string(folder.join(name)).unwrap();
         for part in [".TH", ".SH NAME", ".SH SYNOPSIS"] {
@@ -74,7 +206,7 @@ fn man_pages_are_pages() {
         assert!(page.contains(name.trim_end_matches(".1").replace('-', "\\-").as_str()), "{name}: {page}");
     }
     let tail = std::fs::read_to_string(folder.join("broadcastd-tail.1")).unwrap();
-    assert!(tail.contains("Exit codes: 0 ended as asked"), "{tail}");
+    assert!(tail.contains("ended as asked"), "{tail}");
     std::fs::write(dir.path().join("file"), "").unwrap();
     assert_eq!(run(dir.path(), &["man", "file"]).status.code(), Some(1));
 }
@@ -101,6 +233,10 @@ fn wrong_usage_exits_64() {
         (&["completions"], "SHELL"),
         (&["tail"], "ROOM"),
         (&["check", "a", "b"], "unexpected"),
+        (&["check", "-c", "a", "b"], "a and b"),
+        (&["--stdin", "check"], "argument of serve"),
+        (&["--set", "limits.rooms=1", "completions", "bash"], "read no configuration"),
+        (&["bench"], "--config"),
     ] {
         let (code, out, err) = outcome(arguments);
         assert_eq!((code, out.as_str()), (64, ""), "{arguments:?}: {err}");

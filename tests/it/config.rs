@@ -72,7 +72,64 @@ refused! {
     a_built_in_type: "[types.agent_state]\nrequired = { a = \"string\" }\n";
     a_field_of_no_kind: "[types.x]\nrequired = { a = \"text\" }\n";
     many_at_once: "[server]\nlisten = \"127.0.0.1:9999\"\nwatch = \"yes\"\n[limits]\nclients = 0\n[rooms.x]\ntypes = []\nslow_client = \"replya\"\n[[test]]\nrooms = [\"x\"]\n";
+    a_list_that_is_not_closed: "[server]\nlisten = [\"127.0.0.1:1\",\n  \"127.0.0.1:2\" # a ]\n\nheartbeat = \"1s\"\n[admin]\nlisten = [\"127.0.0.1:3\"]\n";
+    a_string_that_is_not_closed: "[rooms.a]\ntypes = [\"x, \"y\"]\nwhere = 'a == 1'\n";
+    a_header_that_is_not_closed: "[server\nheartbeat = \"1s\"\n";
+    keys_and_tables_that_stand_twice: "[server]\nheartbeat = \"1s\"\nheartbeat = \"2s\"\n[admin]\nlisten = []\n[server]\nheartbeat = \"3s\"\n[rooms.a]\ntypes = [\"x\"]\nhistory = { events = 1, events = 2 }\n";
     more_rooms_than_the_limit: "[limits]\nrooms = 1\n[rooms.a]\ntypes = [\"*\"]\n[rooms.b]\ntypes = [\"*\"]\n";
+}
+
+#[test]
+fn one_mistake_of_syntax_is_one_problem() {
+    for (text, place, says) in [
+        (
+            "[server]\nlisten = [\"127.0.0.1:1\"\nheartbeat = \"1s\"\n[admin]\nlisten = [\"a\"]\n",
+            "2:24",
+            "expected `]`",
+        ),
+        ("[server]\nlisten = [\n  \"127.0.0.1:1\",\n\n[admin]\nlisten = []\n", "3:17", "expected `]`"),
+        ("[server]\nlisten = [\"127.0.0.1:1\"", "2:24", "expected `]`"),
+        ("[rooms.a]\ntypes = [[\"x\"]\n", "2:15", "expected `]`"),
+        ("[rooms.a]\nhistory = { events = 1\nslow_client = \"skip\"\n[rooms.b]\n", "2:23", "expected `}`"),
+        ("[server\nheartbeat = \"1s\"\n", "1:8", "expected `]`"),
+        ("[[test]\nline = \"x\"\n", "1:8", "expected `]`"),
+        ("[server]\nheartbeat = \"1s\nwatch = true\n", "2:16", "expected `\"`"),
+        ("[server]\nheartbeat = 1s\"\nwatch = true\n", "2:13", "a quote is missing"),
+        ("[server]\nheartbeat = '1s\nwatch = true\n", "2:16", "a quote is missing"),
+        ("[rooms.a]\ntypes = [\"x, \"y\"]\nwhere = \"a == 1\"\n", "2:15", "a quote is missing"),
+        ("[server]\nwatch\nheartbeat = \"1s\"\n", "2:6", "expected `=`"),
+        ("[server]\nwatch = true\n[admin]\n[server]\nwatch = false\n", "4:2", "[server] is defined twice"),
+        ("[server]\nwatch = true\nwatch = true\n", "3:1", "`server.watch` is set twice"),
+        (
+            "[[test]]\nline = \"a\"\n[[test]]\nline = \"b\"\nline = \"c\"\n",
+            "5:1",
+            "`test[1].line` is set twice",
+        ),
+        ("[rooms.a]\n[rooms]\na.types = [\"*\"]\n", "3:1", "`rooms.a` is set twice"),
+        ("server.watch = true\nserver.watch.x = 1\n", "2:14", "is set twice"),
+    ] {
+        let problems = load(text, &[]).expect_err(text);
+        assert_eq!(problems.list.len(), 1, "{problems}");
+        let report = problems.to_string();
+        assert!(report.contains(&format!("broadcast.toml:{place}\n")) && report.contains(says), "{report}");
+    }
+}
+
+#[test]
+fn what_stands_twice_is_shown_with_both_places() {
+    for (text, first) in [
+        ("[server]\nwatch = true\n[admin]\n[server]\n", (1, 2)),
+        ("[limits]\nclients = 1\nrooms = 2\nclients = 3\n", (2, 1)),
+        ("[server]\nlisten = [\"127.0.0.1:1\"]\n[admin]\nlisten = [\"127.0.0.1:1\"]\n", (2, 11)),
+        ("[a.b]\nc = 1\n[a]\nb.c = 2\n", (1, 4)),
+    ] {
+        let problems = load(text, &[]).expect_err(text);
+        let twice: Vec<_> =
+            problems.json().into_iter().filter(|problem| problem["code"] == "duplicate").collect();
+        assert_eq!(twice.len(), 1, "{problems}");
+        let related = &twice[0]["related"];
+        assert_eq!((&related["line"], &related["column"]), (&first.0.into(), &first.1.into()), "{problems}");
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! The arguments of `bench`.
 
+use crate::cli::settings::Settings;
 use crate::cli::tail::positive;
 use crate::config::{parse_rate, parse_size};
 use crate::pattern::Template;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// The longest run, the highest rate, and the longest event.
@@ -16,22 +16,34 @@ const LARGEST: u64 = 1 << 20;
 /// Arguments of `bench`.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-Publishes for real, to a daemon that you name: events of --type go to every room that takes them, and to whoever is there. The
-room must be one that the configuration has and that takes the type. Where it is a template, as agent:{agentId} is, its fields are
-filled with values that begin with bench-, so that the rooms are the benchmark's own; client N is in room N modulo --rooms. A
-type whose fields are checked needs them as arguments, as for publish.
+bench publishes for real, to a daemon that you name. Its events go to every room that takes their type, and to all who are in it.
 
-Latency counts from the moment an event was due to be written to the moment a client here has read it, and so has this
-program's own time in it: run it on another core than the daemon. At --rate max it counts from the writing.
+What the room needs:
+  its name    a room or a template of the configuration (--room)
+  its type    one that the room takes (--type); bench checks this first
+  its fields  those that the type checks and the condition asks for, as for publish
+
+bench fills in the fields of a template, such as agent:{agentId}. Their values begin with bench-, so the rooms are its own. \
+Client N is in room N modulo --rooms.
+
+Latency counts from the moment an event was due to the moment a client of bench has read it. It includes the time of bench itself, so \
+run it on another core than the daemon. With --rate max, latency counts from the write.
 
 Examples:
   broadcastd bench --config broadcast.toml
-  broadcastd bench --url 127.0.0.1:9999 --to 127.0.0.1:9998 --clients 500 --rooms 50 --rate 5000/s --duration 30s
-  broadcastd bench --config broadcast.toml --room system_alerts --type system_alert severity=info component=bench message=x
-  broadcastd bench --config broadcast.toml --rate max --json | jq .latency_us.p99
+  broadcastd bench -c broadcast.toml --room system_alerts --type system_alert \\
+    severity=info component=bench message=x
+  broadcastd bench --url 127.0.0.1:9999 --to 127.0.0.1:9998 --clients 500
+  broadcastd bench -c broadcast.toml --rate max --json | jq .latency_us.p99
 
-Exit codes: 0 nothing was lost, doubled or out of order; 1 something was; 64 a wrong argument; 65 the daemon refuses the events;
-66 no such room; 69 the daemon cannot be reached; 78 the configuration is wrong.")]
+Exit codes:
+  0   nothing was lost, doubled or out of order
+  1   something was
+  64  the command line is wrong
+  65  the room or the daemon does not take the events
+  66  no room has such a name
+  69  the daemon cannot be reached
+  78  the configuration is wrong")]
 pub struct BenchArgs {
     /// Further fields of the events: NAME=TEXT or NAME:=JSON
     #[arg(value_name = "FIELD")]
@@ -48,28 +60,28 @@ pub struct BenchArgs {
     /// Connections that write
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub producers: usize,
-    /// Connections that listen
+    /// Connections that read
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub clients: usize,
-    /// Events in all, such as 1000/s; max is as fast as the daemon reads
+    /// Events of all producers together, such as 1000/s; max is as fast as the daemon reads
     #[arg(long, value_name = "RATE|max", default_value = "1000/s", value_parser = rate)]
     pub rate: f64,
-    /// Bytes of an event, if its fields are not more
+    /// Bytes of an event, unless its fields take more
     #[arg(long, value_name = "SIZE", default_value = "256B", value_parser = size)]
     pub size: usize,
-    /// How long events are written
+    /// How long producers write
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub duration: Duration,
-    /// The figures as JSON on standard output
+    /// Print the figures as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// The configuration, which says where the daemon is
-    #[arg(long, short, value_name = "FILE", env = "BROADCASTD_CONFIG", required_unless_present_all = ["url", "to"])]
-    pub config: Option<PathBuf>,
-    /// Where clients connect to: HOST:PORT, unix:PATH or ws://HOST:PORT/PATH
+    /// Which configuration is meant.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The daemon's address for clients: HOST:PORT, unix:PATH or ws://HOST:PORT/PATH
     #[arg(long, value_name = "ADDRESS")]
     pub url: Option<String>,
-    /// Where producers write to: HOST:PORT or unix:PATH
+    /// The daemon's address for producers: HOST:PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<String>,
 }

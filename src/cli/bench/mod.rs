@@ -42,8 +42,14 @@ pub fn run(args: &BenchArgs) -> Exit {
             return Exit::Usage;
         }
     };
-    let clients = find(Door::Clients, args.url.as_deref(), args.config.as_ref());
-    let producers = find(Door::Producers, args.to.as_deref(), args.config.as_ref());
+    let is_named = args.settings.are_named();
+    if !is_named && (args.url.is_none() || args.to.is_none()) {
+        let hint = "name a daemon: --config FILE, or --url ADDRESS and --to ADDRESS";
+        out::error("bench publishes for real, and only to a daemon that you name", Some(hint));
+        return Exit::Usage;
+    }
+    let clients = find(Door::Clients, args.url.as_deref(), &args.settings);
+    let producers = find(Door::Producers, args.to.as_deref(), &args.settings);
     let (clients, producers) = match (clients, producers) {
         (Ok(clients), Ok(producers)) => (clients, producers),
         (Err(exit), _) | (_, Err(exit)) => return exit,
@@ -56,8 +62,7 @@ pub fn run(args: &BenchArgs) -> Exit {
             Ok(report) => {
                 let good = if report.is_good() { Exit::Ok } else { Exit::Runtime };
                 let exit = if report.rejected > 0 { Exit::Rejected } else { good };
-                let text = if args.json { format!("{}\n", report.json()) } else { report.text() };
-                out::print(&text, exit)
+                if args.json { out::json(&report.json(), exit) } else { out::print(&report.text(), exit) }
             }
             Err(exit) => exit,
         }
@@ -115,7 +120,10 @@ async fn try_one(plan: &Plan, to: &Endpoint) -> Result<(), Exit> {
     plan.push(&mut line, 0, Mark { run: 0, p: 0, n: 0, at: 0 });
     let mut publisher = Publisher::new(to.clone(), None, Telling::Words);
     publisher.publish(Lines::new(line)).await?;
-    if publisher.totals().rejected > 0 { Err(Exit::Rejected) } else { Ok(()) }
+    if publisher.totals().rejected == 0 {
+        return Ok(());
+    }
+    Err(Exit::Rejected)
 }
 
 /// Connects and subscribes every client.

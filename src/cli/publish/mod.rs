@@ -62,7 +62,7 @@ pub(in crate::cli) fn with_line(fields: &[String]) -> Result<Option<String>, Str
 }
 
 fn publish(args: &PublishArgs, events: Option<Lines>, with: Option<String>) -> Exit {
-    let endpoint = match find(Door::Producers, args.to.as_deref(), args.config.as_ref()) {
+    let endpoint = match find(Door::Producers, args.to.as_deref(), &args.settings) {
         Ok(endpoint) => endpoint,
         Err(exit) => return exit,
     };
@@ -136,9 +136,9 @@ pub(in crate::cli) fn finish(result: Result<(), Exit>, totals: Totals, telling: 
     };
     match telling {
         Telling::Json => {
-            let text =
+            let summary =
                 json!({ "accepted": totals.accepted, "rejected": totals.rejected, "line": totals.line });
-            return out::print(&format!("{text}\n"), exit);
+            return out::json(&summary, exit);
         }
         Telling::Words if exit != Exit::Ok => {
             out::say(format_args!("{} accepted, {} rejected", totals.accepted, totals.rejected));

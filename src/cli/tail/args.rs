@@ -1,44 +1,59 @@
 //! The arguments of `tail`.
 
+use crate::cli::settings::Settings;
 use crate::config::parse_duration;
 use crate::pattern::Condition;
 use clap::Args;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Rooms of one connection: the daemon takes as many names in one message.
 const ROOMS: usize = 1024;
 
+/// What `--since` takes.
+const SINCE: &str = "give -5m (ms, s, m, h or d), a date and time with its zone such as 2026-11-25T10:00:00Z, or milliseconds since 1970";
+
 /// Arguments of `tail`.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-Events go to standard output, one a line, as their producers wrote them; notices go to standard error: what is missing, why a
-connection was lost. After a drop it connects anew and goes on exactly where it was.
+tail prints events to standard output, one a line, as their producers wrote them. Notices go to standard error: missing events, \
+and why a connection was lost. After a drop, tail reconnects and resumes exactly where it left off.
 
 Examples:
-  broadcastd tail agent:42 | jq .status                              what comes from now on
-  broadcastd tail -n 100 --no-follow system_alerts                   the newest 100, and no more
+  broadcastd tail agent:42 | jq .status              # events from now on
+  broadcastd tail -n 100 --no-follow system_alerts   # the newest 100, no more
   broadcastd tail --since -5m --where 'severity == \"error\"' system_alerts
+  broadcastd tail --since 2026-11-25T10:00:00Z system_alerts
   broadcastd tail run:r1 --until 'type == \"RUN_FINISHED\"' --timeout 10m
   broadcastd tail --frames agent_states workflow_executions | jq -r .room
 
-Exit codes: 0 ended as asked, or the reader went away; 64 a wrong argument; 66 no such room; 69 the daemon cannot be reached;
-75 --timeout passed before --count, --until or --no-follow was fulfilled; 78 the configuration is wrong.")]
+Times for --since:
+  -5m                         five minutes ago (ms, s, m, h, d)
+  2026-11-25T10:00:00Z        a date and time with its zone (RFC 3339)
+  2026-11-25T11:00:00+01:00   the same moment in another zone
+  1795600800000               the same moment in milliseconds since 1970
+
+Exit codes:
+  0   ended as asked, or the reader has gone
+  64  the command line is wrong
+  66  no room has such a name
+  69  the daemon cannot be reached
+  75  --timeout passed before --count, --until or --no-follow was fulfilled
+  78  the configuration is wrong")]
 pub struct TailArgs {
-    /// Rooms to listen to
+    /// Rooms to read
     #[arg(value_name = "ROOM", required = true, num_args = 1..=ROOMS)]
     pub rooms: Vec<String>,
-    /// The newest N of each room first
+    /// Begin with the newest N events of each room
     #[arg(long, short = 'n', value_name = "N", conflicts_with_all = ["since", "start"])]
     pub last: Option<u32>,
-    /// What was accepted since then first: -5m (ms, s, m, h, d), or milliseconds since 1970
+    /// Begin with what was accepted since then: -5m, 2026-11-25T10:00:00Z, or milliseconds since 1970
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = since)]
     pub since: Option<Since>,
-    /// All that the rooms' histories have first
+    /// Begin with all that the rooms' histories have
     #[arg(long, conflicts_with = "since")]
     pub start: bool,
-    /// Only what the condition holds for; the daemon evaluates it
+    /// Print only events that the condition holds for; the daemon evaluates it
     #[arg(long = "where", value_name = "CONDITION", value_parser = condition)]
     pub condition: Option<Condition>,
     /// At most one message per room and interval
@@ -56,19 +71,19 @@ pub struct TailArgs {
     /// End with the newest event there is; without -n, --since and --start: of all that history has
     #[arg(long)]
     pub no_follow: bool,
-    /// Whole messages of the protocol, one a line
+    /// Print whole messages of the protocol, one a line
     #[arg(long)]
     pub frames: bool,
-    /// Byte for byte on a terminal as well, control characters of the events included
+    /// Print every byte on a terminal as well, control characters included
     #[arg(long)]
     pub raw: bool,
-    /// No notices
+    /// Print no notices
     #[arg(long, short)]
     pub quiet: bool,
-    /// The configuration, which says where clients connect to
-    #[arg(long, short, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where clients connect to: HOST:PORT, unix:PATH or ws://HOST:PORT/PATH
+    /// Which configuration is meant.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The daemon's address for clients: HOST:PORT, unix:PATH or ws://HOST:PORT/PATH
     #[arg(long, value_name = "ADDRESS")]
     pub url: Option<String>,
 }
@@ -89,10 +104,7 @@ fn since(text: &str) -> Result<Since, String> {
     let ago = text.strip_prefix('-').unwrap_or(text);
     match parse_duration(ago) {
         Ok(_) => Ok(Since::Ago(format!("-{ago}"))),
-        Err(meant) => Err(meant.map_or_else(
-            || "give -5m (ms, s, m, h or d), or milliseconds since 1970".to_owned(),
-            |meant| format!("did you mean -{meant}?"),
-        )),
+        Err(meant) => Err(meant.map_or_else(|| SINCE.to_owned(), |meant| format!("did you mean -{meant}?"))),
     }
 }
 

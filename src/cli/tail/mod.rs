@@ -18,7 +18,7 @@ use session::{Refused, Seen, Session};
 
 /// Prints events until there is nothing more to wait for.
 pub fn run(args: &TailArgs) -> Exit {
-    let endpoint = match find(Door::Clients, args.url.as_deref(), args.config.as_ref()) {
+    let endpoint = match find(Door::Clients, args.url.as_deref(), &args.settings) {
         Ok(endpoint) => endpoint,
         Err(exit) => return exit,
     };

@@ -6,6 +6,7 @@ mod model;
 mod screen;
 
 use super::find::{Door, Endpoint, find};
+use super::settings::Settings;
 use super::{api, out};
 use crate::error::Exit;
 use clap::Args;
@@ -27,23 +28,38 @@ const KEYS: Duration = Duration::from_millis(100);
 /// Arguments of `top`.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
-Keys: q quit; Tab rooms or clients; s and < sort by the next or last column; r the other way round; / filter; arrows and Page keys
-scroll. Of more than 10,000 rooms the first by name are looked at, of clients the 1,000 that came first.
+Keys:
+  q        quit
+  Tab      switch between rooms and clients
+  s, <     sort by the next column, or by the one before
+  r        reverse the order
+  /        filter by name
+  ↑ ↓      scroll; Page keys, Home and End as well
+  ?        show or hide this list
+
+top shows the first 10,000 rooms by name, and the 1,000 clients that connected first. NO_COLOR switches colours off.
 
 Examples:
   broadcastd top
   broadcastd top --every 5s --admin unix:/run/broadcastd/admin.sock
 
-Exit codes: 0 ended by a key; 1 the terminal has gone; 64 a wrong argument, or no terminal; 69 the daemon cannot be reached; 78 the
-configuration is wrong.")]
+Exit codes:
+  0   ended by a key
+  1   the terminal failed
+  64  the command line is wrong, or there is no terminal
+  69  the daemon cannot be reached
+  78  the configuration is wrong")]
 pub struct TopArgs {
-    /// Between two looks
+    /// The configuration file, as with --config
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Time between two looks
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = super::tail::positive)]
     pub every: Duration,
-    /// The configuration, which says where the daemon's operators connect to
-    #[arg(long, short, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where the daemon's operators connect to: HOST:PORT, unix:PATH or http://HOST:PORT
+    /// Which configuration is meant.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The daemon's address for operators: HOST:PORT, unix:PATH or http://HOST:PORT
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<String>,
 }
@@ -54,7 +70,7 @@ pub fn run(args: &TopArgs) -> Exit {
         out::error("top needs a terminal", Some("broadcastd status --json is for programs"));
         return Exit::Usage;
     }
-    let endpoint = match find(Door::Operators, args.admin.as_deref(), args.config.as_ref()) {
+    let endpoint = match find(Door::Operators, args.admin.as_deref(), &args.settings) {
         Ok(endpoint) => endpoint,
         Err(exit) => return exit,
     };
