@@ -5,7 +5,7 @@ const DAYS_TO_1970: i64 = 719_468;
 
 /// Milliseconds since 1970 of a date and time with its zone, such as `2026-11-25T10:00:00.5+01:00`; 0 for what was before.
 /// What is finer than a millisecond is left out. A leap second is the second after it, and is there only where one can be.
-pub(super) fn parse_date_time(text: &str) -> Option<u64> {
+pub(crate) fn parse_date_time(text: &str) -> Option<u64> {
     let mut rest = Rest(text.as_bytes());
     let year = rest.number(4)?;
     rest.one_of(b"-")?;

@@ -22,6 +22,7 @@ mod vocabulary;
 #[allow(clippy::module_inception)]
 mod wire;
 
+pub(crate) use date::parse_date_time;
 pub use from::parse_query_from;
 pub use message::{
     ClientMessage, From, MessageError, QueryFields, SubscribeRoom, parse_message, parse_query_room,

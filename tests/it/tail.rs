@@ -45,6 +45,20 @@ fn end_clients(server: &Server) {
 }
 
 #[test]
+fn since_takes_dates() {
+    let server = Server::start(ROOMS);
+    server.publish("7", 1, 3);
+    let tail = |since: &str| {
+        Tool::run(&server, &["tail", "--url", &server.clients[0], "--no-follow", "--since", since, "all"])
+    };
+    assert_eq!(numbers(&tail("2020-01-01T00:00:00Z").out), [1, 2, 3]);
+    assert_eq!(tail("2999-01-01T00:00:00+01:00").out, "");
+    let ended = tail("2020-01-01");
+    assert_eq!(ended.code, 64);
+    assert!(ended.err.contains("2026-11-25T10:00:00Z"), "{}", ended.err);
+}
+
+#[test]
 fn what_is_there_is_printed_and_then_it_ends() {
     let server = Server::start(ROOMS);
     let url = server.clients[0].clone();

@@ -3,6 +3,7 @@
 use crate::cli::settings::Settings;
 use crate::config::parse_duration;
 use crate::pattern::Condition;
+use crate::wire::parse_date_time;
 use clap::Args;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -101,6 +102,9 @@ fn since(text: &str) -> Result<Since, String> {
     if let Ok(ms) = text.parse() {
         return Ok(Since::Ms(ms));
     }
+    if let Some(ms) = parse_date_time(text) {
+        return Ok(Since::Ms(ms));
+    }
     let ago = text.strip_prefix('-').unwrap_or(text);
     match parse_duration(ago) {
         Ok(_) => Ok(Since::Ago(format!("-{ago}"))),
@@ -137,6 +141,10 @@ mod tests {
         assert_eq!(since("5m"), Ok(Since::Ago("-5m".to_owned())));
         assert_eq!(since("1700000000000"), Ok(Since::Ms(1_700_000_000_000)));
         assert_eq!(since("-5 minutes"), Err("did you mean -5m?".to_owned()));
+        for date in ["2026-11-25T10:00:00Z", "2026-11-25 11:00:00.000+01:00"] {
+            assert_eq!(since(date), Ok(Since::Ms(1_795_600_800_000)), "{date}");
+        }
+        assert!(since("2026-11-25T10:00:00").unwrap_err().contains("with its zone"));
         assert!(since("yesterday").unwrap_err().contains("-5m"));
         assert!(positive("0s").is_err() && positive("2s") == Ok(Duration::from_secs(2)));
         assert!(condition("a = 1").unwrap_err().starts_with("column 3"), "{:?}", condition("a = 1"));
