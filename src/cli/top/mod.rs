@@ -76,6 +76,7 @@ pub fn run(args: &TopArgs) -> Exit {
     };
     let begin = Instant::now();
     let mut model = Model::new();
+    model.has_colour = out::has_colour(&io::stdout());
     match look(&endpoint, begin) {
         Ok(sample) => model.take(sample),
         Err(error) => return api::unreachable(&endpoint, &error, "--admin"),

@@ -97,6 +97,10 @@ pub(super) struct Model {
     pub filter: String,
     /// Whether keys go into the filter.
     pub is_editing: bool,
+    /// Whether the keys are listed in the table's place.
+    pub is_help: bool,
+    /// Whether the terminal gets colours.
+    pub has_colour: bool,
     pub scroll: usize,
     /// Why there is nothing newer.
     pub trouble: Option<String>,
@@ -136,6 +140,8 @@ impl Model {
                 self.filter.pop();
             }
             Key::Char(letter) if self.is_editing => self.filter.push(letter),
+            Key::Char('?') => self.is_help ^= true,
+            Key::Escape if self.is_help => self.is_help = false,
             Key::Char('q') | Key::Escape => return false,
             Key::Char('/') => self.is_editing = true,
             Key::Char('r') => self.sort[self.view as usize].1 ^= true,

@@ -5,8 +5,8 @@ use crate::cli::status::{in_words, size};
 use crate::escape;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
-use ratatui::style::{Style, Stylize};
-use ratatui::text::{Line, Text};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Row, Table};
 use serde_json::Value;
 
@@ -16,6 +16,18 @@ const FIRST: u16 = 12;
 /// Lines that the reasons for a status may take.
 const REASON_LINES: usize = 3;
 
+/// Keys, and what they do.
+const KEYS: [(&str, &str); 8] = [
+    ("q", "quit"),
+    ("Tab", "switch between rooms and clients"),
+    ("s", "sort by the next column"),
+    ("<", "sort by the column before"),
+    ("r", "reverse the order"),
+    ("/", "filter by name; Enter keeps the filter, Esc removes it"),
+    ("↑ ↓", "scroll; Page keys, Home and End as well"),
+    ("?", "show or hide this list"),
+];
+
 /// Draws a screen; the scroll is brought into what there is.
 pub(super) fn draw(model: &mut Model, frame: &mut Frame<'_>) {
     let reasons = reasons(model, usize::from(frame.area().width));
@@ -23,10 +35,17 @@ pub(super) fn draw(model: &mut Model, frame: &mut Frame<'_>) {
     let lines = lines.into_iter().chain([Constraint::Min(0), Constraint::Length(1)]);
     let [headline_at, reasons_at, figures_at, table_at, footer_at] =
         Layout::vertical(lines).areas(frame.area());
-    frame.render_widget(Line::from(headline(model)).bold(), headline_at);
+    frame.render_widget(headline(model), headline_at);
     frame.render_widget(Text::from(reasons), reasons_at);
     frame.render_widget(Line::from(figures(model)), figures_at);
-    frame.render_widget(Line::from(footer(model)), footer_at);
+    frame.render_widget(footer(model, footer_at.width), footer_at);
+    if model.is_help {
+        let rows = KEYS.map(|(key, does)| {
+            Row::new([Line::from(key).bold().style(colour(model, Color::Cyan)), does.into()])
+        });
+        frame.render_widget(Table::new(rows, [Constraint::Length(4), Constraint::Fill(1)]), table_at);
+        return;
+    }
     let rows = model.rows();
     // Beneath the names of the columns.
     let space = usize::from(table_at.height.saturating_sub(1));
@@ -37,14 +56,16 @@ pub(super) fn draw(model: &mut Model, frame: &mut Frame<'_>) {
         aligned(index, format!("{}{mark}", column.0))
     });
     let shown = rows.iter().skip(model.scroll).take(space).map(|cells| {
-        let texts = cells.iter().take(columns.len()).map(Cell::text).enumerate();
-        Row::new(texts.map(|(index, text)| aligned(index, text.to_owned())))
+        let cells = cells.iter().zip(columns).enumerate();
+        Row::new(cells.map(|(index, (cell, column))| {
+            aligned(index, cell.text().to_owned()).style(colour_of(model, column, cell))
+        }))
     });
     let widths = columns.iter().enumerate().map(|(index, column)| match index {
         0 => Constraint::Fill(1),
         _ => Constraint::Length(column.1),
     });
-    let header = Row::new(names).style(Style::new().reversed());
+    let header = Row::new(names).style(colour(model, Color::Cyan).reversed());
     frame.render_widget(Table::new(shown, widths).header(header).column_spacing(1), table_at);
 }
 
@@ -64,15 +85,38 @@ fn aligned(column: usize, text: String) -> Line<'static> {
     if column == 0 { Line::from(text) } else { Line::from(text).right_aligned() }
 }
 
-fn headline(model: &Model) -> String {
+/// A colour, if the terminal is to have any.
+fn colour(model: &Model, colour: Color) -> Style {
+    if model.has_colour { Style::new().fg(colour) } else { Style::new() }
+}
+
+/// The colour of a value that is not as it should be: events that a client missed or has not read yet.
+fn colour_of(model: &Model, column: &Column, cell: &Cell) -> Style {
+    let is_some = matches!(cell, Cell::Number(number, _) if *number > 0.0);
+    match column.0 {
+        "GAPS" if is_some => colour(model, Color::Red),
+        "BEHIND" | "UNSENT" | "BUFFERED" if is_some => colour(model, Color::Yellow),
+        "ROOM" | "CLIENT" => Style::new().bold(),
+        _ => Style::new(),
+    }
+}
+
+fn headline(model: &Model) -> Line<'static> {
     let status = model.newest.as_ref().map_or(&Value::Null, |sample| &sample.status);
     let word = status["status"].as_str().unwrap_or("unknown");
     if let Some(trouble) = &model.trouble {
-        return format!("the daemon does not answer: {trouble}");
+        let text = format!("the daemon does not answer: {trouble}");
+        return Line::from(text).bold().style(colour(model, Color::Red));
     }
     let up = in_words(status["uptimeSeconds"].as_u64().unwrap_or(0));
     let version = status["version"].as_str().unwrap_or("?");
-    format!("{word}: broadcastd {version}, up {up}")
+    let of_word = match word {
+        "healthy" => Color::Green,
+        "degraded" => Color::Yellow,
+        _ => Color::Red,
+    };
+    let state = Span::from(word.to_owned()).style(colour(model, of_word));
+    Line::from(vec![state, Span::from(format!(": broadcastd {version}, up {up}"))]).bold()
 }
 
 /// The reasons for the status, cut into lines of a width: paths and messages are longer than a line.
@@ -81,7 +125,7 @@ fn reasons(model: &Model, width: usize) -> Vec<Line<'static>> {
     let reasons = status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let text = reasons.map(escape::text).collect::<Vec<_>>().join("; ");
     let letters: Vec<char> = text.chars().collect();
-    let line = |piece: &[char]| Line::from(piece.iter().collect::<String>()).yellow();
+    let line = |piece: &[char]| Line::from(piece.iter().collect::<String>()).style(colour(model, Color::Yellow));
     letters.chunks(width.max(1)).take(REASON_LINES).map(line).collect()
 }
 
@@ -94,13 +138,35 @@ fn figures(model: &Model) -> String {
     format!("{clients} clients, {rooms} rooms, backlog {bytes} of {limit}")
 }
 
-fn footer(model: &Model) -> String {
+/// The keys, as many as there is room for.
+fn footer(model: &Model, width: u16) -> Line<'static> {
     if model.is_editing || !model.filter.is_empty() {
         let mark = if model.is_editing { "_" } else { "" };
-        return format!("filter: {}{mark}   Enter keeps it, Esc takes it away", model.filter);
+        return Line::from(format!("filter: {}{mark}   Enter keeps it, Esc removes it", model.filter));
     }
     let other = if model.view == View::Rooms { "clients" } else { "rooms" };
-    format!("q quit  Tab {other}  s sort  r reverse  / filter  ↑↓ scroll")
+    let keys = [
+        ("?", "help"),
+        ("q", "quit"),
+        ("Tab", other),
+        ("/", "filter"),
+        ("s", "sort"),
+        ("r", "reverse"),
+        ("↑↓", "scroll"),
+    ];
+    let mut left = usize::from(width);
+    let mut spans = Vec::new();
+    for (key, does) in keys {
+        let text = format!(" {does}  ");
+        let taken = key.chars().count() + text.chars().count();
+        // The last one may do without the space behind it.
+        if left + 2 < taken {
+            break;
+        }
+        left = left.saturating_sub(taken);
+        spans.extend([Span::from(key).bold().style(colour(model, Color::Cyan)), Span::from(text)]);
+    }
+    Line::from(spans)
 }
 
 #[cfg(test)]
@@ -131,6 +197,42 @@ mod tests {
         model.press(Key::Char('/'));
         model.press(Key::Char('2'));
         insta::assert_snapshot!("top_clients", shown(&mut model, 80, 6));
+    }
+
+    /// Colours of a screen, by the text of the cell.
+    fn colours(model: &mut Model) -> Vec<(String, Color)> {
+        let mut terminal = Terminal::new(TestBackend::new(100, 8)).unwrap();
+        terminal.draw(|frame| draw(model, frame)).unwrap();
+        let cells = terminal.backend().buffer().content.iter();
+        let coloured =
+            cells.filter(|cell| cell.fg != Color::Reset).map(|cell| (cell.symbol().to_owned(), cell.fg));
+        coloured.collect()
+    }
+
+    #[test]
+    fn state_and_keys_have_colours_unless_they_are_unwanted() {
+        let mut model = model();
+        assert_eq!(colours(&mut model), []);
+        model.has_colour = true;
+        let seen = colours(&mut model);
+        assert!(seen.contains(&("h".to_owned(), Color::Green)), "{seen:?}");
+        assert!(seen.contains(&("q".to_owned(), Color::Cyan)), "{seen:?}");
+        model.press(Key::Tab);
+        assert!(colours(&mut model).contains(&("4".to_owned(), Color::Yellow)), "4.0 KiB are unsent");
+        model.trouble = Some("refused".to_owned());
+        assert!(colours(&mut model).contains(&("t".to_owned(), Color::Red)));
+    }
+
+    #[test]
+    fn a_key_lists_all_keys() {
+        let mut model = model();
+        model.press(Key::Char('?'));
+        let text = shown(&mut model, 80, 12);
+        for (key, does) in KEYS {
+            assert!(text.contains(key) && text.contains(does), "{text}");
+        }
+        model.press(Key::Char('?'));
+        assert!(shown(&mut model, 80, 12).contains("agent:42"));
     }
 
     #[test]
