@@ -42,6 +42,57 @@ fn everything_comes_once_and_in_order() {
     assert_eq!(ended.code, i32::from(number("lost") > 0 || number("gaps") > 0), "{json}");
 }
 
+/// A configuration with rooms of many kinds, beside the daemon's own.
+const KINDS: &str = "[rooms.agent_states]\ntypes = [\"agent_state\"]\n[rooms.critical]\ntypes = [\"system_alert\"]\nwhere = 'severity == \"critical\"'\n\
+                     [rooms.\"run:{runId}\"]\ntypes = [\"RUN_*\"]\n[rooms.steps]\ntypes = [\"step\"]\n[types.step]\nrequired = { n = \"number\", of = [\"a\", \"b\"] }\n\
+                     [rooms.all]\ntypes = [\"*\"]\n";
+
+#[test]
+fn what_a_room_needs_is_explained_before_anything_is_published() {
+    let server = Server::start(KINDS);
+    let file = server.dir().join("kinds.toml");
+    std::fs::write(&file, KINDS).unwrap();
+    let config = file.to_str().unwrap();
+    for (arguments, code, says) in [
+        (&["--room", "agent_states"][..], 65, "takes agent_state, and the events have the type bench"),
+        (&["--room", "agent_states", "--type", "agent_state"], 65, "`agentId`"),
+        (
+            &["--room", "critical", "--type", "system_alert", "severity=info", "component=c", "message=m"],
+            65,
+            "only takes events where severity == \"critical\"",
+        ),
+        (
+            &["--room", "run:7", "--type", "RUN_X"],
+            65,
+            "comes from run:{runId}, whose fields the events do not have",
+        ),
+        (&["--room", "steps", "--type", "step"], 65, "n:=1 of=a"),
+        (&["--room", "nothing"], 66, "--room names one of agent_states, critical, run:{runId}, steps, all"),
+    ] {
+        let ended = bench(&server, &[&["--config", config][..], arguments].concat());
+        assert_eq!((ended.code, &*ended.out), (code, ""), "{arguments:?}: {}", ended.err);
+        assert!(ended.err.contains(says) && ended.err.contains("hint: "), "{arguments:?}: {}", ended.err);
+    }
+    assert_eq!(server.metric("broadcastd_ingest_events_total"), 0.0);
+    // The command of a hint works as it stands.
+    for room in ["agent_states", "run:{runId}", "steps"] {
+        let ended = bench(&server, &["--config", config, "--room", room]);
+        let (_, command) = ended.err.split_once("for example: broadcastd bench ").unwrap();
+        let addresses = format!("--url {} --to {} -c {config}", server.clients[0], server.ingest[0]);
+        let command = format!("{} bench {addresses} --duration 100ms {command}", crate::harness::binary());
+        let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    // Without a configuration, the figures say so.
+    let ended = bench(&server, &["--room", "agent_states", "--clients", "1"]);
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.err.contains("no event reached agent_states") && ended.err.contains("--type"),
+        "{}",
+        ended.err
+    );
+}
+
 #[test]
 fn what_is_lost_is_counted() {
     // Events go to another room than the clients'.

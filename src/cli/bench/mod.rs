@@ -5,6 +5,7 @@ mod client;
 mod event;
 mod producer;
 mod report;
+mod room;
 mod tally;
 
 pub use args::BenchArgs;
@@ -12,6 +13,7 @@ pub(super) use report::grouped;
 
 use super::find::{Door, Endpoint, find};
 use super::publish::{Lines, Publisher, Telling};
+use super::serve::origin;
 use super::socket::{End, Refusal};
 use super::{api, out};
 use crate::error::Exit;
@@ -48,6 +50,13 @@ pub fn run(args: &BenchArgs) -> Exit {
         out::error("bench publishes for real, and only to a daemon that you name", Some(hint));
         return Exit::Usage;
     }
+    // A file that is wrong by now says nothing about the daemon that runs.
+    if is_named
+        && let Ok(loaded) = origin(&args.settings).load()
+        && let Err(unfit) = room::check(args, &plan, &loaded)
+    {
+        return unfit.report();
+    }
     let clients = find(Door::Clients, args.url.as_deref(), &args.settings);
     let producers = find(Door::Producers, args.to.as_deref(), &args.settings);
     let (clients, producers) = match (clients, producers) {
@@ -60,6 +69,10 @@ pub fn run(args: &BenchArgs) -> Exit {
     api::block_on(async {
         match bench(args, &plan, &clients, &producers).await {
             Ok(report) => {
+                if report.had.received == 0 && report.published > 0 {
+                    let room = args.room.source();
+                    out::say(format_args!("note: no event reached {room}: {}", room::NEEDS));
+                }
                 let good = if report.is_good() { Exit::Ok } else { Exit::Runtime };
                 let exit = if report.rejected > 0 { Exit::Rejected } else { good };
                 if args.json { out::json(&report.json(), exit) } else { out::print(&report.text(), exit) }
@@ -123,6 +136,7 @@ async fn try_one(plan: &Plan, to: &Endpoint) -> Result<(), Exit> {
     if publisher.totals().rejected == 0 {
         return Ok(());
     }
+    out::say(format_args!("  hint: {}", room::NEEDS));
     Err(Exit::Rejected)
 }
 
