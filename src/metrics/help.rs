@@ -1,7 +1,8 @@
 //! What each series means, for `# HELP`.
 
 /// Series of the recorder, with a sentence each.
-pub(super) const HELP: [(&str, &str); 44] = [
+pub(super) const HELP: [(&str, &str); 45] = [
+    ("broadcastd_build_info", "Always 1; its labels are the version and what it was built for."),
     ("broadcastd_ingest_events_total", "Events accepted."),
     ("broadcastd_ingest_bytes_total", "Bytes read from producers."),
     ("broadcastd_ingest_invalid_total", "Events taken although a field is not what its type says (invalid)."),

@@ -225,6 +225,17 @@ const AGE_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 /// Close codes that have a series of their own.
 const CLOSE_CODES: [u16; 11] = [1000, 1001, 1002, 1005, 1006, 1007, 1008, 1009, 4000, 4001, 4002];
 
+/// `broadcastd_build_info`: always 1, with what was built as labels.
+fn build_info() -> Gauge {
+    gauge!(
+        "broadcastd_build_info",
+        "version" => env!("CARGO_PKG_VERSION"),
+        "os" => std::env::consts::OS,
+        "arch" => std::env::consts::ARCH,
+        "profile" => if cfg!(debug_assertions) { "debug" } else { "release" },
+    )
+}
+
 impl Metrics {
     /// Makes a recorder and every series in it.
     pub fn new() -> Metrics {
@@ -242,6 +253,7 @@ impl Metrics {
             // The exporter keeps descriptions by name alone, of whatever kind the series is.
             describe_counter!(name, help);
         }
+        build_info().set(1.0);
         let reason = |name: &'static str, reason: &'static str| counter!(name, "reason" => reason);
         let gap_reasons = ["history_expired", "epoch_changed", "slow_client", "room_closed"];
         let refusals = ["bad_request", "origin", "clients", "clients_per_ip", "handshakes", "timeout"];

@@ -109,6 +109,14 @@ async fn rooms_tell_what_went_through_them() {
 }
 
 #[test]
+fn the_build_is_a_series() {
+    let text = metrics(&Server::start(ROOMS));
+    let series = format!("broadcastd_build_info{{version=\"{}\",", env!("CARGO_PKG_VERSION"));
+    let line = text.lines().find(|line| line.starts_with(&series)).unwrap_or_else(|| panic!("{text}"));
+    assert!(line.ends_with("} 1"), "{line}");
+}
+
+#[test]
 fn rooms_of_hostile_names_are_a_thousand_series_at_most() {
     let server = Server::start("[limits]\nrooms = 5000\n[rooms.\"x:{x}\"]\ntypes = [\"*\"]\n");
     let lines: String =
