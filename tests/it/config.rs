@@ -106,7 +106,7 @@ fn one_mistake_of_syntax_is_one_problem() {
             "`test[1].line` is set twice",
         ),
         ("[rooms.a]\n[rooms]\na.types = [\"*\"]\n", "3:1", "`rooms.a` is set twice"),
-        ("server.watch = true\nserver.watch.x = 1\n", "2:14", "is set twice"),
+        ("server.watch = true\nserver.watch.x = 1\n", "2:8", "is set twice"),
     ] {
         let problems = load(text, &[]).expect_err(text);
         assert_eq!(problems.list.len(), 1, "{problems}");

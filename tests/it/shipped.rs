@@ -6,6 +6,7 @@ use broadcastd::cli::args::InitFor;
 use broadcastd::config::{Code, Config, Dirs, Input, Loaded};
 use broadcastd::metrics::Metrics;
 use broadcastd::route::{RejectionCode, run_tests};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -173,6 +174,91 @@ fn every_code_of_a_problem_is_documented() {
         let row = format!("| `{}` |", code.as_str());
         assert!(documentation.contains(&row), "docs/configuration.md does not have {}", code.as_str());
     }
+}
+
+#[test]
+fn packaged_configuration_names_what_differs_from_the_built_in_one() {
+    let effective = |path: &str| load(Path::new(path), read(path)).config.effective();
+    let (packaged, built_in) = (effective("systemd/broadcast.toml"), effective("broadcast.toml"));
+    let text = read("systemd/broadcast.toml");
+    let header = text.split("\n\n").next().unwrap();
+    let mut differing: Vec<String> = packaged
+        .iter()
+        .filter(|line| !built_in.contains(line))
+        .chain(built_in.iter().filter(|line| !packaged.contains(line)))
+        .map(|(key, _)| {
+            key.splitn(3, '.')
+                .take(if key.starts_with("rooms.") { 1 } else { 2 })
+                .collect::<Vec<_>>()
+                .join(".")
+        })
+        .collect();
+    differing.sort();
+    differing.dedup();
+    assert!(!differing.is_empty());
+    for key in differing {
+        assert!(header.contains(&format!("`{key}`")), "{key} differs: {header}");
+    }
+}
+
+/// Files of the package's documentation, by their path in it, as debian/broadcastd.install lays them out.
+fn packaged_documents() -> BTreeMap<PathBuf, PathBuf> {
+    let mut found = BTreeMap::new();
+    for line in read("debian/broadcastd.install").lines() {
+        let mut words = line.split_whitespace();
+        let (source, target) = (words.next().unwrap(), words.next().unwrap());
+        let Some(target) = target.strip_prefix("usr/share/doc/broadcastd") else { continue };
+        let source = repository(source);
+        let target = Path::new(target.trim_start_matches('/')).join(source.file_name().unwrap());
+        let mut left = vec![(source, target)];
+        while let Some((source, target)) = left.pop() {
+            if source.is_dir() {
+                let entries = std::fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().file_name());
+                left.extend(
+                    entries
+                        .filter(|name| name != "node_modules")
+                        .map(|name| (source.join(&name), target.join(&name))),
+                );
+            } else {
+                found.insert(target, source);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn links_of_the_packaged_documents_lead_somewhere() {
+    let documents = packaged_documents();
+    for path in [
+        "docs/protocol.md",
+        "examples/broadcastd.py",
+        "client/client.js",
+        "client/producer.js",
+        "broadcast.toml",
+    ] {
+        assert!(documents.contains_key(Path::new(path)), "{path} is not in the package");
+    }
+    let mut seen = 0;
+    for (path, source) in documents.iter().filter(|(path, _)| path.extension().is_some_and(|it| it == "md")) {
+        let text = std::fs::read_to_string(source).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+        let images = text.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        for link in links.chain(images).filter(|link| !link.contains(':') && !link.starts_with('#')) {
+            let mut target = path.parent().unwrap().to_owned();
+            for part in link.split('#').next().unwrap().split('/').filter(|part| *part != ".") {
+                if part == ".." {
+                    assert!(target.pop(), "{}: {link}", path.display());
+                } else {
+                    target.push(part);
+                }
+            }
+            let is_there = documents.keys().any(|document| document.starts_with(&target));
+            assert!(is_there, "{}: {link} is not in the package", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen} links were found");
 }
 
 #[test]

@@ -125,7 +125,8 @@ fn reasons(model: &Model, width: usize) -> Vec<Line<'static>> {
     let reasons = status["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let text = reasons.map(escape::text).collect::<Vec<_>>().join("; ");
     let letters: Vec<char> = text.chars().collect();
-    let line = |piece: &[char]| Line::from(piece.iter().collect::<String>()).style(colour(model, Color::Yellow));
+    let line =
+        |piece: &[char]| Line::from(piece.iter().collect::<String>()).style(colour(model, Color::Yellow));
     letters.chunks(width.max(1)).take(REASON_LINES).map(line).collect()
 }
 
