@@ -10,7 +10,7 @@ use crate::http::{Answer, Asked, Body, Patience, Reply};
 use crate::listen::{LAST_CONNECTIONS, Listener, Stream};
 use crate::memory;
 use crate::metrics::HandshakeRefusal;
-use crate::origin::cors_if_allowed;
+use crate::request_policy::cors_if_allowed;
 use crate::shard::{ClientSocket, NewClient, Upgraded};
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
@@ -173,22 +173,22 @@ where
     async fn handshake(&self, stream: Stream, place: &Arc<Place>) {
         let patience = Patience::new(self.state.config().server.handshake_timeout);
         let tail = Arc::new(Tail::default());
-        let served = match stream {
-            Stream::Tcp(stream, peer) => {
-                let peer = Some(peer.ip().to_canonical());
-                let ends = Ends { peer, local: stream.local_addr().ok().map(|local| local.ip()) };
-                let visit = Visit { ends, place, patience: &patience, tail: &tail };
-                let take = |stream: tokio::net::TcpStream| stream.into_std().map(ClientSocket::Tcp);
-                within(&patience, self.serve(stream, &visit, take)).await
-            }
-            Stream::Unix(stream) => {
-                let ends = Ends { peer: None, local: None };
-                let visit = Visit { ends, place, patience: &patience, tail: &tail };
-                let take = |stream: tokio::net::UnixStream| stream.into_std().map(ClientSocket::Unix);
-                within(&patience, self.serve(stream, &visit, take)).await
+        let peer = stream.peer().map(|peer| peer.ip().to_canonical());
+        let visit =
+            Visit { ends: Ends { peer, local: stream.local_ip() }, place, patience: &patience, tail: &tail };
+        let served = async {
+            match stream {
+                Stream::Tcp(stream, _) => {
+                    let take = |stream: tokio::net::TcpStream| stream.into_std().map(ClientSocket::Tcp);
+                    self.serve(stream, &visit, take).await
+                }
+                Stream::Unix(stream) => {
+                    let take = |stream: tokio::net::UnixStream| stream.into_std().map(ClientSocket::Unix);
+                    self.serve(stream, &visit, take).await
+                }
             }
         };
-        match served {
+        match within(&patience, served).await {
             Some(Some(arrival)) => {
                 (self.adopt)(arrival);
             }
@@ -266,7 +266,7 @@ where
             return (Ok(closing(Refusal::stopping().response().map(Body::from))), None);
         }
         let refusal = match parts.uri.path() {
-            "/ws" => match self.state.admit(visit.ends.peer, parts, body) {
+            "/ws" => match self.state.admit(visit.ends, parts, body) {
                 Ok((response, accepted)) => return (Ok(response.map(Body::from)), Some(accepted)),
                 Err(refusal) => refusal,
             },
@@ -284,7 +284,7 @@ where
     /// A stream has no answer from here.
     fn answer_stream(&self, ends: Ends, parts: &Parts) -> (Result<Answer, HandedOver>, Option<Accepted>) {
         let refusal = if parts.method == Method::OPTIONS {
-            match self.state.preflight(ends, &parts.headers) {
+            match self.state.preflight(ends, parts) {
                 Ok(response) => return (Ok(closing(response.map(Body::from))), None),
                 Err(refusal) => refusal,
             }

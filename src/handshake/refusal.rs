@@ -1,6 +1,7 @@
 //! Answers to handshakes that are refused: a status, and a short text that says what would be right.
 
 use crate::metrics::HandshakeRefusal;
+use crate::request_policy::Denied;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -35,6 +36,24 @@ impl Code {
     }
 }
 
+impl From<Denied<'_>> for Refusal {
+    fn from(denied: Denied<'_>) -> Refusal {
+        let (status, reason) = match denied {
+            Denied::BadHost => (StatusCode::BAD_REQUEST, HandshakeRefusal::BadRequest),
+            Denied::OtherHost(..) => (StatusCode::FORBIDDEN, HandshakeRefusal::BadRequest),
+            Denied::BadOrigin | Denied::OtherOrigin(_) => (StatusCode::FORBIDDEN, HandshakeRefusal::Origin),
+        };
+        let text = match denied {
+            Denied::OtherOrigin(_) => {
+                "pages of this origin may not connect; the daemon's log has the line that would allow it"
+                    .into()
+            }
+            _ => denied.hint().map_or_else(|| denied.to_string(), |hint| format!("{denied}: {hint}")),
+        };
+        Refusal { reason, ..Refusal::bad_request(status, text) }
+    }
+}
+
 /// Why a handshake is refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -63,17 +82,6 @@ impl Refusal {
 
     pub(super) fn with_code(self, code: Code) -> Refusal {
         Refusal { code: Some(code), ..self }
-    }
-
-    pub(super) fn origin() -> Refusal {
-        Refusal {
-            status: StatusCode::FORBIDDEN,
-            reason: HandshakeRefusal::Origin,
-            text: "pages of this origin may not connect; the daemon's log has the line that would allow it"
-                .into(),
-            header: None,
-            code: None,
-        }
     }
 
     /// A limit on clients is reached.

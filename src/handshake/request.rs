@@ -3,8 +3,7 @@
 
 use super::query::rooms_of_query;
 use super::refusal::Refusal;
-use crate::config::OriginPattern;
-use crate::origin;
+use crate::request_policy::{Access, Policy};
 use crate::wire::PROTOCOL;
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
@@ -23,10 +22,10 @@ pub(super) struct Checked {
 }
 
 /// Checks everything about a request but who sends it.
-pub(super) fn check_request(parts: &Parts, origins: &[OriginPattern]) -> Result<Checked, Refusal> {
+pub(super) fn check_request(parts: &Parts, policy: &Policy<'_>) -> Result<Checked, Refusal> {
+    policy.check(Access::WebSocket, parts)?;
     check_http(parts)?;
     check_upgrade(&parts.headers)?;
-    check_origin(&parts.headers, origins)?;
     let has_protocol = check_protocol(&parts.headers)?;
     let rooms = rooms_of_query(parts.uri.query().unwrap_or(""))
         .map_err(|text| Refusal::bad_request(StatusCode::BAD_REQUEST, text))?;
@@ -42,9 +41,6 @@ pub(super) fn check_http(parts: &Parts) -> Result<(), Refusal> {
     if parts.version != Version::HTTP_11 {
         let text = "a WebSocket handshake needs HTTP/1.1 (behind nginx: proxy_http_version 1.1)";
         return Err(Refusal::bad_request(StatusCode::HTTP_VERSION_NOT_SUPPORTED, text));
-    }
-    if parts.headers.get_all(header::HOST).iter().count() != 1 {
-        return Err(Refusal::bad_request(StatusCode::BAD_REQUEST, "exactly one Host header is needed"));
     }
     // What follows the request's end is taken for frames, so there must be no doubt about where that is.
     let has_body = parts.headers.contains_key(header::TRANSFER_ENCODING)
@@ -83,13 +79,6 @@ fn is_key(key: &str) -> bool {
     key.len() == KEY_CHARS && key.strip_suffix("==").is_some_and(|digits| digits.bytes().all(plain))
 }
 
-/// Who sends no `Origin` is no browser, and free to send any.
-pub(super) fn check_origin(headers: &HeaderMap, origins: &[OriginPattern]) -> Result<(), Refusal> {
-    let is_allowed = !headers.contains_key(header::ORIGIN)
-        || only(headers, &header::ORIGIN).is_some_and(|origin| origin::is_allowed(origin, origins));
-    if is_allowed { Ok(()) } else { Err(Refusal::origin()) }
-}
-
 /// Whether the client offers our subprotocol. Who offers only others is refused here, since a browser would drop the
 /// connection without saying why.
 fn check_protocol(headers: &HeaderMap) -> Result<bool, Refusal> {
@@ -122,8 +111,11 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OriginPattern;
     use crate::metrics::HandshakeRefusal;
     use hyper::Request;
+
+    const LOCAL: Policy<'_> = Policy { local: None, origins: &[OriginPattern::Local], hosts: &[] };
 
     const GOOD: [(&str, &str); 5] = [
         ("host", "localhost:9999"),
@@ -149,13 +141,13 @@ mod tests {
 
     #[track_caller]
     fn check(changes: &[(&str, &str)], has_protocol: bool) {
-        let checked = check_request(&parts("/ws", changes), &[OriginPattern::Local]).unwrap();
+        let checked = check_request(&parts("/ws", changes), &LOCAL).unwrap();
         assert_eq!(checked, Checked { has_protocol, rooms: vec![] });
     }
 
     #[track_caller]
     fn check_refused(parts: &Parts, status: u16, text: &str) -> Refusal {
-        let refusal = check_request(parts, &[OriginPattern::Local]).unwrap_err();
+        let refusal = check_request(parts, &LOCAL).unwrap_err();
         assert_eq!(refusal.status.as_u16(), status, "{}", refusal.text);
         assert!(refusal.text.contains(text), "{}", refusal.text);
         refusal
@@ -171,7 +163,7 @@ mod tests {
         check(&[("sec-websocket-protocol", "other"), ("sec-websocket-protocol", "broadcastd.v1")], true);
         check(&[("connection", "keep-alive"), ("connection", "UPGRADE")], false);
         check(&[("content-length", "0")], false);
-        let checked = check_request(&parts("/ws?room=a&room=b%3Ac", &[]), &[]).unwrap();
+        let checked = check_request(&parts("/ws?room=a&room=b%3Ac", &[]), &LOCAL).unwrap();
         assert_eq!(checked.rooms, ["a", "b:c"]);
     }
 
@@ -204,7 +196,7 @@ mod tests {
             (&[("sec-websocket-protocol", "broadcastd.v10")], 400, "broadcastd.v1"),
             (&[("origin", "https://evil.example")], 403, "log"),
             (&[("origin", "null")], 403, "log"),
-            (&[("origin", "http://localhost"), ("origin", "https://evil.example")], 403, "log"),
+            (&[("origin", "http://localhost"), ("origin", "https://evil.example")], 403, "one Origin"),
         ] {
             let refusal = check_refused(&parts("/ws", changes), status, text);
             let is_origin = refusal.reason == HandshakeRefusal::Origin;

@@ -9,7 +9,7 @@ use super::under_way::UnderWay;
 use crate::config::{Config, LimitsConfig, NULL_ORIGIN, OriginPattern, ServerConfig, SocketIoConfig};
 use crate::limits::{ClientCounter, ClientPermit};
 use crate::metrics::{HandshakeRefusal, Metrics};
-use crate::origin::toml_to_allow;
+use crate::request_policy::{Policy, page_of, toml_to_allow};
 use crate::shard::{ClientSocket, NewClient, NewSocketIo};
 use crate::wire::{PROTOCOL, Position, SubscribeRoom, Wire};
 use arc_swap::{ArcSwap, Guard};
@@ -153,14 +153,14 @@ impl FrontState {
     /// Checks a request for `/ws`, and takes a place for the client.
     pub(super) fn admit(
         &self,
-        peer: Option<IpAddr>,
+        ends: Ends,
         parts: Parts,
         body: Incoming,
     ) -> Result<(Response<Full<Bytes>>, Accepted), Refusal> {
         let config = self.config.load();
-        let checked = check_request(&parts, &config.server.allowed_origins);
+        let checked = check_request(&parts, &policy(&config, ends));
         let checked = checked.inspect_err(|refusal| self.log_refusal(refusal, &parts.headers))?;
-        let (permit, forwarded) = self.take_place(&config, peer, &parts.headers)?;
+        let (permit, forwarded) = self.take_place(&config, ends.peer, &parts.headers)?;
         let (mut response, upgrade) = upgraded(parts, body)?;
         if checked.has_protocol {
             let name = header::SEC_WEBSOCKET_PROTOCOL;
@@ -202,24 +202,14 @@ impl FrontState {
     }
 
     /// Answers what a browser asks before a request for `/sse`.
-    pub(super) fn preflight(
-        &self,
-        ends: Ends,
-        headers: &HeaderMap,
-    ) -> Result<Response<Full<Bytes>>, Refusal> {
+    pub(super) fn preflight(&self, ends: Ends, parts: &Parts) -> Result<Response<Full<Bytes>>, Refusal> {
         let config = self.config.load();
-        let allowed = preflight(headers, &self.known(&config, ends));
-        allowed.map(no_content).inspect_err(|refusal| self.log_refusal(refusal, headers))
+        let allowed = preflight(parts, &policy(&config, ends));
+        allowed.map(no_content).inspect_err(|refusal| self.log_refusal(refusal, &parts.headers))
     }
 
     pub(super) fn known<'a>(&'a self, config: &'a FrontConfig, ends: Ends) -> Known<'a> {
-        Known {
-            local: ends.local,
-            origins: &config.server.allowed_origins,
-            hosts: &config.hosts,
-            rooms: &*self.names,
-            most_rooms: config.limits.client.rooms,
-        }
+        Known { policy: policy(config, ends), rooms: &*self.names, most_rooms: config.limits.client.rooms }
     }
 
     pub(super) fn log_refusal(&self, refusal: &Refusal, headers: &HeaderMap) {
@@ -235,7 +225,10 @@ impl FrontState {
             return;
         }
         *next = now + ORIGIN_LOG_INTERVAL;
-        let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("");
+        let Some(origin) = page_of(headers).unwrap_or_default() else {
+            tracing::warn!("page refused: it sends several Origins, or one that is not ASCII");
+            return;
+        };
         let shown: String = origin.chars().take(200).collect();
         let add = toml_to_allow(origin, patterns).map_or_else(
             || format!("\"*\" to server.allowed_origins, or {NULL_ORIGIN}"),
@@ -243,6 +236,11 @@ impl FrontState {
         );
         tracing::warn!(origin = ?shown, %add, "page refused");
     }
+}
+
+/// The rule for requests of a connection.
+fn policy(config: &FrontConfig, ends: Ends) -> Policy<'_> {
+    Policy { local: ends.local, origins: &config.server.allowed_origins, hosts: &config.hosts }
 }
 
 /// The answer to a handshake that passed, and the socket's way out of hyper's hands.

@@ -6,9 +6,8 @@
 
 use super::refusal::Refusal;
 use super::request::only;
-use crate::config::OriginPattern;
-use crate::origin;
 use crate::query;
+use crate::request_policy::{self, Access, Policy};
 use crate::wire::{
     From, MessageError, Naming, Position, QueryFields, Sse, SubscribeRoom, Transfer, Wire, parse_query_from,
     parse_query_room,
@@ -16,7 +15,6 @@ use crate::wire::{
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Version};
-use std::net::IpAddr;
 
 /// Rooms of one stream, if `limits.client.rooms` allows as many. Each frame of a stream of Server-Sent Events tells its position in all of them.
 const MOST_ROOMS: usize = 64;
@@ -40,12 +38,8 @@ pub(super) struct Asked {
 
 /// What is known beside the request.
 pub(super) struct Known<'a> {
-    /// The address that it came to; none on a Unix socket.
-    pub(super) local: Option<IpAddr>,
-    /// `server.allowed_origins`.
-    pub(super) origins: &'a [OriginPattern],
-    /// `ingest.hosts`.
-    pub(super) hosts: &'a [String],
+    /// Which hosts and pages may ask.
+    pub(super) policy: Policy<'a>,
     /// Which rooms there are.
     pub(super) rooms: &'a Names,
     /// `limits.client.rooms`.
@@ -57,12 +51,12 @@ pub type Names = dyn Fn(&str) -> Result<(), Option<String>> + Send + Sync;
 
 /// Checks everything about a request but who sends it.
 pub(super) fn check_stream(parts: &Parts, known: &Known<'_>) -> Result<Asked, Refusal> {
+    known.policy.check(Access::Pages, parts)?;
     if parts.method != Method::GET {
         let text = "a stream of events is asked for with GET";
         let refusal = Refusal::bad_request(StatusCode::METHOD_NOT_ALLOWED, text);
         return Err(refusal.with_header(header::ALLOW, "GET, OPTIONS"));
     }
-    check_page(&parts.headers, known)?;
     let query = Query::read(parts.uri.query().unwrap_or(""))?;
     let wire = query.wire(parts)?;
     let positions = query.positions(&parts.headers)?;
@@ -71,35 +65,11 @@ pub(super) fn check_stream(parts: &Parts, known: &Known<'_>) -> Result<Asked, Re
 }
 
 /// Answers what a browser asks before a page of another origin may ask for a stream with headers of its own.
-pub(super) fn preflight(headers: &HeaderMap, known: &Known<'_>) -> Result<HeaderMap, Refusal> {
-    check_page(headers, known)?;
-    let mut answer = origin::cors(headers);
-    answer.extend(origin::preflight(headers, HeaderValue::from_static("GET")));
+pub(super) fn preflight(parts: &Parts, policy: &Policy<'_>) -> Result<HeaderMap, Refusal> {
+    policy.check(Access::Pages, parts)?;
+    let mut answer = request_policy::cors(&parts.headers);
+    answer.extend(request_policy::preflight(&parts.headers, HeaderValue::from_static("GET")));
     Ok(answer)
-}
-
-/// Whether the page that asks may have it. A page of this very address sends no `Origin` with such a request, as other
-/// programs do not: then the name that was asked for must be one of ours, for it may be one that somebody else points
-/// here (DNS rebinding).
-pub(super) fn check_page(headers: &HeaderMap, known: &Known<'_>) -> Result<(), Refusal> {
-    if headers.contains_key(header::ORIGIN) {
-        let is_allowed =
-            only(headers, &header::ORIGIN).is_some_and(|origin| origin::is_allowed(origin, known.origins));
-        return if is_allowed { Ok(()) } else { Err(Refusal::origin()) };
-    }
-    let Some(local) = known.local else { return Ok(()) };
-    let is_ours = |host: &str| {
-        origin::is_own_host(host, local, known.hosts)
-            || ["http", "https"]
-                .iter()
-                .any(|scheme| origin::is_allowed(&format!("{scheme}://{host}"), known.origins))
-    };
-    if only(headers, &header::HOST).is_some_and(is_ours) {
-        return Ok(());
-    }
-    let text = "Host is neither loopback nor this listener's address: add the name to ingest.hosts, or the page's origin to \
-                server.allowed_origins";
-    Err(Refusal::bad_request(StatusCode::FORBIDDEN, text))
 }
 
 /// True if a query's field is one of ours.
@@ -247,7 +217,7 @@ fn head(wire: Wire, headers: &HeaderMap) -> Vec<u8> {
     if wire.transfer() == Transfer::Chunked {
         head.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
-    for (name, value) in &origin::cors(headers) {
+    for (name, value) in &request_policy::cors(headers) {
         head.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
     head.extend_from_slice(b"\r\n");

@@ -23,27 +23,29 @@ impl Seen {
     }
 }
 
-/// Looks at every room, and tells `each` of it. Returns at most `most` of them, in the order of their subscribers and names.
+/// Looks at every room. Returns at most `most` of those that `each` takes, in the order of their subscribers and names.
 /// However many there are, no more than those are kept, and ten thousand are not put in order for the sake of a thousand.
 pub(super) async fn busiest(
     rooms: &Rooms,
     most: usize,
     slices: &mut Slices,
-    mut each: impl FnMut(&RoomFigures),
+    mut each: impl FnMut(&Room, &RoomFigures) -> bool,
 ) -> Vec<Seen> {
     let mut kept = BinaryHeap::with_capacity(most + 1);
     for part in 0..Rooms::PARTS {
         for room in rooms.of_part(part) {
             // Each is seen at one moment; subscribers come and go meanwhile.
             let figures = room.figures();
-            each(&figures);
+            slices.step().await;
+            if !each(&room, &figures) {
+                continue;
+            }
             let seen = Seen { room, figures };
             if kept.len() < most {
                 kept.push(seen);
             } else if let Some(mut last) = kept.peek_mut().filter(|last| seen < **last) {
                 *last = seen;
             }
-            slices.step().await;
         }
     }
     let mut list = Vec::with_capacity(kept.len());

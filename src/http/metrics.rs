@@ -47,11 +47,12 @@ const FAMILIES: [Family; 8] = [
 async fn render(out: &mut Exposition, rooms: &Rooms, most: usize) {
     let mut slices = Slices::new();
     let (mut count, mut sums) = (0, [0; FAMILIES.len()]);
-    let shown = busiest(rooms, most, &mut slices, |figures| {
+    let shown = busiest(rooms, most, &mut slices, |_, figures| {
         count += 1;
         for (sum, (_, _, _, value)) in sums.iter_mut().zip(FAMILIES) {
             *sum += value(figures);
         }
+        true
     });
     let shown = shown.await;
     for ((name, kind, help, value), mut others) in FAMILIES.into_iter().zip(sums) {

@@ -23,16 +23,16 @@ mod test;
 use crate::config::Expose;
 use crate::limits::{Bucket, ClientCounter};
 use crate::metrics::Metrics;
-use crate::origin;
 use crate::rejected::RejectedLines;
 use crate::reload;
+use crate::request_policy::{self, Access, Denied, Policy};
 use crate::room::Rooms;
 use crate::shard::Shards;
 use crate::shutdown::Shutdown;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
@@ -223,9 +223,13 @@ impl Path {
         }
     }
 
-    /// Whether it is for operators alone. The client's modules are for everybody, whatever is exposed.
-    fn is_for_operators(self) -> bool {
-        self.exposed_as().is_none() && self != Path::Module
+    /// Requests that may have it. The program's own files and its health hold nothing that is secret.
+    fn access(self, for_whom: For) -> Access {
+        match self {
+            Path::Page | Path::PageScript | Path::PageStyle | Path::Module | Path::Health => Access::Public,
+            _ if for_whom == For::Clients => Access::Pages,
+            _ => Access::Own,
+        }
     }
 
     /// Methods it understands.
@@ -283,46 +287,22 @@ impl Pages {
             For::Clients => path.exposed_as().is_some_and(|name| config.server.expose.contains(&name)),
         };
         let served = || Path::ALL.into_iter().filter(is_served);
-        let Some(path) = served().find(|path| path.is(parts.uri.path())) else {
+        let path = served().find(|path| path.is(parts.uri.path()));
+        let policy = Policy { local, origins: &config.server.allowed_origins, hosts: &config.ingest.hosts };
+        policy
+            .check(path.map_or(Access::Public, |path| path.access(self.for_whom)), parts)
+            .map_err(denied)?;
+        let Some(path) = path else {
             let served: Vec<&str> = served().map(Path::as_str).chain(["/ws"]).collect();
             let detail = format!("{} is not served at this listener", parts.uri.path());
             let hint = format!("here are: {}", served.join(", "));
             return Err(problem::answer(StatusCode::NOT_FOUND, &detail, Some(&hint)).into());
         };
-        let text = |name: HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let is_preflight = parts.method == Method::OPTIONS && path.is_api();
         if !path.methods().contains(&parts.method) && !is_preflight {
             return Err(not_allowed(path, &parts.method).into());
         }
-        // What changes something, and what is for operators alone, is not for web pages of others: neither through a name
-        // that was made to point here (DNS rebinding) nor across origins.
-        if path.is_for_operators() {
-            self.check_host(text(header::HOST), local)?;
-        }
-        if path.is_for_operators() || path == Path::Test {
-            self.check_origin(text(header::ORIGIN))?;
-        }
         Ok(path)
-    }
-
-    fn check_host(&self, host: Option<&str>, local: Option<IpAddr>) -> Result<(), Box<Answer>> {
-        let config = &self.state.rooms.generation().config;
-        let is_ours = |local| host.is_some_and(|host| origin::is_own_host(host, local, &config.ingest.hosts));
-        if local.is_none_or(is_ours) {
-            return Ok(());
-        }
-        let detail = "Host is neither loopback nor this listener's address";
-        let hint = Some("use the address that admin.listen has, or add the name to ingest.hosts");
-        Err(problem::answer(StatusCode::FORBIDDEN, detail, hint).into())
-    }
-
-    fn check_origin(&self, page: Option<&str>) -> Result<(), Box<Answer>> {
-        let config = &self.state.rooms.generation().config;
-        let Some(page) = page.filter(|page| !origin::is_allowed(page, &config.server.allowed_origins)) else {
-            return Ok(());
-        };
-        let detail = "pages of this origin may not do this";
-        Err(problem::answer(StatusCode::FORBIDDEN, detail, Some(&origin::advice(page))).into())
     }
 
     async fn answer(&self, path: Path, parts: &Parts, patience: Patience) -> Answer {
@@ -338,7 +318,7 @@ impl Pages {
             Path::Dashboard => dashboard::answer(parts.uri.path()),
             Path::Health => health::answer(state, self.for_whom),
             Path::Status => status::answer(state, self.for_whom).await,
-            Path::Test => test::answer(state),
+            Path::Test => test::answer(state, self.for_whom),
             Path::Rooms => rooms::list(&state.rooms, query).await,
             Path::Room => rooms::one(&state.rooms, query),
             Path::RoomEvents => history::answer(&state.rooms, query, patience),
@@ -363,9 +343,9 @@ impl Pages {
             return answer;
         }
         let config = &self.state.rooms.generation().config;
-        let mut cors = origin::cors_if_allowed(request, &config.server.allowed_origins);
+        let mut cors = request_policy::cors_if_allowed(request, &config.server.allowed_origins);
         if cors.is_empty() && path.is_some() {
-            cors = origin::cors(request);
+            cors = request_policy::cors(request);
             cors.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
         }
         answer.headers_mut().extend(cors);
@@ -377,6 +357,19 @@ impl Pages {
         let names: Vec<&str> = generation.rooms.iter().map(|room| room.name.source()).collect();
         json_answer(StatusCode::OK, &json!({ "rooms": names }))
     }
+}
+
+/// The answer to a request that [`request_policy`] refuses.
+fn denied(denied: Denied<'_>) -> Box<Answer> {
+    let status = match denied {
+        Denied::BadHost => StatusCode::BAD_REQUEST,
+        Denied::OtherHost(..) | Denied::BadOrigin | Denied::OtherOrigin(_) => StatusCode::FORBIDDEN,
+    };
+    let hint = match denied {
+        Denied::OtherOrigin(page) => Some(request_policy::advice(page)),
+        _ => denied.hint().map(str::to_owned),
+    };
+    problem::answer(status, &denied.to_string(), hint.as_deref()).into()
 }
 
 fn not_allowed(path: Path, method: &Method) -> Answer {
@@ -400,7 +393,7 @@ fn methods(path: Path) -> HeaderValue {
 fn preflight(path: Path, request: &HeaderMap) -> Answer {
     let mut answer = Response::new(Body::from(Full::default()));
     *answer.status_mut() = StatusCode::NO_CONTENT;
-    answer.headers_mut().extend(origin::preflight(request, methods(path)));
+    answer.headers_mut().extend(request_policy::preflight(request, methods(path)));
     answer
 }
 
@@ -445,7 +438,8 @@ mod tests {
     }
 
     async fn ask(pages: &Pages, method: &str, path: &str) -> Answer {
-        let parts = Request::builder().method(method).uri(path).body(()).unwrap().into_parts().0;
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        let parts = request.body(()).unwrap().into_parts().0;
         match pages.check(&parts, None) {
             Err(refusal) => *refusal,
             Ok(path) => pages.answer(path, &parts, Patience::new(Duration::from_secs(10))).await,

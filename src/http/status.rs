@@ -3,7 +3,7 @@
 use super::busiest::{Seen, busiest};
 use super::slices::Slices;
 use super::{Answer, For, State, health, json_answer};
-use crate::room::RoomFigures;
+use crate::room::{Room, RoomFigures};
 use crate::wire::Transport;
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -15,7 +15,8 @@ const ROOMS: usize = 100;
 /// How long an answer is told again.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Looks anew for operators; clients get what was seen within the last second.
+/// Looks anew for operators. Clients get what was seen within the last second, without rooms of templates: their names hold
+/// what events are about.
 pub(super) async fn answer(state: &State, for_whom: For) -> Answer {
     if for_whom == For::Operators {
         return json_answer(StatusCode::OK, &look(state, for_whom).await);
@@ -35,7 +36,10 @@ pub(super) async fn answer(state: &State, for_whom: For) -> Answer {
 async fn look(state: &State, for_whom: For) -> Value {
     let mut status = health::service(state, &health::judge(state, for_whom));
     let mut buffered = 0;
-    let count = |figures: &RoomFigures| buffered += figures.buffered;
+    let count = |room: &Room, figures: &RoomFigures| {
+        buffered += figures.buffered;
+        for_whom == For::Operators || room.policy().name.is_static()
+    };
     let rooms = busiest(&state.rooms, ROOMS, &mut Slices::new(), count).await;
     let clients_over = |transport: &Transport| {
         (transport.as_str().to_owned(), state.metrics.clients_over(*transport).into())

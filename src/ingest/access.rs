@@ -1,12 +1,7 @@
-//! Who may post events over HTTP: by the `Host` and the `Origin` of a request. Pure.
-//!
-//! A web page must not post events unless its origin is allowed: neither by a cross-origin request, which has an
-//! `Origin`, nor by a name that was made to point here (DNS rebinding), which is the request's `Host`.
+//! Checks of a request that posts events, before its body is read. Pure.
 
-use crate::config::OriginPattern;
-use crate::origin::{is_allowed, is_own_host};
+use crate::request_policy::Denied;
 use hyper::StatusCode;
-use std::net::SocketAddr;
 
 /// Content types that a page can only send after the browser has asked us (CORS preflight), and what they hold.
 const LINES: [&str; 4] =
@@ -22,6 +17,26 @@ pub(super) struct Refusal {
     pub(super) hint: Option<&'static str>,
 }
 
+impl From<Denied<'_>> for Refusal {
+    fn from(denied: Denied<'_>) -> Refusal {
+        let (status, code) = match denied {
+            Denied::BadHost => (StatusCode::BAD_REQUEST, "bad_request"),
+            Denied::OtherHost(..) => (StatusCode::FORBIDDEN, "bad_host"),
+            Denied::BadOrigin | Denied::OtherOrigin(_) => (StatusCode::FORBIDDEN, "bad_origin"),
+        };
+        let hint = match denied {
+            Denied::OtherOrigin("null") => {
+                Some("send events from a backend: only \"*\" in server.allowed_origins covers \"null\"")
+            }
+            Denied::OtherOrigin(_) => {
+                Some("send events from a backend, or add the origin to server.allowed_origins")
+            }
+            _ => denied.hint(),
+        };
+        Refusal { hint, ..Refusal::new(status, code, denied.to_string()) }
+    }
+}
+
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Refusal {
         Refusal { status, code, message: message.into(), hint: None }
@@ -33,33 +48,8 @@ impl Refusal {
     }
 }
 
-/// Checks a `Host` that came over TCP to the address `local`: loopback, that address, or one of `hosts`.
-pub(super) fn check_host(host: Option<&str>, local: SocketAddr, hosts: &[String]) -> Result<(), Refusal> {
-    let Some(host) = host else {
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_request", "there is no Host"));
-    };
-    if is_own_host(host, local.ip(), hosts) {
-        return Ok(());
-    }
-    let message = format!("Host is {host:?}, which is neither loopback nor this listener's address");
-    Err(Refusal::new(StatusCode::FORBIDDEN, "bad_host", message)
-        .hint("post to the address that ingest.listen has, or add the name to ingest.hosts"))
-}
-
-/// Checks an `Origin` and the content type that comes with it.
-pub(super) fn check_origin(
-    origin: &str,
-    content_type: Option<&str>,
-    allowed: &[OriginPattern],
-) -> Result<(), Refusal> {
-    if !is_allowed(origin, allowed) {
-        let message = format!("pages of {origin} may not post events");
-        let hint = match origin {
-            "null" => "send events from a backend: only \"*\" in server.allowed_origins covers \"null\"",
-            _ => "send events from a backend, or add the origin to server.allowed_origins",
-        };
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "bad_origin", message).hint(hint));
-    }
+/// Checks the content type of a page's request: browsers ask before they send one of these.
+pub(super) fn check_page_type(content_type: Option<&str>) -> Result<(), Refusal> {
     let essence = content_type.map(essence).unwrap_or_default();
     if is_lines(content_type)
         || essence == JSON
@@ -112,63 +102,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_loopback_our_own_or_configured() {
-        #[track_caller]
-        fn check(host: &str, status: Option<u16>) {
-            let local = "10.1.2.3:9998".parse().unwrap();
-            let checked = check_host(Some(host), local, &["events.example.org".to_owned()]);
-            assert_eq!(checked.err().map(|refusal| refusal.status.as_u16()), status, "{host}");
-        }
-        for host in [
-            "localhost",
-            "LocalHost:9998",
-            "a.localhost.",
-            "127.0.0.1",
-            "127.9.9.9:80",
-            "[::1]:9998",
-            "[::1]",
+    fn a_page_needs_a_content_type_that_browsers_ask_about() {
+        for (content_type, is_taken) in [
+            (Some("application/json"), true),
+            (Some("Application/X-NDJSON; charset=utf-8"), true),
+            (Some("application/cloudevents+json"), true),
+            (None, false),
+            (Some("text/plain"), false),
+            (Some("text/plain; application/json"), false),
         ] {
-            check(host, None);
+            assert_eq!(check_page_type(content_type).is_ok(), is_taken, "{content_type:?}");
         }
-        check("10.1.2.3:9998", None);
-        check("[::ffff:10.1.2.3]:9998", None);
-        check("Events.example.org:9998", None);
-        for host in [
-            "",
-            "example.org",
-            "localhost.example.org",
-            "10.1.2.4",
-            "[::2]",
-            "127.0.0.1.example.org",
-            "127.0.0.1:x",
-        ] {
-            check(host, Some(403));
-        }
-        let missing = check_host(None, "127.0.0.1:1".parse().unwrap(), &[]).unwrap_err();
-        assert_eq!(missing.status, StatusCode::BAD_REQUEST);
-    }
-
-    #[test]
-    fn a_page_needs_an_allowed_origin_and_a_content_type_that_browsers_ask_about() {
-        #[track_caller]
-        fn check(rule: &[OriginPattern], origin: &str, content_type: Option<&str>, status: Option<u16>) {
-            let checked = check_origin(origin, content_type, rule);
-            assert_eq!(
-                checked.err().map(|refusal| refusal.status.as_u16()),
-                status,
-                "{origin} {content_type:?}"
-            );
-        }
-        let rule = [OriginPattern::Local];
-        let ours = "http://localhost:3000";
-        check(&rule, ours, Some("application/json"), None);
-        check(&rule, ours, Some("Application/X-NDJSON; charset=utf-8"), None);
-        check(&rule, ours, Some("application/cloudevents+json"), None);
-        check(&rule, ours, None, Some(415));
-        check(&rule, ours, Some("text/plain"), Some(415));
-        check(&rule, ours, Some("text/plain; application/json"), Some(415));
-        check(&rule, "null", Some("application/json"), Some(403));
-        check(&rule, "https://evil.example", Some("application/json"), Some(403));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod broken;
 mod prefixed;
 mod response;
 
-use super::access::{Refusal, check_body, check_host, check_length, check_origin, is_lines};
+use super::access::{Refusal, check_body, check_length, check_page_type, is_lines};
 use super::body::{Body, Piece};
 use super::places::Place;
 use super::producer::{Cut, Producer, too_long};
@@ -27,12 +27,12 @@ use super::values::Value;
 use crate::config::WhenFull;
 use crate::listen::Stream;
 use crate::metrics::ProducerEnd;
+use crate::request_policy::{Access, Policy, page_of};
 use crate::route::{Beside, Rejection, RejectionCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, ORIGIN, TRANSFER_ENCODING,
-};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,7 +41,7 @@ use response::Answer;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -79,9 +79,8 @@ struct Connection {
     shared: Rc<Shared>,
     listener: Slot,
     name: String,
-    /// The address that was connected to; none on a Unix socket, where any `Host` is fine.
-    local: Option<SocketAddr>,
-    is_tcp: bool,
+    /// The address that was connected to; none on a Unix socket.
+    local: Option<IpAddr>,
     place: Arc<Place>,
     /// Bytes of the request that is under way.
     under_way: Cell<Option<usize>>,
@@ -96,8 +95,7 @@ struct Connection {
 pub(super) async fn serve(opened: Opened) {
     let Opened { shared, stream, listener, place, read, name } = opened;
     let connection = Rc::new(Connection {
-        local: stream.local_addr(),
-        is_tcp: stream.peer().is_some(),
+        local: stream.local_ip(),
         shared: shared.clone(),
         listener,
         name,
@@ -159,25 +157,29 @@ pub(super) async fn serve(opened: Opened) {
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         self.place.rest(false);
-        let origin = header(&request, &ORIGIN).map(str::to_owned);
-        let has_body = !request.body().is_end_stream();
-        let answer = match self.check(&request, origin.as_deref()) {
+        let (parts, body) = request.into_parts();
+        let page = page_of(&parts.headers).unwrap_or_default().map(str::to_owned);
+        let has_body = !body.is_end_stream();
+        let answer = match self.check(&parts) {
             Err(refusal) => {
                 tracing::debug!(producer = %self.name, code = refusal.code, reason = %refusal.message, "request refused");
                 self.is_early.set(has_body || refusal.status == StatusCode::LENGTH_REQUIRED);
                 Answer::refused(&refusal)
             }
-            Ok(_) if request.method() == Method::OPTIONS => Answer::preflight(origin.is_some()),
+            Ok(_) if parts.method == Method::OPTIONS => Answer::preflight(page.is_some()),
             Ok(beside) => {
                 self.under_way.set(Some(0));
-                let answer = self.take_body(request, beside).await;
+                let is_lines = is_lines(header(&parts, &CONTENT_TYPE));
+                // Its head is not needed for as long as its body may take.
+                drop(parts);
+                let answer = self.take_body(body, is_lines, beside).await;
                 self.under_way.set(None);
                 answer
             }
         };
         self.place.rest(true);
         let answer = if self.shared.stop.has_begun() { answer.last() } else { answer };
-        answer.for_origin(origin)
+        answer.for_origin(page)
     }
 
     /// Ends our direction, and throws away what still comes.
@@ -200,43 +202,37 @@ impl Connection {
     }
 
     /// Everything that can be said before the body is read. Returns the fields beside the events.
-    fn check(&self, request: &Request<Incoming>, origin: Option<&str>) -> Result<Beside, Refusal> {
+    fn check(&self, parts: &Parts) -> Result<Beside, Refusal> {
         let settings = self.shared.settings();
-        if self.is_tcp {
-            // A socket whose address cannot be had is gone.
-            let local = self.local.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-            let host = request.uri().authority().map(hyper::http::uri::Authority::as_str);
-            check_host(host.or_else(|| header(request, &HOST)), local, &settings.hosts)?;
+        let policy = Policy { local: self.local, origins: &settings.origins, hosts: &settings.hosts };
+        let page = policy.check(Access::Own, parts)?;
+        let content_type = header(parts, &CONTENT_TYPE);
+        let is_preflight = parts.method == Method::OPTIONS;
+        // A preflight has no body, and tells the type of the one to come elsewhere.
+        if page.is_some() && !is_preflight {
+            check_page_type(content_type)?;
         }
-        let content_type = header(request, &CONTENT_TYPE);
-        let is_preflight = request.method() == Method::OPTIONS;
-        if let Some(origin) = origin {
-            // A preflight has no body, and tells the type of the one to come elsewhere.
-            let content_type = if is_preflight { Some("application/json") } else { content_type };
-            check_origin(origin, content_type, &settings.origins)?;
-        }
-        if request.uri().path() != EVENTS {
-            let message = format!("there is nothing at {}", request.uri().path());
+        if parts.uri.path() != EVENTS {
+            let message = format!("there is nothing at {}", parts.uri.path());
             return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message).hint("POST /events"));
         }
         if is_preflight {
             return Ok(Beside::default());
         }
-        if request.method() != Method::POST {
-            let message = format!("events are posted, not sent with {}", request.method());
+        if parts.method != Method::POST {
+            let message = format!("events are posted, not sent with {}", parts.method);
             return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
                 .hint("POST /events"));
         }
-        let headers = request.headers();
+        let headers = &parts.headers;
         check_length(headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING))?;
-        check_body(content_type, header(request, &CONTENT_ENCODING))?;
-        Beside::from_query(request.uri().query().unwrap_or_default()).map_err(|rejection| {
+        check_body(content_type, header(parts, &CONTENT_ENCODING))?;
+        Beside::from_query(parts.uri.query().unwrap_or_default()).map_err(|rejection| {
             Refusal::new(StatusCode::BAD_REQUEST, rejection.code.as_str(), rejection.message)
         })
     }
 
-    async fn take_body(&self, request: Request<Incoming>, beside: Beside) -> Answer {
-        let is_lines = is_lines(header(&request, &CONTENT_TYPE));
+    async fn take_body(&self, body: Incoming, is_lines: bool, beside: Beside) -> Answer {
         let mut events = Events {
             body: Body::new(self.shared.settings().max_event_size, is_lines),
             producer: Producer::new(self.name.clone(), beside, true),
@@ -244,7 +240,7 @@ impl Connection {
             connection: self,
             is_shedding: false,
         };
-        let received = self.receive(&mut events, request.into_body()).await;
+        let received = self.receive(&mut events, body).await;
         self.is_early.set(received.is_err());
         let answer = match received {
             Ok(()) => {
@@ -371,6 +367,6 @@ impl Events<'_> {
 }
 
 /// A header's value, where it has one that is text.
-fn header<'r>(request: &'r Request<Incoming>, name: &HeaderName) -> Option<&'r str> {
-    request.headers().get(name)?.to_str().ok()
+fn header<'r>(parts: &'r Parts, name: &HeaderName) -> Option<&'r str> {
+    parts.headers.get(name)?.to_str().ok()
 }

@@ -2,7 +2,7 @@
 
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -45,10 +45,13 @@ impl Stream {
         }
     }
 
-    /// The address that the peer connected to, of a TCP connection.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
+    /// The address that the peer connected to; none on a Unix socket.
+    pub fn local_ip(&self) -> Option<IpAddr> {
         match self {
-            Stream::Tcp(stream, _) => stream.local_addr().ok(),
+            // A socket without an address is gone. No request may pass for one of a Unix socket by that.
+            Stream::Tcp(stream, _) => {
+                Some(stream.local_addr().map_or(Ipv4Addr::LOCALHOST.into(), |local| local.ip()))
+            }
             Stream::Unix(_) => None,
         }
     }

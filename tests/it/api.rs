@@ -48,6 +48,7 @@ async fn every_answer_is_as_the_document_says() {
     let status = check("/api/v1/websocket/status", "GET", "/api/v1/websocket/status", "", 200);
     assert_eq!((&status["status"], &status["connectedClients"]), (&json!("healthy"), &json!(1)), "{status}");
     assert_eq!(status["bufferStatus"]["bufferedEvents"], 3);
+    check("/api/v1/websocket/status", "GET", "/api/v1/websocket/status", evil, 403);
     let test = "/api/v1/websocket/broadcast/test";
     let told = check(test, "POST", test, "", 200);
     assert_eq!(told["rooms"], json!([{ "room": "system_alerts", "subscribers": 0 }]));

@@ -217,7 +217,8 @@ impl Server {
 
     /// A GET request's status and body.
     pub fn get(addr: &str, path: &str) -> (u16, String) {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+        let host = if addr.starts_with("unix:") { "localhost" } else { addr };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         http(addr, request.as_bytes())
     }
 

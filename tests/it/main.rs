@@ -42,6 +42,7 @@ mod real_input;
 mod recent;
 mod reload;
 mod replay;
+mod request_policy;
 mod restart;
 mod resume;
 mod shipped;

@@ -22,7 +22,7 @@ const FLOORS: [(&str, u8, &[&str]); 33] = [
     ("descriptors", 1, &[]),
     ("limits", 1, &["metrics"]),
     ("listen", 1, &["metrics"]),
-    ("origin", 1, &[]),
+    ("request_policy", 1, &[]),
     ("reload", 1, &["listen"]),
     ("rejected", 1, &["route"]),
     ("watch", 1, &[]),

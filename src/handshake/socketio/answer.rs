@@ -12,7 +12,7 @@ use super::session::{Kind, NOOP, Session, Taken, Turn};
 use crate::config::{Namespace, SocketIoConfig};
 use crate::http::{Answer, Body};
 use crate::metrics::HandshakeRefusal;
-use crate::origin::{cors, cors_if_allowed, preflight};
+use crate::request_policy::{cors, cors_if_allowed, preflight};
 use crate::shard::{ClientSocket, NewSocketIo};
 use crate::socketio::{EngineOptions, EnginePacket, Received, packets, push_open, random_id};
 use crate::wire::{SocketIo, Wire, frame};

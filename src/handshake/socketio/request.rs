@@ -1,9 +1,10 @@
 //! Checks of a request that speaks Engine.IO (protocol revision 4): what it asks for, and whether its page may.
 
 use super::super::refusal::{Code, Refusal};
-use super::super::request::{check_http, check_origin, check_upgrade};
-use super::super::stream::{Known, check_page};
+use super::super::request::{check_http, check_upgrade};
+use super::super::stream::Known;
 use crate::query;
+use crate::request_policy::{Access, Denied};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, header};
 
@@ -27,7 +28,7 @@ pub(super) enum Asked {
 /// Checks everything about a request but who sends it, and whether there is its session.
 pub(super) fn check(parts: &Parts, known: &Known<'_>) -> Result<Asked, Refusal> {
     if parts.method == Method::OPTIONS {
-        check_page(&parts.headers, known).map_err(forbidden)?;
+        known.policy.check(Access::Pages, parts).map_err(denied)?;
         return Ok(Asked::Preflight);
     }
     let query = parts.uri.query().unwrap_or("");
@@ -35,11 +36,13 @@ pub(super) fn check(parts: &Parts, known: &Known<'_>) -> Result<Asked, Refusal> 
         Refusal::engine(Code::Request, "the query cannot be decoded: percent-encoded UTF-8 is needed")
     })?;
     let field = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str());
+    let transport = field("transport");
+    let access = if transport == Some("websocket") { Access::WebSocket } else { Access::Pages };
+    known.policy.check(access, parts).map_err(denied)?;
     check_version(field("EIO"))?;
     let sid = field("sid").filter(|sid| !sid.is_empty()).map(str::to_owned);
-    match field("transport") {
+    match transport {
         Some("polling") => {
-            check_page(&parts.headers, known).map_err(forbidden)?;
             if field("j").is_some() {
                 let hint = "polling with JSONP (j) is not served: leave out jsonp and forceJSONP";
                 return Err(Refusal::engine(Code::Request, hint));
@@ -48,7 +51,6 @@ pub(super) fn check(parts: &Parts, known: &Known<'_>) -> Result<Asked, Refusal> 
         }
         Some("websocket") => {
             check_http(parts).and_then(|()| check_upgrade(&parts.headers)).map_err(bad)?;
-            check_origin(&parts.headers, known.origins).map_err(forbidden)?;
             Ok(sid.map_or(Asked::OpenWebSocket, Asked::Probe))
         }
         _ => Err(Refusal::engine(Code::Transport, "transport is polling or websocket")),
@@ -83,6 +85,8 @@ fn bad(refusal: Refusal) -> Refusal {
     refusal.with_code(Code::Request)
 }
 
-fn forbidden(refusal: Refusal) -> Refusal {
-    refusal.with_code(Code::Forbidden)
+fn denied(denied: Denied<'_>) -> Refusal {
+    let refusal = Refusal::from(denied);
+    let code = if refusal.status == StatusCode::FORBIDDEN { Code::Forbidden } else { Code::Request };
+    refusal.with_code(code)
 }

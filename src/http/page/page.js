@@ -166,7 +166,9 @@ function remember() {
 }
 
 async function suggest() {
-  const known = await (await fetch("page.json")).json();
+  const answer = await fetch("page.json");
+  const known = await answer.json();
+  if (!answer.ok) return notice(`${known.detail} (${known.hint})`);
   for (const name of known.rooms) {
     const option = element("option");
     option.value = name;

@@ -1,0 +1,160 @@
+//! One table of heads, tried at every listener over TCP and Unix sockets.
+
+use crate::harness::{Client, Producer, Server, http};
+use serde_json::{Value, json};
+
+const CONFIG: &str = "
+[server]
+listen = [\"127.0.0.1:0\", \"unix:clients.sock\"]
+allowed_origins = [\"local\", \"https://app.example\"]
+[admin]
+listen = [\"127.0.0.1:0\", \"unix:admin.sock\"]
+[ingest]
+listen = [\"127.0.0.1:0\", { unix = \"in.sock\" }]
+hosts = [\"events.example\"]
+[rooms.all]
+types = [\"*\"]
+[rooms.\"agent:{agentId}\"]
+types = [\"*\"]
+[rooms.\"alerts:{severity}\"]
+types = [\"system_alert\"]
+";
+
+const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Sends a request and returns the status of its answer, which may be a stream.
+fn status(addr: &str, target: &str, head: &[u8], more: &str) -> u16 {
+    let mut producer = Producer::connect(addr);
+    let method = if target == "/events" { "POST" } else { "GET" };
+    producer
+        .write_bytes(&[format!("{method} {target} ").as_bytes(), head, more.as_bytes(), b"\r\n"].concat());
+    let answer = producer.read_until(|text| text.contains("\r\n"));
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+}
+
+/// A version and header lines, and how requests with them fare: those that anybody may make, WebSockets, clients', and those of
+/// operators and producers.
+type Case = (&'static [u8], [u16; 4]);
+
+const BAD_HOST: [u16; 4] = [400; 4];
+const BAD_ORIGIN: [u16; 4] = [403; 4];
+
+const TCP: &[Case] = &[
+    (b"HTTP/1.1\r\nHost: localhost\r\n", [200; 4]),
+    (b"HTTP/1.1\r\nHost: events.example:9998\r\n", [200; 4]),
+    (b"HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost:3000\r\n", [200; 4]),
+    (b"HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n", [200, 403, 403, 403]),
+    (b"HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n", [200, 403, 403, 403]),
+    // A name that was made to point here.
+    (b"HTTP/1.1\r\nHost: rebound.example\r\n", [200, 200, 403, 403]),
+    (b"HTTP/1.1\r\nHost: rebound.example\r\nOrigin: http://rebound.example\r\n", [200, 403, 403, 403]),
+    (b"HTTP/1.1\r\nHost: app.example\r\n", [200, 200, 200, 403]),
+    (b"HTTP/1.1\r\nHost: proxy.example\r\nOrigin: https://app.example\r\n", [200, 200, 200, 403]),
+];
+
+/// These are the same over Unix sockets.
+const ANYWHERE: &[Case] = &[
+    (b"HTTP/1.1\r\n", BAD_HOST),
+    (b"HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", BAD_HOST),
+    (b"HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n", BAD_HOST),
+    (b"HTTP/1.1\r\nHost:\r\n", BAD_HOST),
+    (b"HTTP/1.1\r\nHost: me@localhost\r\n", BAD_HOST),
+    (b"HTTP/1.1\r\nHost: localhost, evil.example\r\n", BAD_HOST),
+    (b"HTTP/1.1\r\nHost: localhost/x\r\n", BAD_HOST),
+    (b"HTTP/1.1\r\nHost: localhost:x\r\n", BAD_HOST),
+    (b"HTTP/1.1\r\nHost: l\xc3\xb6calhost\r\n", BAD_HOST),
+    (b"HTTP/1.0\r\nHost: localhost\r\nHost: localhost\r\n", BAD_HOST),
+    (b"HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nOrigin: http://localhost\r\n", BAD_ORIGIN),
+    (
+        b"HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nOrigin: https://evil.example\r\n",
+        BAD_ORIGIN,
+    ),
+    (b"HTTP/1.1\r\nHost: localhost\r\nOrigin: https://\xc3\xa9vil.example\r\n", BAD_ORIGIN),
+    (b"HTTP/1.1\r\nHost: localhost\r\nOrigin: \xff\r\n", BAD_ORIGIN),
+];
+
+const UNIX: &[Case] = &[
+    (b"HTTP/1.1\r\nHost: localhost\r\n", [200; 4]),
+    (b"HTTP/1.1\r\nHost: anything.example\r\n", [200; 4]),
+    (b"HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n", [200, 403, 403, 403]),
+];
+
+#[test]
+fn every_listener_judges_hosts_and_origins_alike() {
+    let server = Server::start(CONFIG);
+    for (socket, cases) in [(0, TCP), (0, ANYWHERE), (1, UNIX), (1, ANYWHERE)] {
+        let [clients, admin, ingest] =
+            [&server.clients, &server.admin, &server.ingest].map(|addrs| addrs[socket].as_str());
+        for (head, [public, websocket, pages, own]) in cases {
+            let check = |addr: &str, target: &str, more: &str, expected: u16| {
+                let expected = if expected == 200 && more == UPGRADE { 101 } else { expected };
+                let shown = String::from_utf8_lossy(head);
+                assert_eq!(status(addr, target, head, more), expected, "{addr} {target} {shown}");
+            };
+            for target in ["/", "/page.js", "/client.js", "/api/v1/health"] {
+                check(clients, target, "", *public);
+            }
+            // What is not there may be refused, and never served.
+            let missing = if *public == 200 { 404 } else { *public };
+            check(clients, "/nothing", "", missing);
+            if !head.starts_with(b"HTTP/1.0") {
+                check(clients, "/ws", UPGRADE, *websocket);
+                check(clients, "/socket.io/?EIO=4&transport=websocket", UPGRADE, *websocket);
+            }
+            for target in [
+                "/sse?room=all",
+                "/socket.io/?EIO=4&transport=polling",
+                "/api/v1/websocket/status",
+                "/page.json",
+            ] {
+                check(clients, target, "", *pages);
+            }
+            for target in ["/", "/api/v1/health"] {
+                check(admin, target, "", *public);
+            }
+            for target in ["/api/v1/rooms", "/metrics", "/api/v1/websocket/status", "/page.json"] {
+                check(admin, target, "", *own);
+            }
+            let json = "Content-Type: application/json\r\nContent-Length: 0\r\n";
+            check(ingest, "/events", json, *own);
+        }
+    }
+}
+
+#[tokio::test]
+async fn clients_are_given_no_names_of_rooms_that_a_template_made() {
+    let server = Server::start(CONFIG);
+    let mut client = Client::connect(&server).await;
+    client.subscribe("agent:secret-1").await;
+    client.subscribe("all").await;
+    server.publish("secret-2", 1, 1);
+    let ask = |addr: &str, method: &str, path: &str| -> Value {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        let (status, body) = http(addr, request.as_bytes());
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let names = |answer: &Value, name: &str| -> Vec<String> {
+        let mut names: Vec<String> = answer["rooms"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|room| room[name].as_str().unwrap().into())
+            .collect();
+        names.sort();
+        names
+    };
+    let status = "/api/v1/websocket/status";
+    let told = ask(&server.clients[0], "GET", status);
+    assert_eq!((names(&told, "name"), &told["listedRooms"]), (vec!["all".to_owned()], &json!(3)), "{told}");
+    let all = names(&ask(&server.admin[0], "GET", status), "name");
+    assert_eq!(all, ["agent:secret-1", "agent:secret-2", "all"]);
+    let test = "/api/v1/websocket/broadcast/test";
+    let told = ask(&server.clients[0], "POST", test);
+    assert_eq!((names(&told, "room"), &told["published"]), (vec!["all".to_owned()], &json!(true)), "{told}");
+    let told = ask(&server.admin[0], "POST", test);
+    assert_eq!(names(&told, "room"), ["alerts:info", "all"]);
+}
