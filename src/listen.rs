@@ -1,9 +1,11 @@
 //! Sockets to listen on: bound with every hint that helps, accepted from without spinning, removed at the end.
 
+mod foreign;
 mod holder;
 mod stream;
 mod unix;
 
+pub use foreign::{Foreign, TELLING};
 pub use stream::Stream;
 pub(crate) use stream::{Death, Loose};
 pub use unix::{Pipe, Rights};

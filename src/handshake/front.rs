@@ -7,7 +7,7 @@ use super::state::{Accepted, Admitted, Ends, FrontState, Purpose, with_headers};
 use super::tail::{Tail, Tailed};
 use super::under_way::Place;
 use crate::http::{Answer, Asked, Body, Patience, Reply};
-use crate::listen::{LAST_CONNECTIONS, Listener, Stream};
+use crate::listen::{Foreign, LAST_CONNECTIONS, Listener, Stream};
 use crate::memory;
 use crate::metrics::HandshakeRefusal;
 use crate::request_policy::cors_if_allowed;
@@ -29,6 +29,11 @@ use tokio::task::JoinSet;
 
 /// Most that is buffered of a request's head, and of an answer: twice what browsers and proxies send at the most.
 const BUFFER_BYTES: usize = 16 * 1024;
+
+/// What these listeners speak.
+const SPOKEN: &str = "plain HTTP/1.1";
+/// How long a client that speaks another protocol may take to read so.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// So many handshakes leave behind memory that is worth giving back to the system, some 10 KiB each at the worst, once
 /// none has begun or ended for [`QUIET`].
@@ -177,6 +182,10 @@ where
         let visit =
             Visit { ends: Ends { peer, local: stream.local_ip() }, place, patience: &patience, tail: &tail };
         let served = async {
+            if let Some(foreign) = stream.foreign().await {
+                self.refuse(foreign, &stream).await;
+                return None;
+            }
             match stream {
                 Stream::Tcp(stream, _) => {
                     let take = |stream: tokio::net::TcpStream| stream.into_std().map(ClientSocket::Tcp);
@@ -197,6 +206,15 @@ where
             None if place.is_idle() => {}
             None => self.state.metrics.refused(HandshakeRefusal::Timeout),
         }
+    }
+
+    /// Answers a connection that speaks another protocol.
+    async fn refuse(&self, foreign: Foreign, stream: &Stream) {
+        self.state.metrics.refused(HandshakeRefusal::BadRequest);
+        tracing::debug!(reason = foreign.message(SPOKEN), "connection refused");
+        // Nothing was written before, so that it fits. It fails where the client is gone.
+        let _ = stream.try_write(foreign.answer(SPOKEN).as_bytes());
+        stream.linger(LINGER).await;
     }
 
     /// Answers the requests of a connection. Returns what it brought if one was a handshake that passed; what hyper and

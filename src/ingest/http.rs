@@ -17,6 +17,7 @@ mod broken;
 mod prefixed;
 mod response;
 
+use super::LINGER;
 use super::access::{Refusal, check_body, check_length, check_page_type, is_lines};
 use super::body::{Body, Piece};
 use super::places::Place;
@@ -40,22 +41,17 @@ use prefixed::Prefixed;
 use response::Answer;
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
 use tokio::sync::Notify;
 
 /// Where events are posted.
 const EVENTS: &str = "/events";
 /// How long a request's header may take, and how long a connection may stay open without one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a client may go on sending after an answer that ends the connection. Closed at once, TCP would reset the
-/// connection and could destroy the answer.
-const LINGER: Duration = Duration::from_secs(2);
 /// How long a connection between two requests stays open once the daemon stops. A request may be under way on it, and would
 /// be lost with it.
 const LAST_REQUEST: Duration = Duration::from_millis(250);
@@ -149,7 +145,7 @@ pub(super) async fn serve(opened: Opened) {
         let stream = serving.into_parts().io.into_inner().into_stream();
         tokio::select! {
             () = &mut cut => {}
-            _ = tokio::time::timeout(LINGER, connection.linger(&stream)) => {}
+            () = stream.linger(LINGER) => {}
         }
     }
 }
@@ -182,25 +178,6 @@ impl Connection {
         answer.for_origin(page)
     }
 
-    /// Ends our direction, and throws away what still comes.
-    async fn linger(&self, stream: &Stream) {
-        // It fails where the client is gone, which the next read tells.
-        let _ = stream.end_writing();
-        loop {
-            let read = stream.try_read(&mut self.shared.buffer.borrow_mut());
-            match read {
-                Ok(0) => return,
-                Ok(_) => tokio::task::yield_now().await,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if stream.ready(Interest::READABLE).await.is_err() {
-                        return;
-                    }
-                }
-                Err(_) => return,
-            }
-        }
-    }
-
     /// Everything that can be said before the body is read. Returns the fields beside the events.
     fn check(&self, parts: &Parts) -> Result<Beside, Refusal> {
         let settings = self.shared.settings();
@@ -213,7 +190,7 @@ impl Connection {
             check_page_type(content_type)?;
         }
         if parts.uri.path() != EVENTS {
-            let message = format!("there is nothing at {}", parts.uri.path());
+            let message = format!("{} is not served at this listener, which takes events", parts.uri.path());
             return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message).hint("POST /events"));
         }
         if is_preflight {

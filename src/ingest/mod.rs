@@ -40,6 +40,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// How long a client may go on sending after an answer that ends the connection.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// Every ingest listener, bound.
 pub struct Ingest {
     config: Arc<Config>,

@@ -1,4 +1,6 @@
-//! Tells HTTP from lines by how a stream begins. Pure.
+//! Tells HTTP, lines and protocols that are not spoken by how a stream begins. Pure.
+
+use crate::listen::Foreign;
 
 /// Longest request line that is recognised, in bytes: as long as most servers take. A longer first line is a line.
 pub(super) const MAX_REQUEST_LINE: usize = 8 * 1024;
@@ -12,17 +14,24 @@ pub(super) enum Kind {
     Http,
     /// Lines.
     Lines,
+    /// A protocol that is not spoken here.
+    Foreign(Foreign),
 }
 
 /// Decides by what has arrived from the stream's start, as early as it can be known: for an object by its first byte.
 /// None while more is needed, which is never so beyond [`MAX_REQUEST_LINE`].
 pub(super) fn kind(seen: &[u8]) -> Option<Kind> {
+    if let Some(foreign) = Foreign::of(seen) {
+        return Some(Kind::Foreign(foreign));
+    }
     let method = seen.iter().take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-').count();
     if method > MAX_METHOD {
         return Some(Kind::Lines);
     }
     match seen.get(method) {
         None => return None,
+        // TLS may begin so.
+        Some(0x16) if seen.len() == 1 => return None,
         Some(b' ') if method > 0 => {}
         Some(_) => return Some(Kind::Lines),
     }
@@ -68,9 +77,17 @@ mod tests {
         check("hello HTTP/1.1\n", Some(Kind::Lines));
         check("POST\n", Some(Kind::Lines));
         check("POST {\"a\":1}\n", Some(Kind::Lines));
-        check("PRI * HTTP/2.0\r\n", Some(Kind::Lines));
+        check("PRI * HTTP/2.0\n", Some(Kind::Lines));
+        check("\u{16}{\"type\":\"t\"}\n", Some(Kind::Lines));
+        check("{\"type\":\"\u{16}\u{3}\"}\n", Some(Kind::Lines));
         check("GET HTTP/1.x\n", Some(Kind::Lines));
         check(&format!("{} ", "A".repeat(MAX_METHOD + 1)), Some(Kind::Lines));
+    }
+
+    #[test]
+    fn tls_and_http_2_are_known_from_their_beginning() {
+        check("\u{16}\u{3}\u{1}\u{2}", Some(Kind::Foreign(Foreign::Tls)));
+        check("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Kind::Foreign(Foreign::Http2)));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use super::intake::{Gate, Intake};
 use super::lines::{Line, Splitter};
-use super::producer::Producer;
+use super::producer::{Place, Producer};
 use crate::config::{IngestListenConfig, OriginPattern, WhenFull};
 use crate::memory;
 use crate::metrics::{ListenerFigures, Metrics};
+use crate::route::Rejection;
 use crate::shutdown::Shutdown;
 use arc_swap::{ArcSwap, Guard};
 use std::cell::{Cell, RefCell};
@@ -168,6 +169,22 @@ impl Shared {
         let mut reading = intake.begin(at, self.when_full(listener), bytes);
         splitter.set_max(max);
         cut(splitter, &mut |number, line| producer.take_line(&mut reading, number, line, max));
+        reading.commit();
+    }
+
+    /// Refuses what a producer has sent so far, in bytes, as a whole.
+    pub(super) fn reject(
+        &self,
+        listener: &Slot,
+        producer: &mut Producer,
+        bytes: usize,
+        rejection: &Rejection,
+    ) {
+        let settings = self.settings();
+        let mut intake = self.intake.borrow_mut();
+        let at = (listener.index(), &*settings.figures[listener.index()]);
+        let mut reading = intake.begin(at, self.when_full(listener), bytes);
+        producer.reject(&mut reading, Place { line: 1, before: 0 }, b"", rejection);
         reading.commit();
     }
 

@@ -3,6 +3,7 @@
 //! A read is processed whole, and nothing of it is kept but the part of a line at its end, so that an idle producer
 //! costs its socket and its account.
 
+use super::LINGER;
 use super::answers::Answers;
 use super::http;
 use super::lines::{Line, Splitter};
@@ -12,9 +13,9 @@ use super::producer::{Cut, Producer};
 use super::shared::{READ_BYTES, Shared, Slot};
 use super::unfinished::{self, Kept, Unfinished};
 use crate::config::Ack;
-use crate::listen::Stream;
+use crate::listen::{Foreign, Stream};
 use crate::metrics::ProducerEnd;
-use crate::route::Beside;
+use crate::route::{Beside, Rejection, RejectionCode};
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -33,13 +34,32 @@ const FIRST_WORDS: Duration = Duration::from_millis(250);
 /// How long a producer that the daemon closes is read on: what it had sent by then counts.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// What ingest listeners speak.
+const SPOKEN: &str = "plain HTTP/1.1 and NDJSON";
+
 /// Serves a connection to its end.
 pub(super) async fn serve(shared: Rc<Shared>, stream: Stream, listener: Slot, permit: Permit) {
-    if let Some(http) = Raw::new(shared, stream, listener, permit.place()).run().await {
-        // Apart, so that a producer of lines does not pay for the state of a request.
-        Box::pin(http::serve(http)).await;
+    // Apart, so that a producer of lines does not pay for the state of a request.
+    match Raw::new(shared, stream, listener, permit.place()).run().await {
+        Some(Rest::Http(http)) => Box::pin(http::serve(http)).await,
+        Some(Rest::Refused(shared, stream)) => Box::pin(linger(shared, stream)).await,
+        None => {}
     }
     drop(permit);
+}
+
+/// What is left of a connection that brings no lines.
+enum Rest {
+    Http(http::Opened),
+    /// It has had its answer.
+    Refused(Rc<Shared>, Stream),
+}
+
+async fn linger(shared: Rc<Shared>, stream: Stream) {
+    tokio::select! {
+        () = shared.stop.cut() => {}
+        () = stream.linger(LINGER) => {}
+    }
 }
 
 /// A stream of lines, or one that is not known yet.
@@ -66,6 +86,8 @@ enum Next {
     End,
     /// It is HTTP; what has been read.
     Http(Vec<u8>),
+    /// It speaks another protocol; how many bytes have been read.
+    Foreign(Foreign, usize),
     Failed(io::Error),
 }
 
@@ -91,8 +113,8 @@ impl Raw {
         }
     }
 
-    /// Reads to the end. Returns the connection if it is HTTP.
-    async fn run(mut self) -> Option<http::Opened> {
+    /// Reads to the end. Returns the connection if it brings no lines.
+    async fn run(mut self) -> Option<Rest> {
         let shared = self.shared.clone();
         let first_words = Instant::now() + FIRST_WORDS;
         let mut stopping = pin!(async {
@@ -143,7 +165,11 @@ impl Raw {
                 // Its request could not be answered any more.
                 Next::Http(_) if self.closing.is_some() => return self.closed(),
                 Next::Http(_) if self.half_closed => return self.cut_off(),
-                Next::Http(read) => return Some(self.into_http(read)),
+                Next::Http(read) => return Some(Rest::Http(self.into_http(read))),
+                Next::Foreign(foreign, bytes) => {
+                    self.refuse(foreign, bytes);
+                    return Some(Rest::Refused(self.shared, self.stream));
+                }
                 Next::Failed(error) => return self.failed(&error),
             }
         }
@@ -193,6 +219,7 @@ impl Raw {
         };
         match opening::kind(read) {
             Some(Kind::Http) => return Next::Http(read.to_vec()),
+            Some(Kind::Foreign(foreign)) => return Next::Foreign(foreign, read.len()),
             Some(Kind::Lines) => self.take(read),
             None => {
                 let seen = read.to_vec();
@@ -201,6 +228,15 @@ impl Raw {
             }
         }
         Next::More
+    }
+
+    /// Answers a connection that speaks another protocol, and notes it among the refused lines.
+    fn refuse(&mut self, foreign: Foreign, bytes: usize) {
+        let rejection = Rejection::new(RejectionCode::WrongProtocol, 1, foreign.message(SPOKEN));
+        let rejection = rejection.hint(foreign.hint());
+        self.shared.reject(&self.listener, &mut self.producer, bytes, &rejection);
+        // Nothing was written before, so that it fits. It fails where the client is gone.
+        let _ = self.stream.try_write(foreign.answer(SPOKEN).as_bytes());
     }
 
     /// Processes one read.

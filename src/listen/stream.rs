@@ -1,5 +1,6 @@
 //! A connection of either kind.
 
+use super::foreign::{Foreign, TELLING};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,6 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+
+/// Bytes that are thrown away at once.
+const THROWN_BYTES: usize = 16 * 1024;
 
 /// A connection, not blocking.
 #[derive(Debug)]
@@ -78,6 +82,38 @@ impl Stream {
             Stream::Tcp(stream, _) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
         }
+    }
+
+    /// The protocol that the peer speaks, if it is none of ours. Waits for its first bytes and leaves them to be read. Nobody
+    /// speaks another protocol on a Unix socket.
+    pub async fn foreign(&self) -> Option<Foreign> {
+        let Stream::Tcp(stream, _) = self else { return None };
+        let mut first = [0; TELLING];
+        let len = stream.peek(&mut first).await.ok()?;
+        Foreign::of(&first[..len])
+    }
+
+    /// Ends the direction to the peer, and reads what still comes and throws it away, for at most `patience`. Closed at once,
+    /// TCP would reset the connection and could destroy what was written last.
+    pub async fn linger(&self, patience: Duration) {
+        // It fails where the peer is gone, which the next read tells.
+        let _ = self.end_writing();
+        let mut thrown = vec![0; THROWN_BYTES];
+        let read = async {
+            loop {
+                match self.try_read(&mut thrown) {
+                    Ok(0) => return,
+                    Ok(_) => tokio::task::yield_now().await,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        if self.ready(Interest::READABLE).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(_) => return,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, read).await;
     }
 
     /// Ends the direction to the peer; what the peer sends can still be read.

@@ -48,6 +48,8 @@ pub enum RejectionCode {
     BadWith,
     /// It broke off: its body or connection ended within it, or it came too slowly.
     CutOff,
+    /// No lines and no HTTP/1.1, but TLS or HTTP/2.
+    WrongProtocol,
     /// The backlog is full and the listener sheds.
     BacklogFull,
     /// The daemon is stopping.
@@ -58,7 +60,7 @@ pub enum RejectionCode {
 
 impl RejectionCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [RejectionCode; 18] = [
+    pub const ALL: [RejectionCode; 19] = [
         RejectionCode::BadJson,
         RejectionCode::BadUtf8,
         RejectionCode::NotAnObject,
@@ -74,6 +76,7 @@ impl RejectionCode {
         RejectionCode::Unrouted,
         RejectionCode::BadWith,
         RejectionCode::CutOff,
+        RejectionCode::WrongProtocol,
         RejectionCode::BacklogFull,
         RejectionCode::Stopping,
         RejectionCode::TooManyRooms,
@@ -97,6 +100,7 @@ impl RejectionCode {
             RejectionCode::Unrouted => "unrouted",
             RejectionCode::BadWith => "bad_with",
             RejectionCode::CutOff => "cut_off",
+            RejectionCode::WrongProtocol => "wrong_protocol",
             RejectionCode::BacklogFull => "backlog_full",
             RejectionCode::Stopping => "stopping",
             RejectionCode::TooManyRooms => "too_many_rooms",

@@ -1,4 +1,4 @@
-//! One table of heads, tried at every listener over TCP and Unix sockets.
+//! One table of heads, tried at every listener over TCP and Unix sockets; protocols and paths that belong elsewhere.
 
 use crate::harness::{Client, Producer, Server, http};
 use serde_json::{Value, json};
@@ -157,4 +157,57 @@ async fn clients_are_given_no_names_of_rooms_that_a_template_made() {
     assert_eq!((names(&told, "room"), &told["published"]), (vec!["all".to_owned()], &json!(true)), "{told}");
     let told = ask(&server.admin[0], "POST", test);
     assert_eq!(names(&told, "room"), ["alerts:info", "all"]);
+}
+
+/// A TLS ClientHello's beginning, and what every HTTP/2 connection begins with.
+const TLS: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
+#[test]
+fn tls_and_http_2_are_ended_at_once_with_a_word() {
+    let server = Server::start(CONFIG);
+    for (addr, spoken) in [
+        (&server.ingest[0], "this port speaks plain HTTP/1.1 and NDJSON\n"),
+        (&server.ingest[1], "this port speaks plain HTTP/1.1 and NDJSON\n"),
+        (&server.clients[0], "this port speaks plain HTTP/1.1\n"),
+        (&server.admin[0], "this port speaks plain HTTP/1.1\n"),
+    ] {
+        for (first, name) in [(TLS, "TLS"), (HTTP2, "HTTP/2")] {
+            // The client waits, as a TLS client does: it neither sends more nor ends its side.
+            let mut client = Producer::connect(addr);
+            client.write_bytes(first);
+            let answer = client.read_to_end();
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{addr} {name}: {answer}");
+            assert!(
+                answer.contains(&format!("\r\n\r\n{name} is not spoken here: {spoken}hint: ")),
+                "{answer}"
+            );
+        }
+    }
+    let rejected = "broadcastd_ingest_rejected_total{reason=\"wrong_protocol\"}";
+    assert_eq!(server.metric(rejected), 4.0);
+    assert_eq!(server.metric("broadcastd_handshakes_refused_total{reason=\"bad_request\"}"), 4.0);
+    let line = server.logged("TLS is not spoken here");
+    assert!(line.contains("wrong_protocol") && line.contains("http://"), "{line}");
+    let (_, list) = Server::get(&server.admin[0], "/api/v1/rejected");
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list["rejected"].as_array().unwrap().len(), 4, "{list}");
+    assert_eq!(
+        (&list["rejected"][0]["code"], &list["total"]),
+        (&json!("wrong_protocol"), &json!(4)),
+        "{list}"
+    );
+}
+
+#[test]
+fn lines_that_only_look_like_another_protocol_stay_lines() {
+    let server = Server::start(CONFIG);
+    let answers = server.pipe("\u{16}x\n{\"type\":\"t\"}\n");
+    assert_eq!(answers[0]["error"]["code"], "bad_json", "{answers:?}");
+    assert_eq!(answers[1]["accepted"], 1);
+    let answers = server.pipe("PRI * HTTP/2.0\n{\"type\":\"\\u0016\\u0003\"}\n");
+    assert_eq!(answers[0]["error"]["code"], "bad_json", "{answers:?}");
+    assert_eq!(answers[1]["accepted"], 1);
+    let answers = server.pipe("{\"type\":\"t\"}\n\u{16}\u{3}\nPRI * HTTP/2.0\r\n");
+    assert_eq!(answers.last().unwrap(), &json!({ "accepted": 1, "rejected": 2, "line": 3 }));
 }
