@@ -3,9 +3,10 @@
 use super::fitted::Fitted;
 use super::inherited::Places;
 use super::{Addrs, add_stdin, prepare};
-use crate::addresses::AddressFile;
+use crate::addresses::{AddressFile, Addresses};
 use crate::config::{Config, Dirs};
 use crate::handshake::{self, FrontConfig, FrontState};
+use crate::http::State;
 use crate::ingest;
 use crate::limits::ClientCounter;
 use crate::listen::{BindError, LAST_CONNECTIONS};
@@ -28,6 +29,8 @@ pub(super) struct Live {
     pub(super) places: Places,
     /// The file that tells tools the daemon's addresses.
     pub(super) addresses: AddressFile,
+    /// Answers over HTTP name them too.
+    pub(super) state: Arc<State>,
     pub(super) log: log::Handle,
     pub(super) rooms: Arc<Rooms>,
     pub(super) shards: Arc<Shards>,
@@ -112,6 +115,8 @@ impl Live {
         self.applied = Some(Instant::now());
         let addrs =
             Addrs { clients: self.clients.addrs(), admin: self.admins.addrs(), ingest: self.ingest.addrs() };
-        self.addresses.leave(&addrs.into());
+        let addresses = Addresses::from(addrs);
+        self.addresses.leave(&addresses);
+        self.state.addresses.store(Arc::new(addresses));
     }
 }

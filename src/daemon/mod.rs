@@ -209,6 +209,7 @@ struct Parts {
 impl Parts {
     fn start(daemon: Daemon) -> io::Result<Parts> {
         let metrics = figures(&daemon);
+        let addrs = daemon.addrs();
         let Daemon { config, mut kept, .. } = daemon;
         let (reload, requests) = daemon.reload;
         let polls = ShardPolls::new(config.server.shards)?;
@@ -226,6 +227,7 @@ impl Parts {
         fitted.put_in_force(&counter, &metrics, None);
         let fronts = fronts(&lowered, &counter, &rooms);
         let state = State::new(&rooms, &shards, &counter, &metrics, reload.clone(), accepting_ends.clone());
+        state.addresses.store(Arc::new(addrs.into()));
         threads.extend(vitals(&state).spawn(admin_ends.clone())?);
         let (clients, new_clients) = Control::start(&config.server.listen, daemon.clients)?;
         let (admins, new_admins) = Control::start(&config.admin.listen, daemon.admins)?;
@@ -250,6 +252,7 @@ impl Parts {
             stdin: daemon.stdin,
             places: daemon.places,
             addresses: daemon.addresses,
+            state,
             log: daemon.log,
             rooms: Arc::clone(&rooms),
             shards: Arc::clone(&shards),

@@ -20,7 +20,8 @@ mod snapshot;
 mod status;
 mod test;
 
-use crate::config::Expose;
+use crate::addresses::Addresses;
+use crate::config::{Config, Expose};
 use crate::limits::{Bucket, ClientCounter};
 use crate::metrics::Metrics;
 use crate::rejected::RejectedLines;
@@ -29,6 +30,7 @@ use crate::request_policy::{self, Access, Denied, Policy};
 use crate::room::Rooms;
 use crate::shard::Shards;
 use crate::shutdown::Shutdown;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -36,7 +38,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -83,6 +85,8 @@ pub struct State {
     pub rejected: Arc<RejectedLines>,
     /// The status that was told last, and when: strangers may ask for it, and it takes a look at every room.
     pub status: tokio::sync::Mutex<Option<(Instant, serde_json::Value)>>,
+    /// Where it listens.
+    pub addresses: ArcSwap<Addresses>,
 }
 
 impl State {
@@ -106,6 +110,7 @@ impl State {
             tests: Mutex::new(test::bucket()),
             rejected: Arc::default(),
             status: tokio::sync::Mutex::default(),
+            addresses: ArcSwap::default(),
         })
     }
 }
@@ -124,6 +129,15 @@ enum For {
     Clients,
     /// Operators see everything.
     Operators,
+}
+
+impl For {
+    fn as_str(self) -> &'static str {
+        match self {
+            For::Clients => "clients",
+            For::Operators => "operators",
+        }
+    }
 }
 
 /// Something that is served.
@@ -293,16 +307,49 @@ impl Pages {
             .check(path.map_or(Access::Public, |path| path.access(self.for_whom)), parts)
             .map_err(denied)?;
         let Some(path) = path else {
-            let served: Vec<&str> = served().map(Path::as_str).chain(["/ws"]).collect();
-            let detail = format!("{} is not served at this listener", parts.uri.path());
-            let hint = format!("here are: {}", served.join(", "));
+            let (path, whom) = (parts.uri.path(), self.for_whom.as_str());
+            let detail = format!("{path} is not served at this listener, which is for {whom}");
+            let hint = served_here(served().map(Path::as_str), config);
+            let hint = if is_producers(parts) { format!("{}; {hint}", self.ingest(local)) } else { hint };
             return Err(problem::answer(StatusCode::NOT_FOUND, &detail, Some(&hint)).into());
         };
         let is_preflight = parts.method == Method::OPTIONS && path.is_api();
         if !path.methods().contains(&parts.method) && !is_preflight {
-            return Err(not_allowed(path, &parts.method).into());
+            return Err(self.not_allowed(path, parts, local).into());
         }
         Ok(path)
+    }
+
+    /// Where events go, for a producer that connected to `local` of this listener.
+    fn ingest(&self, local: Option<IpAddr>) -> String {
+        let addresses = self.state.addresses.load();
+        let reached = |address: &String| match address.parse::<SocketAddr>() {
+            Ok(mut at) => {
+                let is_reached =
+                    |local: &IpAddr| at.ip().is_unspecified() && (at.is_ipv6() || local.is_ipv4());
+                if let Some(local) = local.map(|local| local.to_canonical()).filter(is_reached) {
+                    at.set_ip(local);
+                }
+                format!("POST http://{at}/events")
+            }
+            Err(_) => format!("lines to {address}"),
+        };
+        match addresses.ingest.iter().map(reached).collect::<Vec<_>>() {
+            none if none.is_empty() => "this daemon has no ingest listener (ingest.listen)".to_owned(),
+            listed => format!("events go to an ingest listener: {}", listed.join(", or ")),
+        }
+    }
+
+    fn not_allowed(&self, path: Path, parts: &Parts, local: Option<IpAddr>) -> Answer {
+        let detail = format!("{} cannot be done here", parts.method);
+        let right = format!("{} {}", path.methods()[0], path.as_str());
+        let hint = match path {
+            Path::Page if is_producers(parts) => format!("{}; here is {right}", self.ingest(local)),
+            _ => right,
+        };
+        let mut answer = problem::answer(StatusCode::METHOD_NOT_ALLOWED, &detail, Some(&hint));
+        answer.headers_mut().insert(header::ALLOW, methods(path));
+        answer
     }
 
     async fn answer(&self, path: Path, parts: &Parts, patience: Patience) -> Answer {
@@ -372,16 +419,18 @@ fn denied(denied: Denied<'_>) -> Box<Answer> {
     problem::answer(status, &denied.to_string(), hint.as_deref()).into()
 }
 
-fn not_allowed(path: Path, method: &Method) -> Answer {
-    let allowed: Vec<&str> = path.methods().iter().map(Method::as_str).collect();
-    let detail = format!("{method} cannot be done here");
-    let hint = match path {
-        Path::Page => "events are posted to an ingest listener: POST /events".to_owned(),
-        _ => format!("{} {}", allowed[0], path.as_str()),
-    };
-    let mut answer = problem::answer(StatusCode::METHOD_NOT_ALLOWED, &detail, Some(&hint));
-    answer.headers_mut().insert(header::ALLOW, methods(path));
-    answer
+/// Says what a listener serves.
+fn served_here(paths: impl Iterator<Item = &'static str>, config: &Config) -> String {
+    let paths: Vec<&str> = paths.chain(["/ws", "/sse"]).collect();
+    let socketio =
+        if config.socketio.enabled { format!(", {}", config.socketio.path) } else { String::new() };
+    format!("here are: {}{socketio}", paths.join(", "))
+}
+
+/// Whether a request seems to be a producer's, which took this listener for one of ingest.
+fn is_producers(parts: &Parts) -> bool {
+    let is_sent = [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
+    is_sent || parts.uri.path().trim_end_matches('/') == "/events"
 }
 
 fn methods(path: Path) -> HeaderValue {

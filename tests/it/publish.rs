@@ -215,3 +215,20 @@ fn over_a_unix_socket_and_found_by_its_configuration() {
     assert_eq!((ended.code, &*ended.err), (0, ""));
     assert_eq!(events(&server, "all"), [json!({ "type": "t", "n": 1 })]);
 }
+
+#[test]
+fn an_address_of_another_listener_is_named_with_the_right_one() {
+    let server = Server::start(ROOMS);
+    let right = format!("POST http://{}/events", server.ingest[0]);
+    for (addr, whom) in [(&server.clients[0], "clients"), (&server.admin[0], "operators")] {
+        let ended = Tool::run(&server, &["publish", "--to", addr, "{\"type\":\"t\"}"]);
+        assert_eq!((ended.code, &*ended.out), (69, ""), "{}", ended.err);
+        let said =
+            format!("{addr} refuses: /events is not served at this listener, which is for {whom} (404)");
+        assert!(ended.err.contains(&said) && ended.err.contains(&right), "{}", ended.err);
+    }
+    // The address that the hint names is one that `--to` takes.
+    let url = right.strip_prefix("POST ").unwrap();
+    let ended = Tool::run(&server, &["publish", "--to", url, "{\"type\":\"t\"}"]);
+    assert_eq!((ended.code, &*ended.err), (0, ""));
+}

@@ -211,3 +211,50 @@ fn lines_that_only_look_like_another_protocol_stay_lines() {
     let answers = server.pipe("{\"type\":\"t\"}\n\u{16}\u{3}\nPRI * HTTP/2.0\r\n");
     assert_eq!(answers.last().unwrap(), &json!({ "accepted": 1, "rejected": 2, "line": 3 }));
 }
+
+#[test]
+fn producers_at_another_listener_are_told_where_ingest_is() {
+    let server = Server::start(CONFIG);
+    let (tcp, unix) = (format!("POST http://{}/events", server.ingest[0]), &server.ingest[1]);
+    let ask = |addr: &str, method: &str, path: &str| {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+        );
+        let (status, body) = http(addr, request.as_bytes());
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        (status, problem["detail"].as_str().unwrap().to_owned(), problem["hint"].as_str().unwrap().to_owned())
+    };
+    for (addr, whom) in [(&server.clients[0], "clients"), (&server.admin[0], "operators")] {
+        for (method, path, expected) in [
+            ("POST", "/events", 404),
+            ("GET", "/events", 404),
+            ("POST", "/event", 404),
+            ("PUT", "/events/", 404),
+            ("PATCH", "/x", 404),
+            ("POST", "/", 405),
+            ("PUT", "/", 405),
+        ] {
+            let (status, detail, hint) = ask(addr, method, path);
+            assert_eq!(status, expected, "{method} {path}: {detail}");
+            let is_named = hint.contains(&tcp) && hint.contains(&format!("lines to {unix}"));
+            assert!(is_named, "{method} {path}: {hint}");
+            if status == 404 {
+                assert_eq!(detail, format!("{path} is not served at this listener, which is for {whom}"));
+                assert!(hint.contains("here are: /, ") && hint.ends_with("/ws, /sse, /socket.io/"), "{hint}");
+            }
+        }
+        let (status, _, hint) = ask(addr, "GET", "/nothing");
+        assert!(status == 404 && !hint.contains(&tcp) && hint.ends_with("/sse, /socket.io/"), "{hint}");
+    }
+    // It follows a reload, and says if there is none.
+    server.reconfigure(
+        &CONFIG.replace("[\"127.0.0.1:0\", { unix = \"in.sock\" }]", "[\"127.0.0.1:0\"]").replace(
+            "hosts = [\"events.example\"]\n",
+            "hosts = [\"events.example\"]\n[socketio]\nenabled = false\n",
+        ),
+    );
+    let (_, _, hint) = ask(&server.clients[0], "POST", "/events");
+    assert!(hint.contains(&tcp) && !hint.contains("in.sock") && hint.ends_with("/ws, /sse"), "{hint}");
+    let (_, _, hint) = ask(&server.clients[0], "POST", "/socket.io/");
+    assert!(hint.contains(&tcp), "{hint}");
+}

@@ -127,24 +127,26 @@ async fn read(response: Response<hyper::body::Incoming>) -> Result<Answer, Failu
         Refused {
             error: LineError,
         },
+        // Of the daemon's other listeners (RFC 9457).
+        Problem {
+            detail: String,
+            hint: Option<String>,
+        },
     }
+    let refused = |message: String, hint: Option<String>| {
+        let code = status.as_str().to_owned();
+        let error = LineError { line: 0, column: 0, code, path: None, message, hint, excerpt: None };
+        Failure::Refused(error, retry_after)
+    };
     match serde_json::from_slice(&body) {
         Ok(Body::Answer { accepted, rejected, errors }) => {
             Ok(Answer { accepted, rejected, errors, retry_after })
         }
         Ok(Body::Refused { error }) => Err(Failure::Refused(error, retry_after)),
+        Ok(Body::Problem { detail, hint }) => Err(refused(detail, hint)),
         Err(_) => {
-            let message = format!("no answer of a daemon's: {status}");
-            let error = LineError {
-                line: 0,
-                column: 0,
-                code: status.as_str().to_owned(),
-                path: None,
-                message,
-                hint: None,
-                excerpt: None,
-            };
-            Err(Failure::Refused(error, retry_after))
+            let hint = "is it the daemon's ingest listener? --to ADDRESS names another";
+            Err(refused("the answer is none of a daemon's".to_owned(), Some(hint.to_owned())))
         }
     }
 }
