@@ -33,18 +33,17 @@ fi
 
 work=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT INT TERM
-cargo build --quiet --release --example ws_echo
-"${CARGO_TARGET_DIR:-target}/release/examples/ws_echo" 127.0.0.1:0 > "$work/address" &
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
+cargo build --quiet --locked --example ws_echo
+"${CARGO_TARGET_DIR:-target}/debug/examples/ws_echo" 127.0.0.1:0 > "$work/address" &
 server=$!
-# The address is the first line; the server prints it once it listens.
-url=
-for _ in 1 2 3 4 5 6 7 8 9 10; do
-    url=$(head -n 1 "$work/address")
-    [ -z "$url" ] || break
-    sleep 0.2
+# The server prints its address once it listens.
+until [ -s "$work/address" ]; do
+    kill -0 "$server" 2>/dev/null || { echo "not ok - the echo server ended before it listened"; exit 1; }
+    sleep 0.1
 done
-[ -n "$url" ] || { echo "autobahn: the echo server did not start" >&2; exit 1; }
+url=$(head -n 1 "$work/address")
 
 cat > "$work/spec.json" <<EOF
 {"outdir": "$work/reports",
@@ -62,7 +61,7 @@ bad = {case: result for case, result in cases.items()
        if result["behavior"] in ("FAILED", "UNCLEAN", "WRONG CODE")
        or result["behaviorClose"] in ("FAILED", "UNCLEAN", "WRONG CODE")}
 for case, result in sorted(bad.items()):
-    print(f"autobahn: {case}: {result['behavior']}, close {result['behaviorClose']}", file=sys.stderr)
+    print(f"not ok - {case}: {result['behavior']}, close {result['behaviorClose']}")
 counts = Counter(result["behavior"] for result in cases.values())
 print(f"autobahn: {len(cases)} cases:", ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
 print(f"# pass {len(cases) - len(bad)}")
