@@ -27,13 +27,14 @@ Prints one JSON line for each run and a table of medians. Ends with 1 if anythin
 
 /** Clients of which memory is not counted, since the first ones pay for what all share. */
 const FIRST = 100;
-/** For how long everything runs before it is measured, at full speed: connections, caches and compilers. */
+/** For how long everything runs before it is measured, at full speed: connections, caches and compilers. No longer than the measurement. */
 const WARM_MS = 1500;
 /** Events that are on their way to somebody at most, and that are written together, at full speed. */
 const AHEAD = 64;
 const AT_ONCE = 8;
-/** How long servers have to put their memory in order. */
+/** How long servers have to put their memory in order. No longer than the measurement. */
 const REST_MS = 1000;
+const rest = (seconds) => sleep(Math.min(REST_MS, seconds * 1000));
 const [SERVER_CORE, LOAD_CORE] = [0, 1];
 const INSIDE = "BROADCASTD_COMPARE_INSIDE";
 
@@ -99,11 +100,11 @@ async function fullSpeed(fleet, ms) {
   fleet.onComplete = () => {};
 }
 
-async function measure(fleet, publish) {
+async function measure(fleet, { seconds }, publish) {
   await fleet.openProducer();
-  await fullSpeed(fleet, WARM_MS);
+  await fullSpeed(fleet, Math.min(WARM_MS, seconds * 1000));
   await fleet.delivered();
-  await sleep(REST_MS);
+  await rest(seconds);
   const [{ deliveries }, events] = [fleet, fleet.events.length];
   fleet.times = new fleet.times.constructor();
   const before = { wall: performance.now(), server: fleet.server.cpu(), load: process.cpuUsage() };
@@ -124,14 +125,14 @@ async function measure(fleet, publish) {
   };
 }
 
-async function idle(fleet, { idle: counts }) {
+async function idle(fleet, { idle: counts, seconds }) {
   await fleet.grow(FIRST);
-  await sleep(REST_MS);
+  await rest(seconds);
   const first = await fleet.server.resident();
   const figures = {};
   for (const count of counts.toSorted((a, b) => a - b)) {
     await fleet.grow(count);
-    await sleep(REST_MS);
+    await rest(seconds);
     const resident = await fleet.server.resident();
     figures[`bytes_each_${count}`] = (resident - first) / (count - FIRST);
     figures[`resident_mib_${count}`] = resident / 2 ** 20;
@@ -142,11 +143,11 @@ async function idle(fleet, { idle: counts }) {
 const SCENARIOS = {
   paced: async (fleet, chosen) => {
     await fleet.grow(chosen.clients);
-    return measure(fleet, () => paced(fleet, chosen));
+    return measure(fleet, chosen, () => paced(fleet, chosen));
   },
   "full-speed": async (fleet, chosen) => {
     await fleet.grow(chosen.clients);
-    return measure(fleet, () => fullSpeed(fleet, chosen.seconds * 1000));
+    return measure(fleet, chosen, () => fullSpeed(fleet, chosen.seconds * 1000));
   },
   idle,
 };
