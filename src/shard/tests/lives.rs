@@ -6,7 +6,8 @@
 //! nothing is missing without a gap that says so, that no gap is told of what there still is, and that an epoch changes only
 //! when a crash or a configuration ended it. Many short histories find more here than a few long ones.
 //!
-//! The seed is printed when one fails; `BROADCASTD_LIVES_SEED` runs that one alone, `BROADCASTD_LIVES_RUNS` sets how many.
+//! The seed is printed when one fails; `BROADCASTD_LIVES_SEED` runs that one alone, `BROADCASTD_LIVES_RUNS` sets how many
+//! (`tests/simulations`: 200,000).
 
 #[path = "lives_client.rs"]
 mod client;
@@ -370,7 +371,7 @@ fn from_environment(name: &str) -> Option<u64> {
 #[test]
 fn positions_stay_true_over_lives_of_rooms_and_processes() {
     let one = from_environment("BROADCASTD_LIVES_SEED");
-    let runs = from_environment("BROADCASTD_LIVES_RUNS").unwrap_or(10_000);
+    let runs = from_environment("BROADCASTD_LIVES_RUNS").unwrap_or(2_000);
     let first = one.unwrap_or_else(|| now_ms().wrapping_mul(2_654_435_761));
     for run in 0..if one.is_some() { 1 } else { runs } {
         let seed = first.wrapping_add(run.wrapping_mul(7919));
