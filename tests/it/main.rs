@@ -45,6 +45,7 @@ mod replay;
 mod request_policy;
 mod restart;
 mod resume;
+mod runner;
 mod shipped;
 mod shutdown;
 mod slow_client;
