@@ -52,15 +52,13 @@ pub enum RejectionCode {
     WrongProtocol,
     /// The backlog is full and the listener sheds.
     BacklogFull,
-    /// The daemon is stopping.
-    Stopping,
     /// `limits.rooms` is reached.
     TooManyRooms,
 }
 
 impl RejectionCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [RejectionCode; 19] = [
+    pub const ALL: [RejectionCode; 18] = [
         RejectionCode::BadJson,
         RejectionCode::BadUtf8,
         RejectionCode::NotAnObject,
@@ -78,7 +76,6 @@ impl RejectionCode {
         RejectionCode::CutOff,
         RejectionCode::WrongProtocol,
         RejectionCode::BacklogFull,
-        RejectionCode::Stopping,
         RejectionCode::TooManyRooms,
     ];
 
@@ -102,7 +99,6 @@ impl RejectionCode {
             RejectionCode::CutOff => "cut_off",
             RejectionCode::WrongProtocol => "wrong_protocol",
             RejectionCode::BacklogFull => "backlog_full",
-            RejectionCode::Stopping => "stopping",
             RejectionCode::TooManyRooms => "too_many_rooms",
         }
     }
