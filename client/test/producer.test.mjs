@@ -253,7 +253,7 @@ test("a program that ends gives its last events, and is not kept by a daemon tha
   }
 });
 
-test("the Python producer passes its own tests", { timeout: 120_000 }, async () => {
+test("the Python producer passes its own tests", { timeout: 900_000 }, async () => {
   const child = spawn("python3", [join(repository, "client/test/producer_test.py")], {
     stdio: ["ignore", "inherit", "inherit"],
     env: { ...process.env, INGEST: daemon.ingest, INGEST_UNIX: socketPath().slice(5), CLIENTS: daemon.clients },
