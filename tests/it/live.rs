@@ -3,8 +3,8 @@
 use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server};
 use serde_json::json;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 #[tokio::test]
 async fn rooms_come_go_and_change_under_their_readers() {
@@ -231,6 +231,9 @@ async fn listeners_come_go_and_move_and_connections_stay() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_clients_notice_nothing_of_a_hundred_reloads() {
+    const RELOADS: u64 = 100;
+    /// Events of each reload. All of them together fit into history, so that clients may be read late.
+    const EVENTS: u64 = 4;
     let server = Server::start(ROOMS);
     let mut clients = Vec::new();
     for index in 0..1000 {
@@ -241,38 +244,41 @@ async fn a_thousand_clients_notice_nothing_of_a_hundred_reloads() {
         }
         clients.push(client);
     }
-    let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (events, due) = std::sync::mpsc::sync_channel(1);
+    let written = Arc::new(AtomicU64::new(0));
     let producer = std::thread::spawn({
-        let (stop, written, addr) = (Arc::clone(&stop), Arc::clone(&written), server.ingest[0].clone());
+        let (written, addr) = (Arc::clone(&written), server.ingest[0].clone());
         move || {
             let mut producer = Producer::connect(&addr);
-            while !stop.load(Ordering::Relaxed) {
-                let n = written.fetch_add(1, Ordering::Relaxed);
-                producer.write(&format!("{{\"type\":\"t\",\"agentId\":\"a\",\"n\":{n}}}\n"));
-                std::thread::sleep(Duration::from_millis(2));
+            let mut n = 0;
+            for last in due {
+                while n < last {
+                    producer.write(&format!("{{\"type\":\"t\",\"agentId\":\"a\",\"n\":{n}}}\n"));
+                    n += 1;
+                    written.store(n, Ordering::Relaxed);
+                }
             }
-            let written = written.load(Ordering::Relaxed);
-            assert_eq!(producer.finish(), [json!({ "accepted": written, "rejected": 0, "line": written })]);
-            written
+            assert_eq!(producer.finish(), [json!({ "accepted": n, "rejected": 0, "line": n })]);
         }
     });
-    for number in 0..100 {
+    for number in 0..RELOADS {
         let mut text = format!("{ROOMS}[rooms.number_{number}]\ntypes = [\"only_here\"]\n");
         text +=
             &format!("[limits]\nviews = {}\n[limits.client]\nunsent = \"{}KiB\"\n", 10 + number, 64 + number);
         text += &format!("[ingest]\nmax_event_size = \"{}KiB\"\n", 64 + number);
         text = text
             .replace("[rooms.all]\n", &format!("[rooms.all]\nhistory = {{ events = {} }}\n", 500 + number));
+        // Some events come during each reload, or right after it, and all of them before the next.
+        let last = (number + 1) * EVENTS;
+        events.send(last).unwrap();
         server.reconfigure(&text);
-        // Events come between every two reloads.
-        let next = written.load(Ordering::Relaxed) + 3;
-        while written.load(Ordering::Relaxed) < next {
+        while written.load(Ordering::Relaxed) < last {
             std::thread::yield_now();
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    let written = producer.join().unwrap();
-    assert!(written >= 300);
+    drop(events);
+    producer.join().unwrap();
+    let written = RELOADS * EVENTS;
     for (index, client) in clients.iter_mut().enumerate() {
         let mut next = [0_u64; 2];
         let wanted = if index % 10 == 0 { [written, written] } else { [written, 0] };

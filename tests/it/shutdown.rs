@@ -16,7 +16,9 @@ fn stopped(server: &Server) -> String {
 
 #[tokio::test]
 async fn a_stop_under_load_loses_nothing_that_was_accepted() {
-    let mut server = Server::start(ROOMS);
+    // History has all that a fast producer may write, so that clients may read late.
+    let history = "[room_defaults]\nhistory = { events = 10000000, bytes = \"1GiB\" }\n[limits]\nhistory_memory = \"4GiB\"\n";
+    let mut server = Server::start(&format!("{history}{ROOMS}"));
     let mut clients = Vec::new();
     for _ in 0..20 {
         let mut client = Client::connect(&server).await;
