@@ -1,10 +1,11 @@
 //! Another configuration while everything runs: what it changes, and that nobody notices.
 
-use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server};
+use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, http};
+use crate::systemd::Stopped;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn rooms_come_go_and_change_under_their_readers() {
@@ -331,4 +332,26 @@ fn listeners_that_a_reload_has_removed_can_be_had_again_at_once() {
     assert_eq!(Server::get(&server.clients[1], "/api/v1/health").0, 200);
     Producer::connect(&server.ingest[1]).write("{\"type\":\"t\"}\n");
     server.until_metric("broadcastd_ingest_events_total", |events| events == 1.0);
+}
+
+#[test]
+fn listener_that_is_slow_to_close_can_be_had_again() {
+    let config = |server: &str| format!("[server]\nlisten = [\"127.0.0.1:0\"{server}]\n{ROOMS}");
+    // An address that no other test takes a port of.
+    let server = Server::start(&config(", \"127.77.3.10:0\""));
+    let with = config(&format!(", {:?}", server.clients[1]));
+    server.reconfigure(&with);
+    let front = Stopped::new(&server, "front");
+    server.reconfigure(&config(""));
+    std::fs::write(server.config(), &with).unwrap();
+    let admin = server.admin[0].clone();
+    let again = std::thread::spawn(move || {
+        http(&admin, b"POST /api/v1/config/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    });
+    // As a busy machine may hold a thread.
+    std::thread::sleep(Duration::from_millis(1500));
+    drop(front);
+    let (status, answer) = again.join().unwrap();
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(Server::get(&server.clients[1], "/api/v1/health").0, 200);
 }

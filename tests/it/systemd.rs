@@ -162,10 +162,10 @@ fn the_watchdog_hears_of_threads_that_turn() {
 }
 
 /// A thread of the daemon, stopped as a debugger stops it; the others go on. It goes on when this is dropped.
-struct Stopped(Pid);
+pub struct Stopped(Pid);
 
 impl Stopped {
-    fn new(server: &Server, name: &str) -> Stopped {
+    pub fn new(server: &Server, name: &str) -> Stopped {
         // A thread gives itself its name.
         let until = Instant::now() + DEADLINE;
         let thread = loop {
