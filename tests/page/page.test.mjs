@@ -5,7 +5,12 @@ import { after, before, beforeEach, test } from "node:test";
 import { chromium } from "playwright-core";
 import { Daemon, DEADLINE_MS } from "../../client/test/harness.mjs";
 
+// Nothing comes but what a test publishes.
 const CONFIG = `
+[sources.alerts]
+enabled = false
+[sources.system]
+every = "off"
 [rooms.all]
 types = ["*"]
 history = { events = 10000 }
