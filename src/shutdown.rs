@@ -21,6 +21,11 @@ impl Trigger {
     pub fn fire(&self) {
         self.0.send_replace(true);
     }
+
+    /// True while somebody holds the other end.
+    pub fn is_heard(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
 }
 
 impl Shutdown {

@@ -13,9 +13,9 @@ const HEAD = Buffer.from('42["agent_state",{"type":"agent_state","n":');
 const [ZERO, NINE, PING, COMMA] = Buffer.from("092,");
 /** Connections that are being made at once. */
 const TOGETHER = 50;
-const CONNECT_MS = 30_000;
+const CONNECT_MS = 120_000;
 /** How long the last deliveries may take once everything is written. */
-const DELIVER_MS = 30_000;
+const DELIVER_MS = 120_000;
 /** One delivery in so many is compared with the event in full. */
 const COMPARED = 997;
 const BYTES = 250;

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 const repository = join(import.meta.dirname, "..", "..");
-const START_MS = 10_000;
-const STOP_MS = 5_000;
-const COLLECT_MS = 30_000;
+const START_MS = 60_000;
+const STOP_MS = 30_000;
+const COLLECT_MS = 120_000;
 
 /** Waits for a promise; when it takes longer, fails with what did not happen. */
 export function within(ms, promise, what) {

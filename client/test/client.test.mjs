@@ -5,7 +5,7 @@ import { after, afterEach, before, test } from "node:test";
 import { promisify } from "node:util";
 import WebSocket from "ws";
 import { BroadcastClient, createBasicClient, createMonitoringClient, createWorkflowClient, encodeValue, UniversalAIWebSocketClient } from "../client.js";
-import { CONFIG, Daemon, Proxy, Pump, until, upTo } from "./harness.mjs";
+import { CONFIG, Daemon, DEADLINE_MS, Proxy, Pump, undisturbed, until, upTo } from "./harness.mjs";
 
 let daemon;
 const cleanup = [];
@@ -218,7 +218,7 @@ test("a paced view gives everything of a room without a key, together, where the
   if (refused.code === "unsupported") return t.diagnostic("this daemon has no paced views");
   const seen = [];
   client.subscribe("paced", null, { every: 300, onBatch: (events) => seen.push(events.map(({ n }) => n)) });
-  for (const n of upTo(20)) await daemon.publish({ type: "paced", n });
+  await daemon.publish(...upTo(20).map((n) => ({ type: "paced", n })));
   await until("all", () => seen.flat().at(-1) === 20);
   assert.deepEqual(seen.flat(), upTo(20));
   assert.ok(seen.length < 20, `${seen.length} deliveries`);
@@ -272,7 +272,8 @@ test("a daemon that stops in order says when to come back, and is obeyed", async
   assert.deepEqual([waiting.retryIn, waiting.code], [told[0].retry_after, 1001]);
 });
 
-test("a network that swallows everything is noticed by a ping without an answer", async () => {
+// An answer that the machine delays for a second is none.
+test("a network that swallows everything is noticed by a ping without an answer", () => undisturbed(async () => {
   const proxy = await Proxy.to(daemon.clients);
   cleanup.push(() => proxy.end());
   const states = [];
@@ -291,16 +292,19 @@ test("a network that swallows everything is noticed by a ping without an answer"
   proxy.heal();
   await until("what was missed", () => seen.length === 1);
   assert.deepEqual(seen, [1]);
-});
+}));
 
-test("a machine that slept: awake it asks whether the way is open, and goes on if it is", { timeout: 60_000 }, async () => {
-  const proxies = [await Proxy.to(daemon.clients), await Proxy.to(daemon.clients)];
-  cleanup.push(() => Promise.all(proxies.map((proxy) => proxy.end())));
+test("a machine that slept: awake it asks whether the way is open, and goes on if it is", async () => {
+  // No heartbeat comes while the test waits.
+  const own = await Daemon.start(CONFIG.replace("[server]", '[server]\nheartbeat = "1h"'));
+  const proxies = [await Proxy.to(own.clients), await Proxy.to(own.clients)];
+  cleanup.push(() => own.end(), () => Promise.all(proxies.map((proxy) => proxy.end())));
   const agentId = someAgent();
-  const runs = proxies.map(({ url }) => {
+  // The way that is open has all the time that there is for its answer.
+  const runs = proxies.map(({ url }, index) => {
     const program = `import { BroadcastClient } from ${JSON.stringify(new URL("../client.js", import.meta.url).href)};
       import WebSocket from ${JSON.stringify(import.meta.resolve("ws"))};
-      const client = new BroadcastClient("${url}", { WebSocket, pongTimeout: 500, retry: { min: 5, max: 50 }, onState: ({ state, reason }) => console.log(state, reason ?? "") });
+      const client = new BroadcastClient("${url}", { WebSocket, pongTimeout: ${index ? 500 : DEADLINE_MS}, retry: { min: 5, max: 50 }, onState: ({ state, reason }) => console.log(state, reason ?? "") });
       client.subscribe("agent:${agentId}", ({ n }) => console.log("event", n), { onReady: () => console.log("ready") });`;
     const child = spawn(process.execPath, ["--input-type=module", "-e", program], { stdio: ["ignore", "pipe", "inherit"] });
     cleanup.push(() => child.kill("SIGKILL"));
@@ -315,16 +319,14 @@ test("a machine that slept: awake it asks whether the way is open, and goes on i
   // Longer than it takes to look at the clock, and what counts as sleep; a third of a heartbeat.
   await new Promise((resolve) => setTimeout(resolve, 8000));
   for (const { child } of runs) child.kill("SIGCONT");
-  const woken = Date.now();
   await until("a new connection", () => runs[1].said.split("ready").length === 3);
-  assert.ok(Date.now() - woken < 10_000, "the daemon's heartbeat is 25 s");
-  await daemon.publish({ type: "t", agentId, n: 1 });
+  await own.publish({ type: "t", agentId, n: 1 });
   await until("it", () => runs.every(({ said }) => said.includes("event 1")));
   assert.match(runs[1].said, /waiting nothing was heard/);
   assert.doesNotMatch(runs[0].said, /waiting/);
 });
 
-test("nothing is missed or doubled over 1,000 forced reconnects", { timeout: 120_000 }, async () => {
+test("nothing is missed or doubled over 1,000 forced reconnects", async () => {
   const own = await Daemon.start();
   const proxy = await Proxy.to(own.clients);
   cleanup.push(() => own.end(), () => proxy.end());
@@ -372,7 +374,7 @@ test("positions outlive the client where they are stored, except of what begins 
   }
 });
 
-test("hundreds of rooms at once, and more than the daemon lets in at a time", { timeout: 60_000 }, async () => {
+test("hundreds of rooms at once, and more than the daemon lets in at a time", async () => {
   const own = await Daemon.start(`${CONFIG}\n[limits.client]\nrooms = 1000\nsubscriptions = { rate = "200/s", burst = 120 }\n`);
   cleanup.push(() => own.end());
   const client = make(own.url);
@@ -382,7 +384,7 @@ test("hundreds of rooms at once, and more than the daemon lets in at a time", { 
   await until("all of them", () => confirmed.size === rooms.length);
 });
 
-test("components that subscribe one by one, faster than the daemon takes it, all get their rooms", { timeout: 60_000 }, async () => {
+test("components that subscribe one by one, faster than the daemon takes it, all get their rooms", async () => {
   const own = await Daemon.start(`${CONFIG}\n[limits.client]\nsubscriptions = { rate = "100/s", burst = 5 }\n`);
   cleanup.push(() => own.end());
   const client = make(own.url, { onError: (error) => assert.fail(JSON.stringify(error)) });
@@ -410,9 +412,8 @@ test("an aborted signal ends a subscription; close ends everything, and connect 
 
 test("attempts are counted, and after the last the client is closed", async () => {
   const states = [];
-  const proxy = await Proxy.to(daemon.clients);
-  await proxy.end();
-  const client = make(proxy.url, { retry: { min: 1, max: 2, attempts: 3 }, onState: (state) => states.push(state) });
+  // Nobody listens at port 1.
+  const client = make("ws://127.0.0.1:1/ws", { retry: { min: 1, max: 2, attempts: 3 }, onState: (state) => states.push(state) });
   client.subscribe("all", null);
   const closed = await until("closed", () => states.find(({ state }) => state === "closed"));
   assert.equal(closed.attempt, 3);
@@ -489,6 +490,6 @@ test("Node's own WebSocket, where it has one", async () => {
     client.close();`;
   await daemon.publish({ type: "t", agentId: "own", n: 17 });
   const flags = Number(process.versions.node.split(".")[0]) < 22 ? ["--experimental-websocket"] : [];
-  const { stdout } = await promisify(execFile)(process.execPath, [...flags, "--input-type=module", "-e", program], { timeout: 20_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, [...flags, "--input-type=module", "-e", program], { timeout: DEADLINE_MS });
   assert.equal(stdout, "17 websocket\n");
 });

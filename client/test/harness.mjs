@@ -12,8 +12,11 @@ export const repository = join(import.meta.dirname, "..", "..");
 const built = ["release", "debug"].map((profile) => join(repository, "target", profile, "broadcastd")).find(existsSync);
 export const binary = process.env.BROADCASTD ?? built;
 
-/** Far above what anything takes on a busy machine. */
-export const DEADLINE_MS = 20_000;
+/** Ends a test that hangs. Far above what anything takes on a busy machine, so that no test fails for being slow. */
+export const DEADLINE_MS = 120_000;
+
+/** An address of this process alone, so that nobody takes a daemon's port while it restarts. */
+export const HOST = `127.${64 + ((process.pid >> 16) & 63)}.${(process.pid >> 8) & 255}.${1 + (process.pid & 127)}`;
 
 export const CONFIG = `
 [server]
@@ -62,13 +65,25 @@ export async function until(what, look) {
   }
 }
 
+/** Tries again what a machine that stalls can spoil. A fault of ours spoils every attempt. */
+export async function undisturbed(attempt) {
+  for (const end = Date.now() + DEADLINE_MS; ; ) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (Date.now() > end) throw error;
+      console.log(`# the machine may have stalled, once more: ${error.message}`);
+    }
+  }
+}
+
 /** The daemon, in a folder of its own. */
 export class Daemon {
   static async start(config = CONFIG, more = {}) {
     assert.ok(binary, "build the daemon first, or name it in BROADCASTD");
     const daemon = new Daemon();
     daemon.folder = await mkdtemp(join(tmpdir(), "broadcastd-client-"));
-    daemon.listen = { server: ["127.0.0.1:0"], admin: ["127.0.0.1:0"], ingest: ["127.0.0.1:0"], ...more };
+    daemon.listen = { server: [`${HOST}:0`], admin: [`${HOST}:0`], ingest: [`${HOST}:0`], ...more };
     await daemon.configure(config);
     await daemon.run();
     return daemon;

@@ -3,6 +3,7 @@
 import broadcastd as server
 from broadcastd import createBroadcastIntegrations
 
+server.configure(deadline=60)
 broadcast_service = server.getBroadcastService()
 if broadcast_service:
     broadcast_service.broadcastAgentState(

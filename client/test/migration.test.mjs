@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import WebSocket from "ws";
 import { BroadcastClient, createBasicClient, createMonitoringClient, createWorkflowClient, UniversalAIWebSocketClient } from "../client.js";
 import * as server from "../producer.js";
-import { Daemon, repository, until } from "./harness.mjs";
+import { Daemon, DEADLINE_MS, repository, until } from "./harness.mjs";
 
 const { createBroadcastIntegrations } = server;
 let daemon;
@@ -16,7 +16,7 @@ let serverUrl;
 const cleanup = [];
 before(async () => {
   daemon = await Daemon.start();
-  serverUrl = `http://${daemon.clients.replace("127.0.0.1", "localhost")}`;
+  serverUrl = `http://${daemon.clients}`;
 });
 after(() => daemon.end());
 afterEach(async () => {
@@ -253,7 +253,7 @@ describe("the document's calls of a service", () => {
   before(async () => {
     listener = new BroadcastClient(daemon.url, { WebSocket });
     await new Promise((onReady) => listener.subscribe("all", ({ timestamp, ...event }) => seen.push(event), { onReady }));
-    server.configure({ to: `http://${daemon.ingest}` });
+    server.configure({ to: `http://${daemon.ingest}`, deadline: DEADLINE_MS });
   });
   after(async () => {
     listener.close();

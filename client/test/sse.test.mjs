@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 import WebSocket from "ws";
 import { BroadcastClient } from "../client.js";
-import { CONFIG, Daemon, Proxy, until, upTo } from "./harness.mjs";
+import { CONFIG, Daemon, DEADLINE_MS, Proxy, undisturbed, until, upTo } from "./harness.mjs";
 import { StandIn } from "./stand-in.mjs";
 
 const BEATING = CONFIG.replace("[server]", '[server]\nheartbeat = "100ms"');
@@ -20,7 +20,7 @@ function make(url, options = {}) {
 }
 
 const probe = await Daemon.start();
-const { status } = await fetch(`http://${probe.clients}/sse?room=all`, { signal: AbortSignal.timeout(5000) });
+const { status } = await fetch(`http://${probe.clients}/sse?room=all`, { signal: AbortSignal.timeout(DEADLINE_MS) });
 const asked = (await fetch(`http://${probe.clients}/client.js`)).ok;
 await probe.end();
 assert.ok(asked, "the daemon that is tested is this tree's");
@@ -68,7 +68,7 @@ for (const [name, kind] of servers) {
       await until("from the start", () => seen.filter((it) => it.startsWith(`agent:${one}=`)).length === 3);
     });
 
-    test("nothing is missed or doubled over resets, in rooms that share a stream and in others", { timeout: 60_000 }, async () => {
+    test("nothing is missed or doubled over resets, in rooms that share a stream and in others", async () => {
       const proxy = await Proxy.to(addr());
       cleanup.push(() => proxy.end());
       proxy.budget = () => (proxy.resets < 100 ? 100 + Math.floor(Math.random() * 4000) : undefined);
@@ -112,13 +112,14 @@ for (const [name, kind] of servers) {
       if (kind === StandIn) assert.equal(server.asked.at(-1).getAll("room").length, 2, "in one stream again");
     });
 
-    test("a path that is dead is noticed by the heartbeats that stay away", async () => {
+    // Heartbeats that the machine delays for two seconds stay away as well.
+    test("a path that is dead is noticed by the heartbeats that stay away", () => undisturbed(async () => {
       const proxy = await Proxy.to(addr());
       cleanup.push(() => proxy.end());
       const agentId = `a${(agents += 1)}`;
       const states = [];
       const seen = [];
-      const client = make(proxy.url, { transport: "sse", heartbeat: 1000, connectTimeout: 300, onState: (state) => states.push(state) });
+      const client = make(proxy.url, { transport: "sse", heartbeat: 1000, onState: (state) => states.push(state) });
       await new Promise((resolve) => client.subscribe(`agent:${agentId}`, ({ n }) => seen.push(n), { onReady: resolve }));
       // Quiet, but alive: more than two heartbeats of the client pass, in which nothing but comments comes.
       await new Promise((resolve) => setTimeout(resolve, 2500));
@@ -129,7 +130,7 @@ for (const [name, kind] of servers) {
       assert.match(lost.reason, /nothing was heard/);
       proxy.heal();
       await until("what was missed", () => seen.length === 1);
-    });
+    }));
   });
 }
 
@@ -210,13 +211,16 @@ describe("where WebSockets do not get through", () => {
   });
 
   test("no stream is kept for nobody, and a client without rooms is open", async () => {
-    const client = make(server.url, { transport: "sse", heartbeat: 30 });
+    const states = [];
+    const client = make(server.url, { transport: "sse", heartbeat: 300, onState: ({ state }) => states.push(state) });
     const stop = client.subscribe("all", null);
     await until("a stream", () => server.sessions.size === 1);
     stop();
     await until("its end", () => server.sessions.size === 0);
-    await new Promise((resolve) => setTimeout(resolve, 150));
-    assert.equal(client.state.state, "open");
+    await until("it to be open", () => client.state.state === "open");
+    states.length = 0;
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    assert.deepEqual(states, [], "without a stream no heartbeat is missed");
     const idle = make(server.url, { transport: "sse" });
     idle.connect();
     assert.equal(idle.state.state, "open");

@@ -43,8 +43,9 @@ pub(super) struct Live {
     pub(super) applied: Option<Instant>,
 }
 
-/// How long a listener may take to close after its removal: it accepts whoever has connected before.
-const CLOSING: Duration = Duration::from_secs(1);
+/// How long a change waits for listeners to close after their removal, while one is open: they accept whoever has connected
+/// before, and a busy machine may stop their threads.
+const CLOSING: Duration = Duration::from_secs(30);
 
 /// A change that is ready to be made: what is new is bound.
 pub(super) struct Planned {
@@ -62,13 +63,17 @@ impl Live {
     /// was bound is closed again with the plan. Waits for a moment where listeners that have just been removed may be in the way.
     pub(super) fn plan(&self, read: &Config) -> Result<Planned, Vec<BindError>> {
         loop {
+            let waits = self.is_closing() && self.applied.is_some_and(|applied| applied.elapsed() < CLOSING);
             match self.try_plan(read.clone()) {
-                Err(_) if self.applied.is_some_and(|applied| applied.elapsed() < CLOSING) => {
-                    std::thread::sleep(LAST_CONNECTIONS);
-                }
+                Err(_) if waits => std::thread::sleep(LAST_CONNECTIONS),
                 planned => return planned,
             }
         }
+    }
+
+    /// True while a removed listener is open.
+    fn is_closing(&self) -> bool {
+        self.clients.is_closing() || self.admins.is_closing() || self.ingest.is_closing()
     }
 
     fn try_plan(&self, read: Config) -> Result<Planned, Vec<BindError>> {

@@ -21,6 +21,8 @@ pub struct NewListener {
 /// The way to change a front's listeners. Not shared: whoever reloads has it.
 pub struct Control {
     listening: Vec<Listening>,
+    /// Of removed listeners; heard until they are closed.
+    gone: Vec<Trigger>,
     new: mpsc::Sender<NewListener>,
 }
 
@@ -43,7 +45,7 @@ impl Control {
         listeners: Vec<Listener>,
     ) -> io::Result<(Control, mpsc::Receiver<NewListener>)> {
         let (new, listens) = mpsc::channel(NEW_LISTENERS.max(listeners.len()));
-        let mut control = Control { listening: Vec::new(), new };
+        let mut control = Control { listening: Vec::new(), gone: Vec::new(), new };
         for (config, listener) in configs.iter().zip(listeners) {
             let handle = listener.handle()?;
             control.begin(config.clone(), listener, handle);
@@ -100,9 +102,16 @@ impl Control {
                 }
             }
         }
+        self.gone.retain(Trigger::is_heard);
         for gone in old {
             gone.removed.fire();
+            self.gone.push(gone.removed);
         }
+    }
+
+    /// True while a removed listener is open.
+    pub fn is_closing(&self) -> bool {
+        self.gone.iter().any(Trigger::is_heard)
     }
 
     fn begin(&mut self, config: ListenAddr, listener: Listener, handle: Handle) {

@@ -114,6 +114,7 @@ where
             }
         }
         drop(listener);
+        drop(removed);
         tokio::select! {
             biased;
             () = shutdown.begun() => self.stop(handshakes).await,

@@ -18,6 +18,8 @@ const NEW_SOURCES: usize = 64;
 /// The way to change ingest at work. Not shared: whoever reloads has it.
 pub struct Control {
     listeners: Vec<Listening>,
+    /// Of removed listeners; heard until they are closed.
+    gone: Vec<Trigger>,
     /// By slot; the last word of the configuration on a listener that is gone from it, while producers hold its slot.
     slots: Vec<(Slot, IngestListenConfig)>,
     settings: Arc<ArcSwap<Settings>>,
@@ -70,6 +72,7 @@ impl Control {
         let (tx, rx) = mpsc::channel(NEW_SOURCES.max(sources.len()));
         let mut control = Control {
             listeners: Vec::new(),
+            gone: Vec::new(),
             slots: configs
                 .iter()
                 .cloned()
@@ -158,9 +161,19 @@ impl Control {
                 }
             }
         }
+        self.gone.retain(Trigger::is_heard);
         for gone in old {
             gone.removed.fire();
+            // A pipe is read to its writers' end, and is in nobody's way.
+            if !matches!(gone.config.addr, IngestAddr::Fifo(_)) {
+                self.gone.push(gone.removed);
+            }
         }
+    }
+
+    /// True while a removed listener is open.
+    pub fn is_closing(&self) -> bool {
+        self.gone.iter().any(Trigger::is_heard)
     }
 
     fn begin(&mut self, slot: usize, source: Source) {

@@ -201,7 +201,11 @@ impl Accepting {
         let shared = shared.clone();
         match source {
             Source::Listener(listener) => {
-                tasks.spawn_local(accept(shared, listener, slot, removed, self.doors.clone()));
+                let (doors, open) = (self.doors.clone(), removed.clone());
+                tasks.spawn_local(async move {
+                    accept(shared, listener, slot, removed, doors).await;
+                    drop(open);
+                });
             }
             Source::Pipe(pipe) => {
                 let name = pipe.path().display().to_string();

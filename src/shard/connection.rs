@@ -54,6 +54,8 @@ impl Shard {
         self.count_clients();
         self.stats.levels.clients[wire.transport() as usize] += 1;
         self.parts.metrics.clients_opened.increment(1);
+        // A client that reads its welcome is counted.
+        self.stats.publish(&self.parts.metrics);
         self.tell_of_client("client_connected", number, None);
         let client = key as u32;
         let (begin, mut out) = (head.len(), head);
@@ -436,13 +438,15 @@ impl Shard {
         if !state.closing {
             self.parts.metrics.closed(code);
         }
-        self.tell_of_client("client_gone", state.number, (!state.closing).then_some(code));
+        let (number, close_code) = (state.number, (!state.closing).then_some(code));
         self.stats.levels.pinned_bytes -= state.pinned_bytes() as i64;
         self.stats.levels.blocked -= i64::from(state.blocked);
         self.stats.levels.clients[state.wire.transport() as usize] -= 1;
         // Its place is free before anybody can read that it is gone.
         drop(state);
         self.count_clients();
+        self.stats.publish(&self.parts.metrics);
+        self.tell_of_client("client_gone", number, close_code);
     }
 
     /// Tells of a client that came or went, if that is wanted.

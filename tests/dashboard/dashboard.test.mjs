@@ -87,7 +87,7 @@ test("rooms have rates, subscribers and history, are filtered, sorted, and lead 
   await row("Rooms", "agent:r1").waitFor();
   const publishing = setInterval(() => daemon.publish(...Array.from({ length: 20 }, () => agent("r1", "busy"))), 200);
   await until("a rate", async () => Number((await row("Rooms", "agent:r1").locator("td").nth(2).textContent()).replace(/[^\d.]/g, "")) > 5).finally(() => clearInterval(publishing));
-  assert.equal(await row("Rooms", "system_alerts").locator("td").nth(4).textContent(), "1", "the page itself is subscribed");
+  await until("the page's own subscription", async () => (await row("Rooms", "system_alerts").locator("td").nth(4).textContent()) === "1");
   await page.locator("#view input[type=search]").fill("agent:");
   await until("a filter", async () => (await row("Rooms", "system_alerts").count()) === 0);
   await page.locator("th", { hasText: "room" }).first().getByRole("button").click();
@@ -106,8 +106,7 @@ test("a client that does not read is seen as blocked and behind, and is ended on
   await open(page, "clients");
   const client = page.locator('table[aria-label="Clients"] tbody tr', { hasText: "blocked" });
   await client.waitFor();
-  const behind = Number((await client.locator("td").nth(3).textContent()).replace(/,/g, ""));
-  assert.ok(behind > 100, `${behind} events behind`);
+  await until("it to be behind", async () => Number((await client.locator("td").nth(3).textContent()).replace(/,/g, "")) > 100);
   await row("Clients", "this page").waitFor();
   await page.getByLabel("blocked only").check();
   await row("Clients", "this page").waitFor({ state: "detached" });
@@ -211,8 +210,8 @@ test("metrics are charts, with a line for each agent and the newest values", asy
   await chart.locator("canvas").waitFor();
   await daemon.publish(metric("queue.depth", 4321, "a"));
   await until("the newest values", async () => /a 4,321.*b 9/.test(await chart.getAttribute("aria-label")));
-  const drawn = await chart.locator("canvas").evaluate((canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte));
-  assert.ok(drawn, "the canvas is not empty");
+  const drawn = () => chart.locator("canvas").evaluate((canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte));
+  await until("a line on the canvas", drawn);
   await page.locator(".chart", { hasText: "system.cpu" }).locator("canvas").waitFor();
   await page.locator("#view input[type=search]").fill("queue");
   await page.locator(".chart", { hasText: "system.cpu" }).waitFor({ state: "hidden" });

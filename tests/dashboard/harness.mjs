@@ -8,8 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
+import { DEADLINE_MS, HOST, undisturbed } from "../../client/test/harness.mjs";
 
-export const DEADLINE = 30_000;
+export { undisturbed };
 
 export const CONFIG = `
 [rooms.agent_states]
@@ -48,8 +49,10 @@ export class Daemon {
   /** Starts the process; again on the ports that it had. */
   async run() {
     const port = (name) => this[name]?.split(":").at(-1) ?? 0;
-    const listen = [["server", "clients"], ["admin", "admin"], ["ingest", "ingest"]].flatMap(([section, name]) => ["--set", `${section}.listen=["127.0.0.1:${port(name)}"]`]);
-    this.child = spawn(process.env.BROADCASTD, ["--config", join(this.folder, "broadcast.toml"), "--set", 'server.watch=false', ...listen],
+    const listen = [["server", "clients"], ["admin", "admin"], ["ingest", "ingest"]].flatMap(([section, name]) => ["--set", `${section}.listen=["${HOST}:${port(name)}"]`]);
+    // Clients that a test reads late, or not at all, stay.
+    const patient = ["--set", "server.heartbeat=1h", "--set", "limits.client.user_timeout=1h"];
+    this.child = spawn(process.env.BROADCASTD, ["--config", join(this.folder, "broadcast.toml"), "--set", 'server.watch=false', ...patient, ...listen],
       { cwd: this.folder, stdio: ["ignore", "pipe", "ignore"], env: { ...process.env, XDG_RUNTIME_DIR: this.folder } });
     for await (const line of createInterface({ input: this.child.stdout })) {
       if (line === "ready") return;
@@ -127,7 +130,7 @@ export const launch = () => chromium.launch({
 export async function dashboard(browser, daemon, { panel = "overview", query = "", ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(DEADLINE);
+  page.setDefaultTimeout(DEADLINE_MS);
   page.complaints = [];
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && page.complaints.push(message.text()));
   page.on("pageerror", (error) => page.complaints.push(String(error.stack)));
@@ -143,10 +146,10 @@ export const open = async (page, panel) => {
 
 /** Waits until a condition holds. */
 export async function until(what, condition) {
-  const end = Date.now() + DEADLINE;
+  const end = Date.now() + DEADLINE_MS;
   let seen;
   while (!(seen = await condition())) {
-    if (Date.now() > end) assert.fail(`not within ${DEADLINE} ms: ${what}`);
+    if (Date.now() > end) assert.fail(`not within ${DEADLINE_MS} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return seen;

@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 import { after, before, test } from "node:test";
-import { Daemon, dashboard, launch, until } from "./harness.mjs";
+import { CONFIG, Daemon, dashboard, launch, undisturbed, until } from "./harness.mjs";
 
 const RATE = 5000;
 const SECONDS = 5;
-/** Generous: the machine that tests is busy with the daemon, the producer and the browser, on as few cores as it has. */
+/** Generous: the machine that tests is busy with the daemon, the producer and the browser, on as few cores as it has. Whatever
+ * else it does is allowed for by `slowness`. */
 const LONGEST_TASK_MS = 1500;
 const ANSWER_MS = 1000;
 const HEAP_MB = 150;
@@ -14,7 +15,8 @@ const HEAP_MB = 150;
 let daemon, browser;
 
 before(async () => {
-  [daemon, browser] = [await Daemon.start(), await launch()];
+  // History has all that a page reads late.
+  [daemon, browser] = [await Daemon.start(CONFIG.replace("events = 10000", "events = 1000000")), await launch()];
 });
 
 after(async () => {
@@ -51,6 +53,18 @@ async function produce() {
   return sent;
 }
 
+/** How many times longer than on a core of its own a page's work takes: a short piece runs without a stop at least once. */
+const slowness = (page) => page.evaluate(() => {
+  const pieces = Array.from({ length: 200 }, () => {
+    const begun = performance.now();
+    let sum = 0;
+    for (let n = 0; n < 500_000; n += 1) sum += n % 7;
+    return [performance.now() - begun, sum];
+  });
+  const took = pieces.map(([ms]) => ms).sort((a, b) => a - b);
+  return took.reduce((sum, ms) => sum + ms, 0) / (took[10] * took.length);
+});
+
 /** What the main thread was busy with, and how soon it answered a key, while events came. */
 async function watched(page, work) {
   await page.evaluate(() => {
@@ -72,14 +86,16 @@ async function watched(page, work) {
 }
 
 for (const [panel, query, most] of [["events", { room: "all" }, 1000], ["agents", {}, 6000], ["metrics", {}, 4000], ["memory", {}, 5000], ["workflows", {}, 6000], ["rooms", {}, 6000]]) {
-  test(`${RATE} events/s for ${SECONDS} s: ${panel}`, async () => {
+  test(`${RATE} events/s for ${SECONDS} s: ${panel}`, () => undisturbed(async () => {
     const page = await dashboard(browser, daemon, { panel, query });
     await page.locator("#view h1").waitFor();
     if (panel === "events") await page.locator(".events .notice").waitFor({ state: "hidden" });
+    const before = await slowness(page);
     const figures = await watched(page, produce);
+    figures.slowness = Math.max(before, await slowness(page));
     console.log(`${panel}: ${JSON.stringify(figures, (_, value) => (typeof value === "number" ? Math.round(value) : value))}`);
-    assert.ok(figures.longest < LONGEST_TASK_MS, `a task of ${figures.longest} ms`);
-    assert.ok(figures.slow < ANSWER_MS, `19 of 20 answers within ${figures.slow} ms`);
+    assert.ok(figures.longest < LONGEST_TASK_MS * figures.slowness, `a task of ${figures.longest} ms`);
+    assert.ok(figures.slow < ANSWER_MS * figures.slowness, `19 of 20 answers within ${figures.slow} ms`);
     assert.ok(figures.heap < HEAP_MB, `${figures.heap} MiB`);
     assert.ok(figures.elements < most, `${figures.elements} elements`);
     if (panel === "events") {
@@ -89,5 +105,5 @@ for (const [panel, query, most] of [["events", { room: "all" }, 1000], ["agents"
     }
     assert.deepEqual(page.complaints, []);
     await page.context().close();
-  });
+  }));
 }

@@ -17,9 +17,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
-import { binary, DEADLINE_MS, repository, until } from "../../client/test/harness.mjs";
+import { binary, DEADLINE_MS, repository, undisturbed, until } from "../../client/test/harness.mjs";
 
-export { DEADLINE_MS, repository, until };
+export { DEADLINE_MS, repository, undisturbed, until };
 
 const LOG = process.env.DAEMON_LOG ? "inherit" : "ignore";
 

@@ -1,7 +1,7 @@
 // The examples that are pages, in a browser. Every wait is for a condition.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Example, openBrowser, openPage, until } from "./harness.mjs";
+import { Example, openBrowser, openPage, undisturbed, until } from "./harness.mjs";
 
 let browser;
 before(async () => (browser = await openBrowser()));
@@ -33,12 +33,14 @@ test("page: one file shows agents and alerts", async (context) => {
   assert.deepEqual(complaints, []);
 });
 
-test("chat: an answer survives reloads in its middle, nothing missed and nothing doubled", async (context) => {
+test("chat: an answer survives reloads in its middle, nothing missed and nothing doubled", (context) => undisturbed(async () => {
+  // The answer is written in six seconds, of which the machine may leave the page none.
   const { example, page, complaints } = await open(context, "chat");
   const whole = Array.from({ length: 200 }, (_, n) => `${n + 1}${(n + 1) % 20 ? " " : "\n"}`).join("");
   const state = () => page.locator("#state").textContent();
   const grown = (count) => page.waitForFunction((count) => document.getElementById("answer").textContent.split(/\s/).length > count, count);
   const running = example.runAll();
+  running.catch(() => {}); // where an attempt ends before it
   for (const count of [20, 60]) {
     await grown(count);
     assert.match(await state(), /^writing/, "the reload is in the middle");
@@ -53,7 +55,7 @@ test("chat: an answer survives reloads in its middle, nothing missed and nothing
   await page.locator("#state", { hasText: "done: 201 from history, 0 live" }).waitFor();
   assert.equal(await page.locator("#answer").textContent(), whole);
   assert.deepEqual(complaints, []);
-});
+}));
 
 test("chat: an answer whose beginning history has no more says so", async (context) => {
   const { example, page } = await open(context, "chat");

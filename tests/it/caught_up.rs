@@ -18,7 +18,7 @@ async fn until_pong(client: &mut Client) -> Vec<(Value, Value)> {
     client.send(json!({ "type": "ping" })).await;
     let mut messages = Vec::new();
     loop {
-        let message = client.next().await;
+        let message = client.next_of_any_type().await;
         if message["type"] == "pong" {
             return messages;
         }
@@ -33,12 +33,12 @@ async fn one_position_tells_a_client_whose_filter_lets_nothing_pass() {
     let mut client = Client::connect(&server).await;
     let answer = client.subscribe(json!({ "room": "all", "from": "start", "where": "n == 0" })).await;
     assert_eq!((&answer["offset"], &answer["head"]), (&json!(0), &json!(5_000)));
-    let position = client.next().await;
+    let position = client.next_of_any_type().await;
     assert_eq!(position, json!({ "type": "position", "room": "all", "offset": 5_000 }));
     // Of what comes after, it is told with the heartbeat, unless something passes.
     server.publish("a", 5_001, 3);
     server.publish("a", 0, 1);
-    assert_eq!(client.next().await["offset"], json!(5_004));
+    assert_eq!(client.next_of_any_type().await["offset"], json!(5_004));
     assert_eq!(until_pong(&mut client).await, []);
 }
 
@@ -54,7 +54,7 @@ async fn nobody_is_told_what_events_or_the_answer_tell() {
         client.subscribe(room).await;
         let mut at = json!(0);
         while at != json!(100) {
-            let message = client.next().await;
+            let message = client.next_of_any_type().await;
             assert_eq!(message["type"], told, "{message}");
             at = message["offset"].clone();
         }

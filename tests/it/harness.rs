@@ -1,7 +1,7 @@
 //! What every test stands on: the real binary on port 0, producers, and an independent WebSocket client.
 //!
 //! Nothing sleeps to synchronise: readiness is a line the daemon prints, progress a message received. Every wait has a
-//! deadline and says what it saw.
+//! deadline and says what it saw. No test depends on how fast it runs: a busy machine may stop any process for seconds.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -17,8 +17,22 @@ use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-/// How long anything may take before a test fails: far above what it takes on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+/// Ends a test that hangs. Far above what anything takes on a busy machine, so that no test fails for being slow.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Tries again what a machine that stalls can spoil. A fault of the daemon spoils every attempt.
+pub async fn undisturbed<T>(mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) => {
+                assert!(Instant::now() < until, "{error}");
+                eprintln!("the machine may have stalled, once more: {error}");
+            }
+        }
+    }
+}
 
 /// The binary under test.
 pub fn binary() -> &'static str {
@@ -82,6 +96,17 @@ impl Server {
         // A file that a test writes is taken up when the test asks for it; tests about watching name the key.
         if !config.contains("watch") {
             command.args(["--set", "server.watch=false"]);
+        }
+        // A test that is late is no client that is gone. Tests about these times name their keys.
+        for (section, key, time) in [
+            ("server", "heartbeat", "1h"),
+            ("server", "handshake_timeout", "10m"),
+            ("server", "drain_timeout", "2m"),
+            ("limits.client", "user_timeout", "1h"),
+        ] {
+            if !config.contains(key) {
+                command.args(["--set", &format!("{section}.{key}={time}")]);
+            }
         }
         // Tests count what is in their rooms; those about what the daemon says of itself name [sources].
         if table.get("sources").is_none() {
@@ -175,6 +200,13 @@ impl Server {
         );
         let (status, text) = http(addr, request.as_bytes());
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Puts another file in the place of its configuration, whole at any time.
+    pub fn replace_config(&self, config: &str) {
+        let beside = self.dir.path().join("new.toml");
+        std::fs::write(&beside, config).unwrap();
+        std::fs::rename(beside, self.config()).unwrap();
     }
 
     /// Puts another configuration in force.
@@ -428,8 +460,18 @@ impl Client {
         self.wait_for("subscribed").await["rooms"][0].clone()
     }
 
-    /// The next message. Pings are answered by the library.
+    /// The next message that is no `position`: a filtered room may send one at any time.
     pub async fn next(&mut self) -> Value {
+        loop {
+            let message = self.next_of_any_type().await;
+            if message["type"] != "position" {
+                return message;
+            }
+        }
+    }
+
+    /// The next message, for tests about positions. Pings are answered by the library.
+    pub async fn next_of_any_type(&mut self) -> Value {
         if let Some(message) = self.passed.pop_front() {
             return message;
         }
@@ -455,7 +497,7 @@ impl Client {
     pub async fn wait_for(&mut self, kind: &str) -> Value {
         let mut passed = VecDeque::new();
         loop {
-            let message = self.next().await;
+            let message = self.next_of_any_type().await;
             if message["type"] == kind {
                 passed.append(&mut self.passed);
                 self.passed = passed;
@@ -465,13 +507,26 @@ impl Client {
         }
     }
 
-    /// The next events of a room, one by one, whether they came alone or in batches: (offset, data).
+    /// The next events, one by one, whether they came alone or in batches: (offset, data).
     pub async fn events(&mut self, count: usize) -> Vec<(u64, Value)> {
+        let events = self.events_of_rooms(count).await;
+        events.into_iter().map(|(_, offset, data)| (offset, data)).collect()
+    }
+
+    /// The same with their rooms: (room, offset, data).
+    pub async fn events_of_rooms(&mut self, count: usize) -> Vec<(String, u64, Value)> {
         let mut events = Vec::new();
         while events.len() < count {
             let message = self.next().await;
+            let room = message["room"].as_str().unwrap_or_default();
             match message["type"].as_str() {
-                Some("event") => events.push((message["offset"].as_u64().unwrap(), message["data"].clone())),
+                Some("event") => {
+                    events.push((
+                        room.to_owned(),
+                        message["offset"].as_u64().unwrap(),
+                        message["data"].clone(),
+                    ));
+                }
                 Some("batch") => {
                     let data = message["data"].as_array().unwrap();
                     let last = message["offset"].as_u64().unwrap();
@@ -479,7 +534,7 @@ impl Client {
                         let consecutive = last + 1 + index as u64 - data.len() as u64;
                         let offset =
                             message.get("offsets").map_or(consecutive, |list| list[index].as_u64().unwrap());
-                        events.push((offset, event.clone()));
+                        events.push((room.to_owned(), offset, event.clone()));
                     }
                 }
                 _ => panic!("an event was expected after {} of {count}: {message}", events.len()),

@@ -4,7 +4,6 @@ use crate::harness::{Client, ROOMS, Server};
 use crate::raw::{Raw, frame, request};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
-use std::time::{Duration, Instant};
 
 #[test]
 fn broken_frames_end_with_their_code() {
@@ -51,8 +50,7 @@ fn broken_frames_end_with_their_code() {
 
 #[test]
 fn handshakes_that_stay_half_open_are_ended_and_keep_nobody_out() {
-    let config = format!("[server]\nhandshakes = 20\nhandshake_timeout = \"2s\"\n{ROOMS}");
-    let server = Server::start(&config);
+    let server = Server::start(&format!("[server]\nhandshakes = 20\n{ROOMS}"));
     let proper = request("/ws", &[]);
     let mut silent: Vec<Raw> = (0..60)
         .map(|index| {
@@ -63,15 +61,16 @@ fn handshakes_that_stay_half_open_are_ended_and_keep_nobody_out() {
             raw
         })
         .collect();
-    // Behind all of them in the queue.
-    let begun = Instant::now();
+    // Behind all of them in the queue, which nothing but their number ends.
     assert_eq!(Raw::client(&server).message()["type"], "welcome");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    for raw in &mut silent {
+    for raw in &mut silent[..41] {
         assert_eq!(raw.read(1), None, "it is ended without an answer");
     }
-    server.until_metric("broadcastd_handshakes_refused_total", |refused| refused == 60.0);
-    assert!(server.metric("broadcastd_handshakes_refused_total{reason=\"handshakes\"}") >= 20.0);
+    // Each look at the metrics is a handshake as well, and takes the place of one more.
+    server.until_metric("broadcastd_handshakes_refused_total{reason=\"handshakes\"}", |refused| {
+        refused >= 41.0
+    });
+    assert_eq!(server.metric("broadcastd_handshakes_refused_total{reason=\"timeout\"}"), 0.0);
 }
 
 #[tokio::test]
@@ -131,7 +130,7 @@ fn ten_thousand_connections_are_served() {
         assert_eq!(client.message()["type"], "welcome");
         assert_eq!(client.message()["type"], "subscribed");
     }
-    assert_eq!(server.metric("broadcastd_clients"), count as f64);
+    server.until_metric("broadcastd_clients", |clients| clients == count as f64);
     let line = |agent: usize| format!("{{\"type\":\"t\",\"agentId\":\"{agent}\"}}\n");
     assert_eq!(server.pipe(&(0..100).map(line).collect::<String>()).last().unwrap()["accepted"], 100);
     for (index, client) in clients.iter_mut().enumerate() {

@@ -179,7 +179,7 @@ fn a_dripping_line_is_refused_although_bytes_keep_coming() {
 #[test]
 fn an_idle_timeout_closes_quiet_producers_in_order() {
     let config = format!(
-        "[ingest]\nlisten = [\"127.0.0.1:0\", {{ unix = \"in.sock\" }}]\nidle_timeout = \"400ms\"\n{ROOMS}"
+        "[ingest]\nlisten = [\"127.0.0.1:0\", {{ unix = \"in.sock\" }}]\nidle_timeout = \"2s\"\n{ROOMS}"
     );
     let server = Server::start(&config);
     let mut producers = Vec::new();

@@ -1,9 +1,10 @@
 //! Another configuration while everything runs: what it changes, and that nobody notices.
 
-use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server};
+use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, http};
+use crate::systemd::Stopped;
 use serde_json::json;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -231,6 +232,9 @@ async fn listeners_come_go_and_move_and_connections_stay() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_clients_notice_nothing_of_a_hundred_reloads() {
+    const RELOADS: u64 = 100;
+    /// Events of each reload. All of them together fit into history, so that clients may be read late.
+    const EVENTS: u64 = 4;
     let server = Server::start(ROOMS);
     let mut clients = Vec::new();
     for index in 0..1000 {
@@ -241,38 +245,41 @@ async fn a_thousand_clients_notice_nothing_of_a_hundred_reloads() {
         }
         clients.push(client);
     }
-    let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (events, due) = std::sync::mpsc::sync_channel(1);
+    let written = Arc::new(AtomicU64::new(0));
     let producer = std::thread::spawn({
-        let (stop, written, addr) = (Arc::clone(&stop), Arc::clone(&written), server.ingest[0].clone());
+        let (written, addr) = (Arc::clone(&written), server.ingest[0].clone());
         move || {
             let mut producer = Producer::connect(&addr);
-            while !stop.load(Ordering::Relaxed) {
-                let n = written.fetch_add(1, Ordering::Relaxed);
-                producer.write(&format!("{{\"type\":\"t\",\"agentId\":\"a\",\"n\":{n}}}\n"));
-                std::thread::sleep(Duration::from_millis(2));
+            let mut n = 0;
+            for last in due {
+                while n < last {
+                    producer.write(&format!("{{\"type\":\"t\",\"agentId\":\"a\",\"n\":{n}}}\n"));
+                    n += 1;
+                    written.store(n, Ordering::Relaxed);
+                }
             }
-            let written = written.load(Ordering::Relaxed);
-            assert_eq!(producer.finish(), [json!({ "accepted": written, "rejected": 0, "line": written })]);
-            written
+            assert_eq!(producer.finish(), [json!({ "accepted": n, "rejected": 0, "line": n })]);
         }
     });
-    for number in 0..100 {
+    for number in 0..RELOADS {
         let mut text = format!("{ROOMS}[rooms.number_{number}]\ntypes = [\"only_here\"]\n");
         text +=
             &format!("[limits]\nviews = {}\n[limits.client]\nunsent = \"{}KiB\"\n", 10 + number, 64 + number);
         text += &format!("[ingest]\nmax_event_size = \"{}KiB\"\n", 64 + number);
         text = text
             .replace("[rooms.all]\n", &format!("[rooms.all]\nhistory = {{ events = {} }}\n", 500 + number));
+        // Some events come during each reload, or right after it, and all of them before the next.
+        let last = (number + 1) * EVENTS;
+        events.send(last).unwrap();
         server.reconfigure(&text);
-        // Events come between every two reloads.
-        let next = written.load(Ordering::Relaxed) + 3;
-        while written.load(Ordering::Relaxed) < next {
+        while written.load(Ordering::Relaxed) < last {
             std::thread::yield_now();
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    let written = producer.join().unwrap();
-    assert!(written >= 300);
+    drop(events);
+    producer.join().unwrap();
+    let written = RELOADS * EVENTS;
     for (index, client) in clients.iter_mut().enumerate() {
         let mut next = [0_u64; 2];
         let wanted = if index % 10 == 0 { [written, written] } else { [written, 0] };
@@ -325,4 +332,26 @@ fn listeners_that_a_reload_has_removed_can_be_had_again_at_once() {
     assert_eq!(Server::get(&server.clients[1], "/api/v1/health").0, 200);
     Producer::connect(&server.ingest[1]).write("{\"type\":\"t\"}\n");
     server.until_metric("broadcastd_ingest_events_total", |events| events == 1.0);
+}
+
+#[test]
+fn listener_that_is_slow_to_close_can_be_had_again() {
+    let config = |server: &str| format!("[server]\nlisten = [\"127.0.0.1:0\"{server}]\n{ROOMS}");
+    // An address that no other test takes a port of.
+    let server = Server::start(&config(", \"127.77.3.10:0\""));
+    let with = config(&format!(", {:?}", server.clients[1]));
+    server.reconfigure(&with);
+    let front = Stopped::new(&server, "front");
+    server.reconfigure(&config(""));
+    std::fs::write(server.config(), &with).unwrap();
+    let admin = server.admin[0].clone();
+    let again = std::thread::spawn(move || {
+        http(&admin, b"POST /api/v1/config/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    });
+    // As a busy machine may hold a thread.
+    std::thread::sleep(Duration::from_millis(1500));
+    drop(front);
+    let (status, answer) = again.join().unwrap();
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(Server::get(&server.clients[1], "/api/v1/health").0, 200);
 }

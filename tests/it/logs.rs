@@ -64,7 +64,7 @@ async fn the_level_follows_the_configuration() {
 
 #[tokio::test]
 async fn a_slow_client_is_named_once_and_a_good_day_is_a_few_lines() {
-    let server = Server::start(&format!("[server]\nheartbeat = \"200ms\"\n{ROOMS}"));
+    let server = Server::start(&format!("[server]\nheartbeat = \"2s\"\n{ROOMS}"));
     let mut slow = Client::connect(&server).await;
     slow.subscribe("all").await;
     let mut other = Client::connect(&server).await;

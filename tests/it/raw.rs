@@ -2,7 +2,7 @@
 
 use crate::harness::{Producer, Server};
 use serde_json::Value;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 
 /// The key of RFC 6455 §1.3, and what it is answered with there.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -24,8 +24,14 @@ impl Raw {
         raw
     }
 
+    /// Sends bytes. A connection that has ended takes them as well: the next read tells.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.0.write_bytes(bytes);
+        let sent = match &mut self.0 {
+            Producer::Tcp(stream) => stream.write_all(bytes),
+            Producer::Unix(stream) => stream.write_all(bytes),
+        };
+        let ended = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+        sent.or_else(|error| if ended.contains(&error.kind()) { Ok(()) } else { Err(error) }).unwrap();
     }
 
     /// Reads as many bytes; `None` if the connection ends before.
@@ -76,10 +82,15 @@ impl Raw {
 
     /// The next text frame, as JSON. Pings before it are answered.
     pub fn message(&mut self) -> Value {
+        self.try_message().unwrap()
+    }
+
+    /// The same, or an error if the connection ends before.
+    pub fn try_message(&mut self) -> Result<Value, String> {
         loop {
-            match self.frame().expect("the connection is open") {
+            match self.frame().ok_or("the connection has ended")? {
                 (0x89, payload) => self.send(&frame(0x8a, &payload)),
-                (0x81, payload) => return serde_json::from_slice(&payload).unwrap(),
+                (0x81, payload) => return Ok(serde_json::from_slice(&payload).unwrap()),
                 other => panic!("a text frame was expected: {other:?}"),
             }
         }

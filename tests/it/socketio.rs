@@ -307,7 +307,8 @@ fn a_session_that_does_not_poll_is_blocked_and_carried_on_over_websocket() {
         assert_eq!(string.split_once(':').unwrap().1, at.to_string());
         (at, gaps)
     };
-    for packet in poll(&server, sid, None).split('\u{1e}') {
+    // Without the ping that is due on a slow machine.
+    for packet in poll(&server, sid, None).split('\u{1e}').filter(|packet| *packet != "2") {
         take(&serde_json::from_str(packet.strip_prefix("42").unwrap()).unwrap());
     }
     let mut io = probe(&server, sid);

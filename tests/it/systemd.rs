@@ -162,10 +162,10 @@ fn the_watchdog_hears_of_threads_that_turn() {
 }
 
 /// A thread of the daemon, stopped as a debugger stops it; the others go on. It goes on when this is dropped.
-struct Stopped(Pid);
+pub struct Stopped(Pid);
 
 impl Stopped {
-    fn new(server: &Server, name: &str) -> Stopped {
+    pub fn new(server: &Server, name: &str) -> Stopped {
         // A thread gives itself its name.
         let until = Instant::now() + DEADLINE;
         let thread = loop {
@@ -206,6 +206,10 @@ fn the_watchdog_hears_nothing_while_one_thread_is_stuck() {
         hear(&systemd, "WATCHDOG=1");
     }
     let stuck = Stopped::new(&server, "shard-0");
+    // What was said before nobody has heard yet.
+    systemd.set_nonblocking(true).unwrap();
+    while systemd.recv(&mut [0; 4096]).is_ok() {}
+    systemd.set_nonblocking(false).unwrap();
     // For five seconds it might only be slow: with a beat each second, some more are said. Then nothing is.
     systemd.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
     let (mut beats, mut buffer) = (0, [0; 4096]);

@@ -26,7 +26,7 @@ def take(piece):
         elif not found[0].startswith("\x1b"): cells[row, column], column = found[0], column + 1
 def shows(text):
     return any(text in "".join(cells.get((y, x), " ") for x in range(1, 200)) for y in range(1, height + 1))
-seen, steps, until = b"", [step.split("=>") for step in sys.argv[3].split(";")], time.time() + 20
+seen, steps, until = b"", [step.split("=>") for step in sys.argv[3].split(";")], time.time() + 120
 for wanted, keys in steps:
     while not shows(wanted):
         if time.time() > until: sys.exit(f"{wanted!r} was not shown: {seen!r}")

@@ -1,6 +1,6 @@
 //! Views at the socket: a condition on a subscription, what it lets pass, and how far it has come all the same.
 
-use crate::harness::{Client, ROOMS, Server};
+use crate::harness::{Client, ROOMS, Server, undisturbed};
 use crate::raw::{Raw, frame};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ async fn a_view_shows_what_its_condition_lets_pass() {
         client.subscribe(room.clone()).await;
         if passing.is_empty() {
             let position = json!({ "type": "position", "room": "all", "offset": 8 });
-            assert_eq!(client.next().await, position, "{room}: it knows that it has caught up");
+            assert_eq!(client.next_of_any_type().await, position, "{room}: it knows that it has caught up");
         } else {
             check_replay(&client.next().await, passing);
         }
@@ -82,27 +82,35 @@ async fn what_a_view_leaves_out_of_a_long_history_is_counted() {
 
 #[tokio::test]
 async fn a_position_that_moves_without_events_is_told_with_the_heartbeat() {
-    let server = Server::start(&format!("[server]\nheartbeat = \"100ms\"\n{ROOMS}"));
-    let mut client = Client::connect(&server).await;
-    let answer = client.subscribe(json!({ "room": "all", "where": "n == 6" })).await;
+    // A client that the machine stalls for some heartbeats is gone.
+    let config = format!("[server]\nheartbeat = \"200ms\"\n{ROOMS}");
+    undisturbed(async || told_with_the_heartbeat(&Server::start(&config))).await;
+}
+
+fn told_with_the_heartbeat(server: &Server) -> Result<(), String> {
+    let subscribed = |room: &Value| {
+        let mut raw = Raw::client(server);
+        raw.try_message()?;
+        raw.send(&frame(0x81, json!({ "type": "subscribe", "rooms": room }).to_string().as_bytes()));
+        let answer = raw.try_message()?["rooms"][0].clone();
+        Ok::<_, String>((raw, answer))
+    };
+    let (mut raw, answer) = subscribed(&json!({ "room": "all", "where": "n == 6" }))?;
     server.publish("1", 1, 5);
-    assert_eq!(client.next().await, json!({ "type": "position", "room": "all", "offset": 5 }));
+    assert_eq!(raw.try_message()?, json!({ "type": "position", "room": "all", "offset": 5 }));
     server.publish("1", 6, 1);
-    let event = client.wait_for("event").await;
-    assert_eq!((&event["offset"], &event["skipped"]), (&json!(6), &json!(5)));
+    let event = raw.try_message()?;
+    assert_eq!((&event["type"], &event["offset"]), (&json!("event"), &json!(6)), "{event}");
+    assert_eq!(event["skipped"], 5);
     // The same after a catch-up that found nothing; and where nothing moves, nothing is told again.
     let epoch = answer["epoch"].as_str().unwrap();
     for (from, positions) in [("1", &[6][..]), ("6", &[])] {
-        let mut raw = Raw::client(&server);
-        raw.message();
-        let text = format!(
-            r#"{{"type":"subscribe","rooms":{{"room":"all","where":"n == 9","from":{{"after":"{epoch}:{from}"}}}}}}"#
-        );
-        raw.send(&frame(0x81, text.as_bytes()));
-        assert_eq!(raw.message()["rooms"][0]["resumed"], true);
+        let after = json!({ "after": format!("{epoch}:{from}") });
+        let (mut raw, answer) = subscribed(&json!({ "room": "all", "where": "n == 9", "from": after }))?;
+        assert_eq!(answer["resumed"], true);
         let (mut told, mut pings) = (Vec::new(), 0);
         while pings < 4 {
-            match raw.frame().expect("who answers stays") {
+            match raw.frame().ok_or("who answers is gone")? {
                 (0x89, _) => {
                     raw.send(&frame(0x8a, b""));
                     pings += 1;
@@ -116,4 +124,5 @@ async fn a_position_that_moves_without_events_is_told_with_the_heartbeat() {
         }
         assert_eq!(told, positions, "after {from}");
     }
+    Ok(())
 }

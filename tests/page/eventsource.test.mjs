@@ -84,7 +84,7 @@ before(async () => {
       "--disable-component-update", "--disable-sync"],
   });
   page = await browser.newPage();
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(120_000);
   // A page of another origin than the stream's.
   await page.goto(`http://localhost:${await new Promise((resolve) => pages.listen(0, () => resolve(pages.address().port)))}/`);
 });

@@ -1,14 +1,16 @@
 // The page in a real browser, against the real daemon. Every wait is for a condition, with a deadline.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { after, before, beforeEach, test } from "node:test";
 import { chromium } from "playwright-core";
+import { Daemon, DEADLINE_MS } from "../../client/test/harness.mjs";
 
+// Nothing comes but what a test publishes.
 const CONFIG = `
+[sources.alerts]
+enabled = false
+[sources.system]
+every = "off"
 [rooms.all]
 types = ["*"]
 history = { events = 10000 }
@@ -16,44 +18,15 @@ history = { events = 10000 }
 types = ["*"]
 `;
 
-let folder, browser, daemon, page, complaints;
+let browser, daemon, page, complaints;
 let probes = 0;
-
-// Starts the daemon; `port` is where it listened before, or 0.
-async function start(port = 0) {
-  const listen = ["server", "admin", "ingest"].flatMap((section) =>
-    ["--set", `${section}.listen=["127.0.0.1:${section === "server" ? port : 0}"]`]);
-  const child = spawn(process.env.BROADCASTD, ["--config", join(folder, "broadcast.toml"), ...listen],
-    { cwd: folder, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, XDG_RUNTIME_DIR: folder, XDG_STATE_HOME: folder } });
-  const addrs = {};
-  for await (const line of createInterface({ input: child.stdout })) {
-    if (line === "ready") return { child, ...addrs };
-    const [, name, addr] = line.split(" ");
-    addrs[name] = addr;
-  }
-  throw new Error("the daemon ended before it was ready");
-}
-
-async function stop(signal) {
-  const ended = new Promise((resolve) => daemon.child.once("exit", resolve));
-  daemon.child.kill(signal);
-  await ended;
-}
-
-async function publish(...events) {
-  const body = events.map((event) => JSON.stringify(event)).join("\n");
-  const answer = await fetch(`http://${daemon.ingest}/events`, { method: "POST", body });
-  assert.equal((await answer.json()).accepted, events.length);
-}
 
 // Waits until a row of the table has these words.
 const row = (...words) => words.reduce((rows, hasText) => rows.filter({ hasText }), page.locator("#events tr")).first();
 const connected = () => page.locator("#state.live").waitFor();
 
 before(async () => {
-  folder = await mkdtemp(join(tmpdir(), "broadcastd-page-"));
-  await writeFile(join(folder, "broadcast.toml"), CONFIG);
-  daemon = await start();
+  daemon = await Daemon.start(CONFIG);
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -62,8 +35,9 @@ before(async () => {
 });
 
 beforeEach(async () => {
+  await page?.close();
   page = await browser.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(DEADLINE_MS);
   complaints = [];
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(String(error)));
@@ -71,18 +45,17 @@ beforeEach(async () => {
   await connected();
   // Connected is not subscribed yet, and a subscription begins with the newest few: what it brings shows that it stands.
   const probe = `probe-${(probes += 1)}`;
-  await publish({ type: probe });
+  await daemon.publish({ type: probe });
   await row(probe).waitFor();
 });
 
 after(async () => {
   await browser?.close();
-  daemon?.child.kill("SIGKILL");
-  await rm(folder, { recursive: true });
+  await daemon?.end();
 });
 
 test("an event is seen in the room that the page begins with, and nothing is complained of", async () => {
-  await publish({ type: "hello", agentId: "1", n: 17 });
+  await daemon.publish({ type: "hello", agentId: "1", n: 17 });
   await row("all", "hello", '"n":17').waitFor();
   assert.deepEqual(complaints, []);
 });
@@ -105,7 +78,7 @@ test("a room of a template is joined by its name, and left again", async () => {
   await page.fill("#room", "agent:42");
   await page.press("#room", "Enter");
   await page.locator("#rooms li", { hasText: "agent:42" }).waitFor();
-  await publish({ type: "busy", agentId: "42" }, { type: "busy", agentId: "43" });
+  await daemon.publish({ type: "busy", agentId: "42" }, { type: "busy", agentId: "43" });
   await row("agent:42", "busy").waitFor();
   assert.equal(await row("agent:43").count(), 0);
   await page.locator("#rooms li", { hasText: "agent:42" }).getByRole("button").click();
@@ -117,31 +90,42 @@ test("a room of a template is joined by its name, and left again", async () => {
 
 test("what an event holds is text, whatever it looks like", async () => {
   const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
-  await publish({ type: hostile, agentId: hostile, text: hostile });
+  await daemon.publish({ type: hostile, agentId: hostile, text: hostile });
   await row("<img src=x").waitFor();
   assert.equal(await page.locator("#events img, #events script").count(), 0);
   assert.equal(await page.title(), "broadcastd");
   assert.deepEqual(complaints, []);
 });
 
-test("thousands of events leave the page small", async () => {
-  const events = Array.from({ length: 5000 }, (_, n) => ({ type: "many", n }));
-  await publish(...events);
+test("thousands of events leave the page small, and cost it as many rows as it shows", async () => {
+  await page.evaluate(() => {
+    // Frames are drawn when the test says so.
+    window.requestAnimationFrame = (draw) => ((window.draw = draw), 1);
+    window.made = 0;
+    new MutationObserver((changes) => changes.forEach(({ addedNodes }) => (window.made += addedNodes.length)))
+      .observe(document.getElementById("events"), { childList: true });
+  });
+  await daemon.publish(...Array.from({ length: 5000 }, (_, n) => ({ type: "many", n })));
+  const counted = () => Number(document.querySelector("#rooms .quiet").textContent) >= 5000;
+  await page.waitForFunction(counted, undefined, { polling: 50 });
+  await page.evaluate(() => window.draw());
   await row("many", '"n":4999').waitFor();
+  assert.match(await page.locator("#events tr").first().textContent(), /"n":4999/);
   assert.equal(await page.locator("#events tr").count(), 500);
+  assert.equal(await page.evaluate(() => window.made), 500);
 });
 
 async function restart(signal) {
-  await stop(signal);
+  await daemon.kill(signal);
   await page.locator("#state.down").waitFor();
-  daemon = await start(Number(daemon.clients.split(":").at(-1)));
+  await daemon.run();
 }
 
 test("after a restart the page goes on where it was, by itself", async () => {
-  await publish({ type: "before" });
+  await daemon.publish({ type: "before" });
   await row("before").waitFor();
   await restart("SIGTERM");
-  await publish({ type: "between" });
+  await daemon.publish({ type: "between" });
   await connected();
   await row("between").waitFor();
   assert.equal(await row("gap").count(), 0);
@@ -151,13 +135,13 @@ test("after a crash the page goes on by itself, and says that it cannot know wha
   await restart("SIGKILL");
   await connected();
   await row("gap", "epoch_changed").waitFor();
-  await publish({ type: "afterwards" });
+  await daemon.publish({ type: "afterwards" });
   await row("afterwards").waitFor();
 });
 
 test("a telephone shows it without scrolling sideways", async () => {
   await page.setViewportSize({ width: 360, height: 740 });
-  await publish({ type: "wide", text: "x".repeat(2000) });
+  await daemon.publish({ type: "wide", text: "x".repeat(2000) });
   await row("wide").waitFor();
   const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, window.innerWidth]);
   assert.ok(inner <= outer, `${inner} px wide in ${outer}`);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createServer, request } from "node:http";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
-import { Daemon } from "../../client/test/harness.mjs";
+import { Daemon, DEADLINE_MS } from "../../client/test/harness.mjs";
 
 /** A page of an application, as it stands beside the daemon's paths. */
 const APPLICATION = `<!doctype html><link rel="icon" href="data:,"><p id="state"></p><p id="seen"></p><script type="module">
@@ -79,7 +79,7 @@ after(async () => {
 async function open(context, path, prefix) {
   const page = await browser.newPage();
   context.after(() => page.close());
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(DEADLINE_MS);
   const complaints = [];
   const isGuessing = !path.split(/[?#]/)[0].endsWith("/");
   if (!isGuessing) page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));

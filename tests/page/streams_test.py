@@ -10,7 +10,7 @@ import requests
 import sseclient
 
 INGEST, CLIENTS = os.environ["INGEST"], os.environ["CLIENTS"]
-DEADLINE = 20
+DEADLINE = 120
 LINES = {"Accept": "application/x-ndjson"}
 
 

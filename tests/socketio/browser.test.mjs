@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { chromium } from "playwright-core";
-import { Proxy, WAYS, daemon, endAll, ending } from "./harness.mjs";
+import { DEADLINE_MS, Proxy, WAYS, daemon, endAll, ending } from "./harness.mjs";
 
 const LIBRARIES = ["socket.io-client", "socket.io-client-4.0"];
 let browser, pages, address;
@@ -38,6 +38,7 @@ for (const library of LIBRARIES) {
       const proxy = await Proxy.to(server.clients);
       ending(() => proxy.end());
       const page = await browser.newPage();
+      page.setDefaultTimeout(DEADLINE_MS);
       ending(() => page.close());
       const complaints = [];
       page.on("console", (message) => {

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { createServer, connect as dial } from "node:net";
-import { Daemon, until } from "../../client/test/harness.mjs";
+import { Daemon, DEADLINE_MS, until } from "../../client/test/harness.mjs";
 
-export { DEADLINE_MS, Daemon, Proxy, Pump, until, upTo } from "../../client/test/harness.mjs";
+export { DEADLINE_MS, Daemon, Proxy, Pump, undisturbed, until, upTo } from "../../client/test/harness.mjs";
 
 const require = createRequire(import.meta.url);
 const load = (name) => ({ io: require(name).io, version: require(`${name}/package.json`).version });
@@ -96,7 +96,7 @@ export class Client {
   life = [];
 
   constructor(addr, { library = NEWEST, namespace = "", ...options } = {}) {
-    this.socket = library.io(`http://${addr}${namespace}`, { forceNew: true, reconnectionDelay: 10, reconnectionDelayMax: 50, ...options });
+    this.socket = library.io(`http://${addr}${namespace}`, { forceNew: true, reconnectionDelay: 10, reconnectionDelayMax: 50, timeout: DEADLINE_MS, ...options });
     this.socket.onAny((...event) => this.log.push(event));
     this.socket.on("connect", () => this.life.push("connect"));
     this.socket.on("disconnect", (reason) => this.life.push(`disconnect: ${reason}`));

@@ -13,12 +13,18 @@ async function proxied(server) {
 
 const connects = (client) => client.life.filter((what) => what === "connect").length;
 
+/** Waits until a client uses what it ends with: an upgrade is neither under way nor to come. */
+function settled(client) {
+  const ends = client.socket.io.engine.transports.includes("websocket") ? "websocket" : "polling";
+  return until("no upgrade to be under way", () => client.way === ends && !client.socket.io.engine.upgrading);
+}
+
 /**
  * Cuts a client's connection, publishes while it is away, and waits until it is back. Not in the midst of an upgrade: the client
  * may have stopped polling then, and finds out only when no heartbeat comes.
  */
 async function away(client, proxy, meanwhile) {
-  await until("no upgrade to be under way", () => !client.socket.io.engine.upgrading);
+  await settled(client);
   const before = connects(client);
   proxy.cut();
   await meanwhile();
@@ -216,7 +222,7 @@ for (const [name, { options }] of Object.entries(WAYS)) {
     const server = await daemon();
     const proxy = await proxied(server);
     const client = await Client.to(proxy.addr, options);
-    await until("no upgrade to be under way", () => !client.socket.io.engine.upgrading);
+    await settled(client);
     // As the documents have it; one message for each room, as components do.
     client.socket.on("connect", () => {
       if (client.socket.recovered) return;

@@ -8,6 +8,7 @@ let socket = null;
 let retry = 0;
 let paused = false;
 let seen = 0;
+const waiting = []; // what comes with the next frame, the newest last: [cells, className]
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -109,9 +110,22 @@ function show(room, name, offset, data, replay) {
   row([time, name, offset, data.type, data], replay ? "replay" : "");
 }
 
+// Rows are drawn once a frame, and only those that stay: the table is laid out once, however many events come.
 function row(cells, className) {
   if (paused) return;
+  if (!waiting.length) requestAnimationFrame(draw);
+  waiting.push([cells, className]);
+  if (waiting.length > ROWS) waiting.shift();
+}
+
+function draw() {
   byId("empty").hidden = true;
+  const body = byId("events");
+  body.prepend(...waiting.splice(0).reverse().map(([cells, className]) => rowOf(cells, className)));
+  for (const old of [...body.rows].slice(ROWS)) old.remove();
+}
+
+function rowOf(cells, className) {
   const tr = element("tr", className);
   cells.forEach((cell, index) => {
     const td = element("td", ["", "", "number", "", "event"][index]);
@@ -126,9 +140,7 @@ function row(cells, className) {
     tr.append(td);
   });
   tr.hidden = !matches(tr);
-  const body = byId("events");
-  body.prepend(tr);
-  while (body.rows.length > ROWS) body.deleteRow(-1);
+  return tr;
 }
 
 function matches(tr) {
@@ -197,7 +209,10 @@ byId("pause").addEventListener("click", () => {
   paused = !paused;
   byId("pause").textContent = paused ? "go on" : "pause";
 });
-byId("clear").addEventListener("click", () => byId("events").replaceChildren());
+byId("clear").addEventListener("click", () => {
+  waiting.length = 0;
+  byId("events").replaceChildren();
+});
 byId("filter").addEventListener("input", () => {
   for (const tr of byId("events").rows) tr.hidden = !matches(tr);
 });
