@@ -4,7 +4,7 @@ use super::args::CheckArgs;
 use super::out;
 use super::serve::{origin, refused};
 use crate::config::{
-    Ack, Config, IngestAddr, IngestListenConfig, ListenAddr, Loaded, Problems, RoomConfig, WhenFull,
+    Ack, Config, IngestAddr, IngestListenConfig, ListenAddr, Loaded, Problems, RoomConfig, Unrouted, WhenFull,
 };
 use crate::config::{show_duration, show_size};
 use crate::error::Exit;
@@ -83,7 +83,7 @@ fn describe(loaded: &Loaded) -> String {
     let _ = writeln!(out, "\nrooms");
     let width = config.rooms.iter().map(|room| room.name.source().len()).max().unwrap_or(0);
     for room in &config.rooms {
-        let _ = writeln!(out, "  {:<width$}  {}", room.name.source(), show_room(room));
+        let _ = writeln!(out, "  {:<width$}  {}", room.name.source(), show_room(room, config));
     }
     let limits = &config.limits;
     let _ = writeln!(
@@ -133,9 +133,16 @@ fn show_ingest(listener: &IngestListenConfig) -> String {
     text
 }
 
-fn show_room(room: &RoomConfig) -> String {
+fn show_room(room: &RoomConfig, config: &Config) -> String {
     let types: Vec<String> = room.types.iter().map(ToString::to_string).collect();
-    let takes = if types == ["*"] { "every type".to_owned() } else { types.join(", ") };
+    let takes = match &*types {
+        [] if config.ingest.unrouted == Unrouted::Room(room.name.source().to_owned()) => {
+            "what no other room takes".to_owned()
+        }
+        [] => "nothing: see ingest.unrouted".to_owned(),
+        [every] if every == "*" => "every type".to_owned(),
+        types => types.join(", "),
+    };
     let mut text = format!("takes {takes}");
     if let Some(condition) = &room.condition {
         let _ = write!(text, " where {}", condition.source());

@@ -49,7 +49,7 @@ impl Config {
                 line_timeout: Duration::from_secs(300),
                 max_event_size: 1 << 20,
                 backlog: 64 << 20,
-                unrouted: Unrouted::Reject,
+                unrouted: Unrouted::Room("events".to_owned()),
                 invalid: Invalid::Reject,
                 threads: 1,
                 auth_none: false,
@@ -130,6 +130,7 @@ fn rooms(history: HistoryConfig) -> Vec<RoomConfig> {
         Some(BufferConfig { events, flush_interval: Duration::from_secs(seconds), group_by, keep_newest })
     };
     vec![
+        room("events", &[]),
         RoomConfig {
             key: vec![path("agentId")],
             snapshot: SnapshotConfig { by_default: true, ..SnapshotConfig::ASKED },

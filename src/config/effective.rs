@@ -2,6 +2,7 @@
 
 use super::address::show_origin;
 use super::reader::join;
+use super::rooms::UNROUTED;
 use super::sections::{LOG_FORMATS, LOG_LEVELS};
 use super::{
     Ack, BufferConfig, Config, Expose, FieldKind, IngestAddr, IngestListenConfig, Invalid, ListenAddr,
@@ -167,8 +168,11 @@ fn process(process: &ProcessConfig) -> String {
 
 fn room(room: &RoomConfig) -> Vec<Line> {
     let path = join("rooms", room.name.source());
-    let mut lines =
-        vec![line(&format!("{path}.types"), list(room.types.iter().map(|kind| quote(&kind.to_string()))))];
+    let types = match &*room.types {
+        [] => quote(UNROUTED),
+        types => list(types.iter().map(|kind| quote(&kind.to_string()))),
+    };
+    let mut lines = vec![line(&format!("{path}.types"), types)];
     let mut add = |key: &str, value: String| lines.push((format!("{path}.{key}"), value));
     if let Some(condition) = &room.condition {
         add("where", quote(condition.source()));

@@ -21,7 +21,7 @@ pub struct IngestConfig {
     pub max_event_size: usize,
     /// Bytes kept because a shard has not passed them yet, over all rooms, and of unfinished lines.
     pub backlog: u64,
-    /// What happens to an event that no room takes.
+    /// What happens to an event that no room takes by its type.
     pub unrouted: Unrouted,
     /// What happens to an event whose fields are not what its type says.
     pub invalid: Invalid,

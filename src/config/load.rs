@@ -187,6 +187,9 @@ impl Input<'_> {
             }
             config.rooms = read.into_iter().map(|(room, _)| room).collect();
         }
+        if !reader.given.contains_key("ingest.unrouted") {
+            config.ingest.unrouted = rooms::unrouted(&config.rooms);
+        }
         if let Some(section) = section(reader, &mut top, "types") {
             config.types = rooms::types(reader, &section);
         }
@@ -277,7 +280,7 @@ fn check_room_names(reader: &mut Reader, config: &Config) {
             let close = names.min_by_key(|known| strsim::damerau_levenshtein(known, name));
             let close = close.filter(|known| strsim::damerau_levenshtein(known, name) <= 3);
             let hint = close.map_or_else(
-                || format!("declare it: [rooms.{name}] with types = [\"*\"]"),
+                || format!("declare it: [rooms.{name}] with types = \"unrouted\""),
                 |close| format!("did you mean \"{close}\"?"),
             );
             reader.problem(

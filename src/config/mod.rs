@@ -317,7 +317,7 @@ pub struct Rate {
 pub struct RoomConfig {
     /// Name; one without fields is a static room.
     pub name: Template,
-    /// Types it takes.
+    /// Types it takes; none where it takes what no other room takes (`types = "unrouted"`).
     pub types: Vec<TypePattern>,
     /// Condition on what it takes.
     pub condition: Option<Condition>,

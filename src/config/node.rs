@@ -14,6 +14,13 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
+impl Node {
+    /// Whether it is this string.
+    pub(super) fn is(&self, text: &str) -> bool {
+        matches!(&self.value, Value::String(value) if value == text)
+    }
+}
+
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {

@@ -48,6 +48,11 @@ impl<'n> Section<'n> {
         self.table.entries.get(key).map(|entry| &entry.key)
     }
 
+    /// Whether a key is given as this string.
+    pub(super) fn holds(&self, key: &str, text: &str) -> bool {
+        self.table.entries.get(key).is_some_and(|entry| entry.node.is(text))
+    }
+
     /// Keys that stand for names, in the file's order.
     pub(super) fn names(&self) -> impl Iterator<Item = (&'n String, &'n Entry)> + use<'n> {
         let table = self.table;

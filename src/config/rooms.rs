@@ -6,6 +6,7 @@ use super::reader::{Item, Reader, Section, join};
 use super::sections::put;
 use super::{
     BufferConfig, FieldKind, HistoryConfig, RoomConfig, SlowClient, SnapshotConfig, TestConfig, TypeConfig,
+    Unrouted,
 };
 use crate::pattern::{Condition, Path, Template, TypePattern};
 use std::time::Duration;
@@ -16,6 +17,9 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// Types that are built in: their fields are checked as documented, whatever a file says.
 const BUILT_IN_TYPES: [&str; 5] =
     ["agent_state", "performance_metric", "workflow_execution", "memory_timeline", "system_alert"];
+
+/// As `types`: the room takes what no other one takes.
+pub(super) const UNROUTED: &str = "unrouted";
 
 /// What rooms have that say nothing else.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +52,7 @@ pub(super) fn rooms(
     defaults: RoomDefaults,
 ) -> Vec<(RoomConfig, Place)> {
     let mut rooms: Vec<(RoomConfig, Place)> = Vec::new();
+    let mut for_unrouted: Option<String> = None;
     for (name, entry) in section.names() {
         let item = Item { node: &entry.node, path: join(&section.path, name) };
         let name = match Template::parse(name) {
@@ -65,9 +70,30 @@ pub(super) fn rooms(
             }
         };
         let Some(section) = reader.table(&item) else { continue };
+        let is_for_unrouted = section.holds("types", UNROUTED);
+        if let (true, Some(first)) = (is_for_unrouted, &for_unrouted) {
+            let message = format!("`{}.types` is \"{UNROUTED}\", as `{first}.types` is", item.path);
+            let hint = Some("give one of them a list of types".to_owned());
+            reader.problem(
+                Code::Conflict,
+                &entry.key,
+                message,
+                "one room can have what no other takes".to_owned(),
+                hint,
+            );
+        }
+        if is_for_unrouted {
+            for_unrouted = Some(item.path.clone());
+        }
         rooms.push((room(reader, section, name, defaults, &entry.key), entry.key.clone()));
     }
     rooms
+}
+
+/// Default of `ingest.unrouted`.
+pub(super) fn unrouted(rooms: &[RoomConfig]) -> Unrouted {
+    let room = rooms.iter().find(|room| room.types.is_empty());
+    room.map_or(Unrouted::Reject, |room| Unrouted::Room(room.name.source().to_owned()))
 }
 
 fn room(
@@ -77,6 +103,9 @@ fn room(
     defaults: RoomDefaults,
     key: &Place,
 ) -> RoomConfig {
+    if section.holds("types", UNROUTED) {
+        check_unrouted(reader, &section, &name, key);
+    }
     let types = section.get(reader, "types");
     let mut room = RoomConfig {
         name,
@@ -133,6 +162,22 @@ fn room(
         _ => None,
     });
     room
+}
+
+/// What a room cannot be that takes what no other one takes.
+fn check_unrouted(reader: &mut Reader, section: &Section<'_>, name: &Template, key: &Place) {
+    if !name.is_static() {
+        let message =
+            format!("`{}` has fields in its name, and cannot take what no other room takes", section.path);
+        let hint = Some(format!("[rooms.events] with types = \"{UNROUTED}\""));
+        reader.problem(Code::Conflict, key, message, "a template".to_owned(), hint);
+    }
+    if let Some(place) = section.key("where") {
+        let message =
+            format!("`{}.where` has no effect: the room takes what no other room takes", section.path);
+        let hint = Some("types = [\"*\"] takes every type, under a condition".to_owned());
+        reader.problem(Code::Conflict, place, message, format!("types are \"{UNROUTED}\""), hint);
+    }
 }
 
 /// Every `[types.…]`.
@@ -240,7 +285,11 @@ pub(super) fn tests(reader: &mut Reader, item: &Item<'_>) -> Vec<TestConfig> {
     tests
 }
 
+/// None for the room that takes what no other one takes.
 fn type_patterns(reader: &mut Reader, item: &Item<'_>) -> Vec<TypePattern> {
+    if item.node.is(UNROUTED) {
+        return Vec::new();
+    }
     let Some(items) = reader.list(item, "a list of types such as [\"agent_state\"] or [\"RUN_*\"]") else {
         return Vec::new();
     };
@@ -257,7 +306,7 @@ fn type_patterns(reader: &mut Reader, item: &Item<'_>) -> Vec<TypePattern> {
         }
     }
     if items.is_empty() {
-        let hint = Some("[\"*\"] takes every type".to_owned());
+        let hint = Some(format!("[\"*\"] takes every type; types = \"{UNROUTED}\" what no other room takes"));
         reader.problem(
             Code::WrongValue,
             &item.node.place,

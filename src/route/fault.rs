@@ -160,7 +160,7 @@ pub(super) fn unrouted(line: &str, type_names: &[String], event_type: &str) -> R
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let is_pattern = event_type.contains('*');
     if is_pattern || event_type.len() > HINT_TYPE_BYTES {
-        return rejection.hint("[rooms.other]\ntypes = [\"*\"]");
+        return rejection.hint("[rooms.events]\ntypes = \"unrouted\"");
     }
     let room: String = event_type.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     // JSON's escapes are TOML's as well.

@@ -1,6 +1,6 @@
 //! Every problem of a configuration, as a person sees it. The reports are the product: they are kept as snapshots.
 
-use broadcastd::config::{Config, Dirs, Input, Loaded, Problems};
+use broadcastd::config::{Config, Dirs, Input, Loaded, Problems, Unrouted};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +52,9 @@ refused! {
     room_for_rooms: "[room.x]\ntypes = [\"*\"]\n";
     events_for_types: "[rooms.x]\nevents = [\"agent_state\"]\n";
     a_room_that_takes_nothing: "[rooms.x]\nhistory = { events = 5 }\n";
+    two_rooms_for_what_no_other_takes: "[rooms.a]\ntypes = \"unrouted\"\n[rooms.b]\ntypes = \"unrouted\"\n";
+    a_template_for_what_no_room_takes: "[rooms.\"agent:{agentId}\"]\ntypes = \"unrouted\"\n";
+    a_condition_on_what_no_room_takes: "[rooms.a]\ntypes = \"unrouted\"\nwhere = 'a == 1'\n";
     a_condition_with_one_equals_sign: "[rooms.x]\ntypes = [\"*\"]\nwhere = 'severity = \"error\"'\n";
     a_template_that_is_not_closed: "[rooms.\"agent:{agentId\"]\ntypes = [\"*\"]\n";
     a_star_in_the_middle_of_a_type: "[rooms.x]\ntypes = [\"RUN_*_END\"]\n";
@@ -211,4 +214,21 @@ fn a_room_is_not_given_a_name_that_socketio_or_the_daemon_emits_itself() {
 fn a_value_that_is_not_encoded_is_answered_with_the_name_that_its_room_has() {
     let text = "[rooms.\"agent:{id}\"]\ntypes = [\"*\"]\n[socketio]\nauto_join = [\"agent:a/b\"]\n";
     assert!(problems(text).contains("did you mean \"agent:a%2Fb\"?"), "{}", problems(text));
+}
+
+#[test]
+fn unrouted_events_go_to_the_room_for_them_unless_the_file_says_otherwise() {
+    let rest = "[rooms.a]\ntypes = [\"a\"]\n[rooms.rest]\ntypes = \"unrouted\"\n";
+    let to = |room: &str| Unrouted::Room(room.to_owned());
+    for (text, unrouted) in [
+        ("", to("events")),
+        ("[limits]\nclients = 5\n", to("events")),
+        ("[ingest]\nunrouted = \"reject\"\n", Unrouted::Reject),
+        ("[rooms.events]\ntypes = [\"*\"]\n", Unrouted::Reject),
+        (rest, to("rest")),
+        (&format!("[ingest]\nunrouted = \"count\"\n{rest}"), Unrouted::Count),
+        (&format!("[ingest]\nunrouted = {{ room = \"a\" }}\n{rest}"), to("a")),
+    ] {
+        assert_eq!(config(text).ingest.unrouted, unrouted, "{text}");
+    }
 }

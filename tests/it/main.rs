@@ -20,6 +20,7 @@ mod engineio;
 mod environment;
 mod event_stream;
 mod fanout;
+mod first;
 mod harness;
 mod history;
 mod hostile;

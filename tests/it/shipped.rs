@@ -24,7 +24,7 @@ fn read(path: &str) -> String {
 fn the_reference_is_what_is_built_in() {
     let loaded = load(Path::new("broadcast.toml"), read("broadcast.toml"));
     let mut config = loaded.config;
-    assert_eq!(config.tests.len(), 2);
+    assert_eq!(config.tests.len(), 3);
     config.tests.clear();
     assert_eq!(config, Config::built_in(Path::new("/run/broadcastd")));
 }
@@ -124,6 +124,24 @@ fn every_configuration_loads_and_passes_its_tests() {
 }
 
 #[test]
+fn one_commented_line_refuses_what_no_room_takes() {
+    let mut texts = vec![read("broadcast.toml"), read("systemd/broadcast.toml")];
+    texts.extend([InitFor::Agents, InitFor::Metrics, InitFor::AgUi].map(|purpose| purpose.text().to_owned()));
+    for text in texts {
+        let strict: String = text
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|line| line.starts_with("unrouted")).unwrap_or(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        assert_eq!(strict.len() + 2, text.len(), "one line is another");
+        let failed = run_tests(&load(Path::new("broadcast.toml"), strict)).unwrap_err();
+        let report = failed.to_string();
+        assert_eq!(failed.list.len(), 1, "{report}");
+        assert!(report.contains(r#"{"type":"hello"}"#) && report.contains("no room takes"), "{report}");
+    }
+}
+
+#[test]
 fn failed_test_is_one_problem_with_its_place_and_a_diff() {
     let text = "[rooms.a]\ntypes = [\"x\"]\n[rooms.c]\ntypes = [\"*\"]\n\
                 [[test]]\nline = '{\"type\":\"x\"}'\nrooms = [\"b\", \"c\"]\n[[test]]\nline = '{\"type\":7}'\nrooms = [\"a\"]\n";
@@ -141,7 +159,10 @@ fn what_init_writes_is_checked_by_check() {
     assert_eq!(again.status.code(), Some(1), "a file is not overwritten");
     let checked = run(&["check"]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    assert!(String::from_utf8_lossy(&checked.stdout).contains("agent:{agentId}"));
+    let text = String::from_utf8_lossy(&checked.stdout);
+    assert!(text.contains("agent:{agentId}"), "{text}");
+    let events = text.lines().find(|line| line.starts_with("  events ")).expect("check shows the room");
+    assert!(events.contains("takes what no other room takes"), "{events}");
     let config = run(&["config", "--set", "limits.clients=5"]);
     let text = String::from_utf8(config.stdout).unwrap();
     let line = text.lines().find(|line| line.starts_with("limits.clients =")).unwrap();

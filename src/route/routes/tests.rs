@@ -301,7 +301,7 @@ fn an_unrouted_event_is_told_what_to_add() {
     };
     assert_eq!(hint("my_type"), "[rooms.my_type]\ntypes = [\"my_type\"]");
     assert_eq!(hint("a.b \"c\""), "[rooms.a_b__c_]\ntypes = [\"a.b \\\"c\\\"\"]");
-    assert_eq!(hint("a*"), "[rooms.other]\ntypes = [\"*\"]");
+    assert_eq!(hint("a*"), "[rooms.events]\ntypes = \"unrouted\"");
 }
 
 #[test]
