@@ -15,9 +15,6 @@ use crate::shutdown::pair;
 use crate::systemd::{self, Sockets};
 use std::io::{self, Write};
 
-/// An event to try the daemon with.
-const SAMPLE: &str = r#"{"type":"agent_state","agentId":"42","status":"busy","resourceUsage":{"cpu":12.5,"memory":40,"activeConnections":3}}"#;
-
 /// Runs the daemon until a signal.
 pub fn run(args: &ServeArgs) -> Exit {
     let origin = origin(&args.settings);
@@ -50,7 +47,7 @@ pub fn run(args: &ServeArgs) -> Exit {
         Ok(daemon) => daemon,
         Err(errors) => return unbound(&errors),
     };
-    let addrs = daemon.addrs();
+    let (addrs, send) = (daemon.addrs(), daemon.send_command());
     let reload = daemon.reload_handle();
     let (stop, stops) = pair();
     let (ends, end) = std::sync::mpsc::sync_channel(2);
@@ -67,7 +64,7 @@ pub fn run(args: &ServeArgs) -> Exit {
         return Exit::Runtime;
     }
     systemd::ready("serving");
-    if announce(&addrs).is_err() {
+    if announce(&addrs, send.as_deref()).is_err() {
         tracing::warn!("standard output is closed: addresses were not written");
     }
     match end.recv() {
@@ -114,7 +111,7 @@ fn unbound(errors: &[BindError]) -> Exit {
 }
 
 /// Says where the daemon listens: for scripts on standard output, for people in the log.
-fn announce(addrs: &Addrs) -> io::Result<()> {
+fn announce(addrs: &Addrs, send: Option<&str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for (name, list) in [("clients", &addrs.clients), ("admin", &addrs.admin), ("ingest", &addrs.ingest)] {
         for addr in list {
@@ -129,17 +126,8 @@ fn announce(addrs: &Addrs) -> io::Result<()> {
     if let Some(BoundAddr::Tcp(admin)) = addrs.admin.first() {
         tracing::info!("operate it at   http://{admin}/");
     }
-    match addrs.ingest.first() {
-        Some(BoundAddr::Tcp(ingest)) => {
-            tracing::info!("send one with   curl -d '{SAMPLE}' http://{ingest}/events");
-        }
-        Some(BoundAddr::Unix(path)) => {
-            tracing::info!(
-                "send one with   curl --unix-socket {} -d '{SAMPLE}' http://localhost/events",
-                path.display()
-            );
-        }
-        None => {}
+    if let Some(command) = send {
+        tracing::info!("send one with   {command}");
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::addresses::{AddressFile, Addresses};
 use crate::alert::Alerts;
 use crate::config::{Ack, Config, Dirs, IngestAddr, IngestListenConfig, Loaded};
 use crate::handshake::{Arrival, Control, Front, FrontConfig, FrontState, NewListener};
-use crate::http::{Pages, State};
+use crate::http::{self, Pages, State};
 use crate::ingest::{Drained, Ingest, Running, Wiring};
 use crate::limits::ClientCounter;
 use crate::listen::{BindError, BoundAddr, Listener};
@@ -24,6 +24,7 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::reload::{self, Handle};
 use crate::room::Rooms;
+use crate::route;
 use crate::shard::{ShardPolls, ShardThreads, Shards};
 use crate::shutdown::{Shutdown, Trigger, pair};
 use crate::sources;
@@ -164,6 +165,13 @@ impl Daemon {
     /// The way to reload its configuration.
     pub fn reload_handle(&self) -> Handle {
         self.reload.0.clone()
+    }
+
+    /// A command that sends it an event, if its configuration takes one that is known.
+    pub fn send_command(&self) -> Option<String> {
+        let listener = self.config.ingest.listen.first()?;
+        let sample = route::sample(&self.config, listener)?;
+        http::send_command(&self.config, &Addresses::from(self.addrs()).ingest, &sample)
     }
 
     /// Where it listens.

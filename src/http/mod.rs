@@ -37,13 +37,13 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub use body::{Body, Patience, Pieces};
+pub use page::send_command;
 
 /// An answer.
 pub type Answer = Response<Body>;
@@ -146,7 +146,7 @@ enum Path {
     Page,
     PageScript,
     PageStyle,
-    PageRooms,
+    PageFacts,
     Module,
     Dashboard,
     Health,
@@ -171,7 +171,7 @@ impl Path {
         Path::Page,
         Path::PageScript,
         Path::PageStyle,
-        Path::PageRooms,
+        Path::PageFacts,
         Path::Module,
         Path::Dashboard,
         Path::Health,
@@ -196,7 +196,7 @@ impl Path {
             Path::Page => "/",
             Path::PageScript => "/page.js",
             Path::PageStyle => "/page.css",
-            Path::PageRooms => "/page.json",
+            Path::PageFacts => "/page.json",
             Path::Module => "/client.js",
             Path::Dashboard => "/dashboard/{file}",
             Path::Health => "/api/v1/health",
@@ -229,7 +229,7 @@ impl Path {
     /// What `server.expose` calls it, if clients may see it at all.
     fn exposed_as(self) -> Option<Expose> {
         match self {
-            Path::Page | Path::PageScript | Path::PageStyle | Path::PageRooms => Some(Expose::Page),
+            Path::Page | Path::PageScript | Path::PageStyle | Path::PageFacts => Some(Expose::Page),
             Path::Health => Some(Expose::Health),
             Path::Status => Some(Expose::Status),
             Path::Test => Some(Expose::Test),
@@ -360,7 +360,7 @@ impl Pages {
             Path::Page => page::html(),
             Path::PageScript => page::script(),
             Path::PageStyle => page::style(),
-            Path::PageRooms => self.page_rooms(),
+            Path::PageFacts => page::facts(state),
             Path::Module => client::module(parts.uri.path(), &parts.headers),
             Path::Dashboard => dashboard::answer(parts.uri.path()),
             Path::Health => health::answer(state, self.for_whom),
@@ -397,12 +397,6 @@ impl Pages {
         }
         answer.headers_mut().extend(cors);
         answer
-    }
-
-    fn page_rooms(&self) -> Answer {
-        let generation = self.state.rooms.generation();
-        let names: Vec<&str> = generation.rooms.iter().map(|room| room.name.source()).collect();
-        json_answer(StatusCode::OK, &json!({ "rooms": names }))
     }
 }
 

@@ -5,9 +5,9 @@ use crate::config::{
     Ack, Config, IngestAddr, IngestListenConfig, Invalid, LimitsConfig, RoomConfig, Unrouted, WhenFull,
 };
 use crate::pattern::{Segment, Template};
-use crate::route::Routes;
+use crate::route::{Routes, Sample, sample};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// An immutable configuration, compiled. A read takes one for all its lines.
 pub struct Generation {
@@ -25,6 +25,8 @@ pub struct Generation {
     pub(super) serial: u32,
     /// Static rooms' places in `rooms`.
     statics: HashMap<String, usize>,
+    /// Looked for when it is first asked for.
+    sample: OnceLock<Option<Sample>>,
 }
 
 impl Generation {
@@ -40,6 +42,7 @@ impl Generation {
             own_routes: Arc::new(own_routes(&config)),
             limits: config.limits.clone(),
             serial: 0,
+            sample: OnceLock::new(),
             config,
         }
     }
@@ -54,6 +57,12 @@ impl Generation {
             }
         };
         Some(&self.rooms[index])
+    }
+
+    /// An event that the first ingest listener takes, if one is known.
+    pub fn sample(&self) -> Option<&Sample> {
+        let listener = self.config.ingest.listen.first()?;
+        self.sample.get_or_init(|| sample(&self.config, listener)).as_ref()
     }
 
     /// A room's policy under this generation.

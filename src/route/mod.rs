@@ -11,12 +11,14 @@ mod json;
 mod rejection;
 mod rooms;
 mod routes;
+mod sample;
 mod self_test;
 mod skeleton;
 
 pub use beside::{Beside, parse_with};
 pub use rejection::{Rejection, RejectionCode};
 pub use routes::Routes;
+pub use sample::{Sample, sample};
 pub use self_test::run_tests;
 
 use crate::event::Event;

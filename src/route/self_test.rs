@@ -1,8 +1,9 @@
 //! `[[test]]`: lines of the configuration, and the rooms that they must reach.
 
-use super::{Beside, Outcome, Routes, Scratch};
+use super::{Beside, Destination, Outcome, Routes, Scratch};
 use crate::config::{Code, Config, Loaded, Problem, Problems, TestConfig};
 use crate::time::Moment;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -16,33 +17,43 @@ pub fn run_tests(loaded: &Loaded) -> Result<(), Problems> {
     if failed.is_empty() { Ok(()) } else { Err(loaded.problems(failed)) }
 }
 
+/// The rooms that a line reaches, with fields beside it; or why none does.
+pub(super) fn reached(
+    config: &Config,
+    routes: &Routes,
+    line: &str,
+    with: impl IntoIterator<Item = (String, Value)>,
+) -> Result<Vec<String>, String> {
+    let beside = Beside::new(with.into_iter().collect());
+    let mut scratch = Scratch::default();
+    match routes.read(&mut scratch, line.as_bytes(), &beside, Moment::default(), || 0) {
+        Ok(Outcome::Event(_)) => {}
+        Ok(Outcome::Unrouted) => return Err("no room took it".to_owned()),
+        Ok(Outcome::NameTooLong) => return Err("its rooms' names are too long".to_owned()),
+        Err(rejection) => {
+            return Err(format!("it was refused at column {}: {}", rejection.column, rejection.message));
+        }
+    }
+    let name = |destination: &Destination| {
+        let static_name = config.rooms[destination.room].name.source();
+        if destination.name.is_empty() { static_name } else { &scratch.text[destination.name.clone()] }
+            .to_owned()
+    };
+    Ok(scratch.destinations.iter().map(name).collect())
+}
+
 fn run_test(config: &Config, routes: &Routes, test: &TestConfig) -> Option<Problem> {
     let with = test.with.iter().map(|(name, value)| (name.clone(), value.clone().into()));
-    let beside = Beside::new(with.collect());
-    let mut scratch = Scratch::default();
-    let got = match routes.read(&mut scratch, test.line.as_bytes(), &beside, Moment::default(), || 0) {
-        Ok(Outcome::Event(_)) => Ok(()),
-        Ok(Outcome::Unrouted) => Err("no room took it".to_owned()),
-        Ok(Outcome::NameTooLong) => Err("its rooms' names are too long".to_owned()),
-        Err(rejection) => {
-            Err(format!("it was refused at column {}: {}", rejection.column, rejection.message))
-        }
-    };
-    let mut rooms: Vec<&str> = Vec::new();
-    if got.is_ok() {
-        rooms.extend(scratch.destinations.iter().map(|destination| {
-            let static_name = config.rooms[destination.room].name.source();
-            if destination.name.is_empty() { static_name } else { &scratch.text[destination.name.clone()] }
-        }));
-    }
+    let reached = reached(config, routes, &test.line, with);
+    let mut rooms: Vec<&str> = reached.iter().flatten().map(String::as_str).collect();
     let mut expected: Vec<&str> = test.rooms.iter().map(String::as_str).collect();
     rooms.sort_unstable();
     expected.sort_unstable();
     if rooms == expected {
         return None;
     }
-    let message = match got {
-        Ok(()) => "this test's line reaches other rooms than the test says".to_owned(),
+    let message = match &reached {
+        Ok(_) => "this test's line reaches other rooms than the test says".to_owned(),
         Err(reason) => format!("this test's line reaches no room: {reason}"),
     };
     let label = format!("expected {}, got {}", show(&expected), show(&rooms));
