@@ -1,8 +1,10 @@
 //! Producers at real sockets, with a list in place of the rooms.
 
+mod accounts;
 mod http;
 mod quiet;
 mod stopping;
+mod whole;
 
 use super::gathered::{Gathered, listener};
 use super::intake::{Gate, Intake};
@@ -434,4 +436,61 @@ fn standard_input_is_read_to_its_end_or_to_the_daemons() {
             drop(kept);
         });
     }
+}
+
+#[test]
+fn a_pipes_unfinished_line_is_counted_when_time_is_up() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let folder = tempfile::tempdir().unwrap();
+        let addr = UnixAddr { path: folder.path().join("in.fifo"), mode: 0o600, group: None };
+        let pipe = Pipe::bind("ingest.listen[0]", &addr).unwrap();
+        let list = Gathered::new();
+        let setup = Setup { patience: Duration::from_millis(20), ..TCP };
+        let (trigger, shared) = shared(&setup, IngestAddr::Fifo(addr.clone()), &list);
+        let receiver = pipe.receiver().unwrap();
+        let (_removed, removal) = shutdown::pair();
+        let name = "pipe".to_owned();
+        let reading =
+            tokio::task::spawn_local(pipe::read_fifo(shared.clone(), receiver, Slot::new(0), name, removal));
+        let mut writer = std::fs::OpenOptions::new().write(true).open(&addr.path).unwrap();
+        writer.write_all(b"{\"type\":\"e\"}\n{\"ty").unwrap();
+        list.reaches(1).await;
+        assert_eq!(list.totals().backlog_bytes(), 4);
+        // A full backlog keeps it from reading what is left, and not from stopping.
+        list.set_full(true);
+        writer.write_all(b"pe").unwrap();
+        trigger.fire();
+        tokio::time::timeout(DEADLINE, reading).await.expect("reading ends").unwrap();
+        let drained = shared.drained.get();
+        assert_eq!((drained.producers_cut, drained.lines_unfinished), (1, 1));
+        assert!((4..=6).contains(&drained.bytes_unfinished), "{drained:?}");
+        let text = shared.metrics.render();
+        assert!(text.contains("broadcastd_ingest_rejected_total{reason=\"cut_off\"} 1\n"), "{text}");
+        assert_eq!(list.totals().backlog_bytes(), 0);
+    });
+}
+
+#[test]
+fn a_thread_gives_memory_back_once_much_is_left_behind_and_it_is_idle() {
+    run(TCP, async |bench| {
+        let shared = &bench.shared;
+        let reads = shared.reads();
+        assert!(bench.exchange("{\"type\":\"e\"}\n").await.starts_with("{\"accepted\":1"));
+        assert!(shared.reads() > reads);
+        shared.left_behind((1 << 20) - 64 * 1024);
+        assert!(!shared.has_much_left_behind());
+        // Long lines leave their memory behind, and a producer that goes leaves some.
+        shared.left_behind(64 * 1024);
+        assert!(shared.has_much_left_behind());
+        let mut stream = bench.tcp().await;
+        stream.shutdown().await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        bench.until_metric("broadcastd_producers 0").await;
+        let until = std::time::Instant::now() + DEADLINE;
+        while shared.has_much_left_behind() && std::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!shared.has_much_left_behind());
+    });
 }

@@ -54,3 +54,53 @@ impl Bell {
         std::mem::swap(&mut *self.grown.lock().unwrap_or_else(PoisonError::into_inner), out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    fn bell() -> (Bell, Arc<AtomicUsize>) {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&wakes);
+        let wake = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        };
+        (Bell::new(wake), wakes)
+    }
+
+    #[test]
+    fn a_sleeping_shard_is_woken_once_and_a_busy_one_never() {
+        let (bell, wakes) = bell();
+        bell.ring(&[1]);
+        assert_eq!(wakes.load(Ordering::SeqCst), 0, "the shard is awake");
+        bell.take(&mut Vec::new());
+        assert!(bell.prepare_sleep());
+        bell.ring(&[2]);
+        bell.ring(&[3]);
+        assert_eq!(wakes.load(Ordering::SeqCst), 1);
+        bell.take(&mut Vec::new());
+        assert!(bell.prepare_sleep());
+        bell.rouse();
+        bell.rouse();
+        assert_eq!(wakes.load(Ordering::SeqCst), 2);
+        assert!(bell.prepare_sleep());
+        bell.awake();
+        bell.rouse();
+        assert_eq!(wakes.load(Ordering::SeqCst), 2, "it woke by itself");
+    }
+
+    #[test]
+    fn a_shard_does_not_sleep_over_tokens_that_wait() {
+        let (bell, wakes) = bell();
+        bell.ring(&[4, 5]);
+        assert!(!bell.prepare_sleep());
+        bell.ring(&[6]);
+        assert_eq!(wakes.load(Ordering::SeqCst), 0);
+        let mut tokens = Vec::new();
+        bell.take(&mut tokens);
+        assert_eq!(tokens, [4, 5, 6]);
+        assert!(bell.prepare_sleep());
+    }
+}

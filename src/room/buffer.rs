@@ -192,4 +192,43 @@ mod tests {
         let large = Event::new(1, 0, &[&vec![b'x'; 1 << 20]], b"", &mut Vec::new());
         assert!(buffer.push(&config(None, false), 1000, large, "", "", now).full);
     }
+
+    #[test]
+    fn bytes_are_those_of_the_waiting_events_and_their_keys() {
+        let sized = |seq, len| Event::new(seq, 0, &[&vec![b'x'; len]], b"", &mut Vec::new());
+        let (now, keyed) = (Instant::now(), config(None, true));
+        let mut buffer = Buffer::default();
+        let (large, small, other) = (sized(1, 500), sized(2, 40), sized(3, 7));
+        let (small_size, other_size) = (small.size(), other.size());
+        assert_eq!(buffer.bytes(), 0);
+        let expected = large.size() + 3;
+        buffer.push(&keyed, 100, large, "", "key", now);
+        assert_eq!((buffer.bytes(), buffer.len()), (expected, 1));
+        buffer.push(&keyed, 100, small, "", "key", now);
+        assert_eq!((buffer.bytes(), buffer.len()), (small_size + 3, 1), "the older event is gone");
+        buffer.push(&keyed, 100, other, "", "b", now);
+        assert_eq!((buffer.bytes(), buffer.len()), (small_size + other_size + 4, 2));
+        flushed(&mut buffer);
+        assert_eq!((buffer.bytes(), buffer.len()), (0, 0));
+    }
+
+    #[test]
+    fn replacing_a_large_event_again_and_again_never_fills_the_buffer() {
+        let (now, keyed) = (Instant::now(), config(None, true));
+        let mut buffer = Buffer::default();
+        for seq in 1..=10 {
+            let large = Event::new(seq, 0, &[&vec![b'x'; 600 << 10]], b"", &mut Vec::new());
+            assert!(!buffer.push(&keyed, 100, large, "", "key", now).full);
+        }
+    }
+
+    #[test]
+    fn the_number_of_groups_is_bounded() {
+        let mut buffer = Buffer::default();
+        let now = Instant::now();
+        for seq in 1..=GROUPS as u64 {
+            let pushed = buffer.push(&config(None, false), 5000, event(seq), &seq.to_string(), "", now);
+            assert_eq!(pushed.full, seq == GROUPS as u64, "group {seq}");
+        }
+    }
 }

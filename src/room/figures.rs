@@ -76,3 +76,33 @@ impl RoomFigures {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Publisher;
+    use super::super::fixture::{EVENT, room, rooms, stage};
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn a_room_tells_what_it_holds_and_what_shards_did() {
+        let rooms = rooms(vec![room("all", |room| room.history.events = 2)]);
+        let (all, _, tail) = rooms.register("all", 0, 0).unwrap();
+        all.joined();
+        all.joined();
+        assert!(all.holds_events() && all.subscribers() == 2);
+        let mut publisher = Publisher::new(Arc::clone(&rooms));
+        stage(&mut publisher, &[EVENT; 3]);
+        publisher.commit();
+        all.left();
+        for (count, add) in [(&all.tally().delivered, 5), (&all.tally().skipped, 6), (&all.tally().gaps, 7)] {
+            count.fetch_add(add, Ordering::Relaxed);
+        }
+        let figures = all.figures();
+        assert_eq!((figures.epoch, figures.head, figures.first), (tail.epoch, 3, 2));
+        assert_eq!(figures.history_bytes, rooms.totals().history_bytes());
+        assert!(rooms.totals().backlog_bytes() > 0, "the shard has not read the first");
+        assert_eq!((figures.keys, figures.buffered, figures.batches, figures.subscribers), (0, 0, 0, 1));
+        assert_eq!((figures.delivered, figures.skipped, figures.gaps), (5, 6, 7));
+    }
+}

@@ -118,7 +118,50 @@ fn likeness(room: &Template, name: &str) -> (f64, Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{generation, room};
     use super::*;
+    use crate::pattern::TypePattern;
+    use crate::route::{Beside, Outcome, Scratch};
+    use crate::time::Moment;
+
+    #[test]
+    fn a_static_room_comes_before_templates_and_templates_in_their_order() {
+        let generation = generation(vec![
+            room("a:{x}", |_| {}),
+            room("{any}", |_| {}),
+            room("a:{x}:{y}", |_| {}),
+            room("a:fixed", |_| {}),
+        ]);
+        let policy = |name| generation.policy(name).map(|room| room.name.source());
+        for (name, made_by) in [
+            ("a:1", Some("a:{x}")),
+            ("a:fixed", Some("a:fixed")),
+            ("b", Some("{any}")),
+            ("a:1:2", Some("a:{x}:{y}")),
+            ("", None),
+        ] {
+            assert_eq!(policy(name), made_by, "{name}");
+        }
+        assert!(
+            generation.is_static("a:fixed") && !generation.is_static("a:1") && !generation.is_static("b")
+        );
+    }
+
+    #[test]
+    fn own_events_of_the_daemon_are_never_refused() {
+        let mut config = Config::default();
+        (config.ingest.unrouted, config.ingest.invalid) = (Unrouted::Reject, Invalid::Reject);
+        config.rooms.truncate(1);
+        config.rooms[0].types = vec![TypePattern::parse("known").unwrap()];
+        let generation = Generation::new(Arc::new(config), &[]);
+        let read = |line: &str| {
+            let routes = &generation.own_routes;
+            routes.read(&mut Scratch::default(), line.as_bytes(), &Beside::default(), Moment::now(), || 1)
+        };
+        assert!(matches!(read(r#"{"type":"unknown"}"#), Ok(Outcome::Unrouted)));
+        let Ok(Outcome::Event(event)) = read(r#"{"type":"known"}"#) else { panic!("it has a room") };
+        assert!(event.json().starts_with(b"{\"timestamp\":"), "it says when it was made");
+    }
 
     #[test]
     fn what_was_meant_is_guessed() {

@@ -348,6 +348,19 @@ mod tests {
         assert_eq!((keys.len(), keys.bytes()), (0, 0));
     }
 
+    #[test]
+    fn stale_entries_are_swept_once_they_are_more_than_half() {
+        let mut keys = Keys::new(500, 1);
+        for offset in 1..=264 {
+            keys.note(&(offset % 100).to_string(), offset, &event(offset, 0));
+            assert_eq!(keys.order.len() as u64, offset, "not yet");
+        }
+        keys.note("0", 265, &event(265, 0));
+        assert_eq!((keys.order.len(), keys.len()), (100, 100));
+        keys.bound(10);
+        assert_eq!((keys.order.len(), keys.len()), (10, 10));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]

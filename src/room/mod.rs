@@ -9,6 +9,8 @@ mod buffer;
 mod clock;
 mod epochs;
 mod figures;
+#[cfg(test)]
+mod fixture;
 mod flushes;
 mod generation;
 mod kept;

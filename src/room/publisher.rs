@@ -202,3 +202,101 @@ impl Publisher {
         self.used - 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{generation_within, held, room, rooms, rooms_within, stage, try_stage};
+    use super::*;
+    use crate::config::BufferConfig;
+    use crate::pattern::Path;
+    use std::time::Duration;
+
+    #[test]
+    fn a_read_goes_to_every_room_that_takes_it_in_order() {
+        let rooms = rooms(vec![room("all", |_| {}), room("a:{a}", |_| {}), room("b:{b}", |_| {})]);
+        let mut publisher = Publisher::new(Arc::clone(&rooms));
+        for _ in 0..2 {
+            stage(
+                &mut publisher,
+                &[
+                    r#"{"type":"t","a":"1","n":0}"#,
+                    r#"{"type":"t","a":"2","b":"1","n":1}"#,
+                    r#"{"type":"t","a":"1","b":"1","n":2}"#,
+                ],
+            );
+            let (one, _, _) = rooms.register("a:1", 0, 0).unwrap();
+            one.joined();
+            let mut reached = publisher.reached();
+            reached.sort_unstable();
+            let subscribed = one.subscribers();
+            let expected = [("a:1", subscribed), ("a:2", 0), ("all", 0), ("b:1", 0)];
+            assert_eq!(reached, expected.map(|(name, count)| (name.to_owned(), count)));
+            publisher.commit();
+            assert_eq!(publisher.reached(), []);
+        }
+        let counts = ["all", "a:1", "a:2", "b:1"].map(|name| held(&rooms.get(name).unwrap()));
+        assert_eq!(counts, [6, 4, 2, 4]);
+        assert_eq!(publisher.number(), 7, "events are numbered from 1");
+        let metrics = rooms.metrics().render();
+        assert!(metrics.contains("broadcastd_room_events_total 16\n"), "once per room");
+    }
+
+    #[test]
+    fn a_room_beyond_the_limit_takes_no_event_and_is_counted() {
+        let rooms = rooms_within(2, vec![room("all", |_| {}), room("a:{a}", |_| {})]);
+        let mut publisher = Publisher::new(Arc::clone(&rooms));
+        stage(&mut publisher, &[r#"{"type":"t","a":"1"}"#, r#"{"type":"t","a":"2"}"#]);
+        publisher.commit();
+        let rooms_now = || (rooms.totals().rooms(), rooms.interests());
+        assert_eq!((rooms_now(), held(&rooms.get("all").unwrap())), ((2, 0), 2));
+        assert!(rooms.get("a:1").is_some() && rooms.get("a:2").is_none());
+        assert!(rooms.metrics().render().contains("broadcastd_room_refused_total 1\n"));
+        // Where no other room takes it, the event is refused.
+        rooms.reconfigure(generation_within(2, vec![room("a:{a}", |_| {}), room("b:{b}", |_| {})]));
+        assert!(try_stage(&mut publisher, r#"{"type":"t","b":"1"}"#), "a room has gone");
+        publisher.commit();
+        assert!(!try_stage(&mut publisher, r#"{"type":"t","b":"2"}"#));
+        publisher.commit();
+        assert_eq!(rooms_now(), (2, 0));
+        assert!(rooms.register("b:2", 0, 0).is_some());
+        assert_eq!(rooms_now(), (2, 1), "a subscription needs no place");
+    }
+
+    #[test]
+    fn events_replaced_in_a_buffer_are_counted() {
+        let keyed = room("all", |room| {
+            room.key = vec![Path::top("a")];
+            room.buffer = Some(BufferConfig {
+                events: None,
+                flush_interval: Duration::from_secs(600),
+                group_by: None,
+                keep_newest: true,
+            });
+        });
+        let rooms = rooms(vec![keyed]);
+        let mut publisher = Publisher::new(Arc::clone(&rooms));
+        let event = r#"{"type":"t","a":"1"}"#;
+        stage(&mut publisher, &[event, event, r#"{"type":"t","a":"2"}"#, event]);
+        publisher.commit();
+        let figures = rooms.get("all").unwrap().figures();
+        assert_eq!((figures.head, figures.buffered), (0, 2));
+        assert!(rooms.metrics().render().contains("broadcastd_room_replaced_total 2\n"));
+        rooms.flush_all();
+        let figures = rooms.get("all").unwrap().figures();
+        assert_eq!((figures.head, figures.buffered, figures.batches, figures.keys), (2, 0, 1, 2));
+    }
+
+    #[test]
+    fn the_backlog_is_full_once_readers_are_far_behind() {
+        let rooms = rooms(vec![room("all", |room| room.history.events = 0)]);
+        let mut publisher = Publisher::new(Arc::clone(&rooms));
+        rooms.totals().set_backlog_limit(1);
+        let (all, _, _) = rooms.register("all", 0, 0).unwrap();
+        assert!(!publisher.is_full());
+        stage(&mut publisher, &[r#"{"type":"t"}"#]);
+        publisher.commit();
+        assert!(publisher.is_full());
+        all.pass(0, 1, rooms.totals());
+        assert!(!publisher.is_full());
+    }
+}

@@ -47,65 +47,11 @@ impl Rooms {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{EVENT, generation, held, room, rooms, stage};
     use super::*;
-    use crate::config::{BufferConfig, Config, HistoryConfig, RoomConfig, SlowClient, SnapshotConfig};
-    use crate::metrics::Metrics;
-    use crate::pattern::{Path, Template, TypePattern};
-    use crate::room::{Bell, Publisher, ReadLimit, Room};
-    use crate::route::{Beside, Outcome, Scratch};
-    use crate::time::Moment;
-
-    fn room(name: &str, change: impl FnOnce(&mut RoomConfig)) -> RoomConfig {
-        let mut room = RoomConfig {
-            name: Template::parse(name).unwrap(),
-            types: vec![TypePattern::parse("*").unwrap()],
-            condition: None,
-            key: Vec::new(),
-            snapshot: SnapshotConfig::default(),
-            buffer: None,
-            urgent: None,
-            history: HistoryConfig { events: 100, age: Duration::from_secs(60), bytes: 1 << 20 },
-            slow_client: SlowClient::Replay,
-            subscribers: None,
-            emitted_as: None,
-        };
-        change(&mut room);
-        room
-    }
-
-    fn config(rooms: Vec<RoomConfig>) -> Arc<Config> {
-        Arc::new(Config { rooms, ..Config::default() })
-    }
-
-    fn generation(rooms: Vec<RoomConfig>) -> Generation {
-        let config = config(rooms);
-        Generation::new(Arc::clone(&config), &config.ingest.listen)
-    }
-
-    fn rooms(list: Vec<RoomConfig>) -> Arc<Rooms> {
-        Rooms::new(&config(list), vec![Arc::new(Bell::new(|| {}))], Arc::new(Metrics::new())).unwrap()
-    }
-
-    fn stage(publisher: &mut Publisher, lines: &[&str]) {
-        let routes = publisher.begin(0);
-        let mut scratch = Scratch::default();
-        for line in lines {
-            let number = publisher.number();
-            let outcome =
-                routes.read(&mut scratch, line.as_bytes(), &Beside::default(), Moment::now(), || number);
-            let Ok(Outcome::Event(event)) = outcome else { panic!("{line} is an event") };
-            assert!(publisher.stage(&event, &scratch));
-        }
-    }
-
-    fn held(room: &Room) -> usize {
-        let mut out = Vec::new();
-        let everything = ReadLimit { events: 1000, bytes: 1 << 20, overhead: 0, at_least_one: true };
-        room.read(0, everything, &mut out);
-        out.len()
-    }
-
-    const EVENT: &str = r#"{"type":"t","a":"1"}"#;
+    use crate::config::{BufferConfig, RoomConfig};
+    use crate::pattern::{Condition, Path};
+    use crate::room::Publisher;
 
     #[test]
     fn history_is_trimmed_and_a_changed_buffer_flushed_at_once() {
@@ -126,6 +72,36 @@ mod tests {
         ]));
         assert_eq!((long.history_first(), held(&waits)), (8, 10));
         assert_eq!(waits.policy().buffer, buffer(601));
+    }
+
+    #[test]
+    fn a_reload_flushes_a_buffer_only_if_the_room_waits_otherwise_now() {
+        let buffer = || {
+            let flush_interval = Duration::from_secs(600);
+            Some(BufferConfig { events: None, flush_interval, group_by: None, keep_newest: false })
+        };
+        let condition = |text| Some(Condition::parse(text).unwrap());
+        let waits = |change: &dyn Fn(&mut RoomConfig)| {
+            room("waits", |room| {
+                (room.buffer, room.key, room.urgent) = (buffer(), vec![Path::top("a")], condition("a == 9"));
+                change(room);
+            })
+        };
+        let check = |change: &dyn Fn(&mut RoomConfig), flushed| {
+            let rooms = rooms(vec![waits(&|_| {})]);
+            let mut publisher = Publisher::new(Arc::clone(&rooms));
+            stage(&mut publisher, &[EVENT; 10]);
+            publisher.commit();
+            rooms.reconfigure(generation(vec![waits(change)]));
+            let figures = rooms.get("waits").unwrap().figures();
+            let expected = if flushed { (10, 0) } else { (0, 10) };
+            assert_eq!((figures.head, figures.buffered), expected);
+        };
+        check(&|_| {}, false);
+        check(&|room| room.history.events = 3, false);
+        check(&|room| room.buffer = None, true);
+        check(&|room| room.key = vec![Path::top("b")], true);
+        check(&|room| room.urgent = condition("a == 8"), true);
     }
 
     #[test]

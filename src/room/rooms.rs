@@ -346,7 +346,125 @@ fn share(mut bytes: Vec<u64>, total: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{EVENT, generation, room, rooms, rooms_within, stage};
+    use super::super::{Publisher, ReadLimit};
     use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_shard_is_told_of_its_own_rooms_once_until_it_reads() {
+        let bells = [(); 2].map(|()| Arc::new(Bell::new(|| {})));
+        let config = Arc::clone(&generation(vec![room("a:{a}", |_| {})]).config);
+        let rooms = Rooms::new(&config, bells.to_vec(), Arc::new(Metrics::new())).unwrap();
+        for (name, shard, token) in [("a:1", 1, 11), ("a:1", 0, 7), ("a:2", 1, 12), ("a:3", 0, 9)] {
+            rooms.register(name, shard, token).unwrap();
+        }
+        let mut publisher = Publisher::new(Arc::clone(&rooms));
+        let publish = |publisher: &mut Publisher, names: [&str; 2]| {
+            stage(
+                publisher,
+                &names.map(|name| format!(r#"{{"type":"t","a":"{name}"}}"#)).each_ref().map(String::as_str),
+            );
+            publisher.commit();
+            bells.each_ref().map(|bell| {
+                let mut tokens = Vec::new();
+                bell.take(&mut tokens);
+                tokens.into_iter().collect::<BTreeSet<u32>>()
+            })
+        };
+        assert_eq!(publish(&mut publisher, ["1", "2"]), [BTreeSet::from([7]), BTreeSet::from([11, 12])]);
+        assert_eq!(publish(&mut publisher, ["1", "3"]), [BTreeSet::from([9]), BTreeSet::new()]);
+        let room = rooms.get("a:1").unwrap();
+        let limit = ReadLimit { events: 9, bytes: 1 << 20, overhead: 0, at_least_one: true };
+        assert_eq!(room.take(1, 1, limit, &mut Vec::new(), &mut 0), (2, 0, 2));
+        assert_eq!(publish(&mut publisher, ["1", "1"]), [BTreeSet::new(), BTreeSet::from([11])]);
+    }
+
+    #[test]
+    fn a_shard_that_comes_again_keeps_its_name_for_the_room() {
+        let rooms = rooms(vec![room("all", |_| {})]);
+        let (_, token, tail) = rooms.register("all", 0, 4).unwrap();
+        assert_eq!((token, tail.head, tail.first), (4, 0, 1));
+        assert_eq!(rooms.register("all", 0, 5).map(|(_, token, _)| token), Some(4));
+        assert_eq!(rooms.register("all", 1, 5).map(|(_, token, _)| token), Some(5));
+        assert!(rooms.register("other", 0, 6).is_none());
+    }
+
+    #[test]
+    fn an_interest_goes_with_its_last_reader_and_keeps_its_epoch() {
+        let rooms = rooms(vec![room("a:{a}", |_| {})]);
+        let (room, _, tail) = rooms.register("a:1", 0, 0).unwrap();
+        rooms.register("a:1", 1, 0).unwrap();
+        rooms.register("a:2", 1, 1).unwrap();
+        assert_eq!((rooms.interests(), rooms.totals().rooms(), rooms.all().len()), (2, 0, 2));
+        rooms.unregister(&room, 0);
+        assert!(rooms.get("a:1").is_some(), "shard 1 reads it");
+        rooms.unregister(&room, 1);
+        assert!(rooms.get("a:1").is_none());
+        assert_eq!((rooms.interests(), rooms.totals().rooms(), rooms.all().len()), (1, 0, 1));
+        assert!(rooms.knows(tail.epoch));
+        let (_, _, again) = rooms.register("a:1", 0, 0).unwrap();
+        assert_eq!(again, tail);
+    }
+
+    #[test]
+    fn a_room_with_events_stays_when_its_readers_go() {
+        let rooms = rooms(vec![room("a:{a}", |_| {})]);
+        let (room, _, _) = rooms.register("a:1", 0, 0).unwrap();
+        let mut publisher = Publisher::new(Arc::clone(&rooms));
+        stage(&mut publisher, &[EVENT]);
+        publisher.commit();
+        assert_eq!((rooms.interests(), rooms.totals().rooms()), (0, 1));
+        rooms.unregister(&room, 0);
+        assert!(rooms.get("a:1").is_some());
+        assert_eq!((rooms.interests(), rooms.totals().rooms()), (0, 1));
+    }
+
+    #[test]
+    fn names_that_are_only_subscribed_to_do_not_push_rooms_out_of_memory() {
+        let rooms = rooms_within(2, vec![room("a:{a}", |_| {})]);
+        let limits = rooms.generation().limits.clone();
+        rooms.remember("a:1", Epoch(1), 5);
+        rooms.remember("a:2", Epoch(2), 5);
+        for n in 0..limits.clients as u64 + 9 {
+            rooms.remember(&format!("b:{n}"), Epoch(n), 0);
+        }
+        let of = |memory: &Mutex<Remembered>| memory.lock().unwrap().iter().count();
+        assert_eq!((of(&rooms.remembered), of(&rooms.unpublished)), (2, limits.clients));
+        rooms.remember("a:3", Epoch(3), 5);
+        let kept: Vec<String> =
+            rooms.remembered.lock().unwrap().iter().map(|(name, ..)| name.to_owned()).collect();
+        assert_eq!(kept, ["a:2", "a:3"]);
+    }
+
+    #[test]
+    fn the_largest_rooms_give_way_when_history_takes_too_much_memory() {
+        let rooms = rooms(vec![room("a:{a}", |_| {})]);
+        let mut publisher = Publisher::new(Arc::clone(&rooms));
+        let line = |a: u64| format!(r#"{{"type":"t","a":"{a}"}}"#);
+        let publish = |publisher: &mut Publisher, a: u64, times: usize| {
+            stage(publisher, &vec![line(a).as_str(); times]);
+            publisher.commit();
+        };
+        publish(&mut publisher, 1, 2);
+        publish(&mut publisher, 2, 60);
+        publish(&mut publisher, 3, 40);
+        let bytes = |a: u64| rooms.get(&format!("a:{a}")).unwrap().history_bytes();
+        let before = [bytes(1), bytes(2), bytes(3)];
+        assert_eq!(rooms.totals().history_bytes(), before.iter().sum::<u64>());
+        let limit = before[0] * 32;
+        let mut config = (*rooms.generation().config).clone();
+        config.limits.history_memory = limit;
+        rooms.reconfigure(Generation::new(Arc::new(config.clone()), &config.ingest.listen));
+        let after = [bytes(1), bytes(2), bytes(3)];
+        let left: u64 = after.iter().sum();
+        assert_eq!((after[0], rooms.totals().history_bytes()), (before[0], left));
+        assert!(left <= limit - limit / 16 && left > limit * 7 / 8, "{left} of {limit}");
+        assert!(after[1].abs_diff(after[2]) < before[0] && after[2] < before[2], "{after:?}");
+        // What is within the limit stays.
+        publish(&mut publisher, 1, 1);
+        assert_eq!([bytes(2), bytes(3)], after[1..]);
+    }
 
     #[test]
     fn a_share_cuts_the_largest_first() {

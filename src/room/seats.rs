@@ -76,3 +76,48 @@ impl Seats {
         self.0.iter_mut().find(|seat| seat.shard == shard)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(seats: &mut Seats) -> Tokens {
+        let mut tokens = Tokens::new();
+        seats.tell(&mut tokens);
+        tokens
+    }
+
+    #[test]
+    fn a_shard_is_told_once_until_it_reads() {
+        let mut seats = Seats::default();
+        assert_eq!((seats.take(0, 10, 5), seats.take(1, 20, 5), seats.take(0, 30, 9)), (10, 20, 10));
+        assert_eq!(told(&mut seats), [(0, 10), (1, 20)]);
+        assert_eq!(told(&mut seats), []);
+        seats.reads(1);
+        seats.reads(7);
+        assert_eq!(told(&mut seats), [(1, 20)]);
+        let mut all = vec![(9, 9)];
+        seats.tell_all(&mut all);
+        assert_eq!(all, [(9, 9), (0, 10), (1, 20)]);
+        seats.leave(0);
+        seats.reads(1);
+        assert_eq!(told(&mut seats), [(1, 20)]);
+        assert!(!seats.is_empty());
+        seats.leave(1);
+        assert!(seats.is_empty() && told(&mut seats).is_empty());
+    }
+
+    #[test]
+    fn what_all_shards_have_passed_is_where_the_slowest_is() {
+        let mut seats = Seats::default();
+        assert_eq!(seats.passed(), u64::MAX, "without readers nothing is held back");
+        seats.take(0, 0, 5);
+        seats.take(1, 0, 7);
+        assert_eq!(seats.passed(), 5);
+        seats.has_passed(0, 9);
+        seats.has_passed(8, 1);
+        assert_eq!(seats.passed(), 7);
+        seats.leave(1);
+        assert_eq!(seats.passed(), 9);
+    }
+}

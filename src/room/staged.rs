@@ -72,3 +72,40 @@ impl Staged {
         start..self.text.len() as u32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_out_in_order_with_their_groups_and_keys() {
+        let mut staged = Staged::default();
+        let event = |seq| Event::new(seq, 0, &[b"{}"], b"", &mut Vec::new());
+        let taken = |staged: &mut Staged| {
+            let mut out = Vec::new();
+            staged.drain(|Taken { event, group, key, urgent }| {
+                out.push((event.seq(), group.to_owned(), key.to_owned(), urgent));
+            });
+            out
+        };
+        let row = |seq, group: &str, key: &str, urgent| (seq, group.to_owned(), key.to_owned(), urgent);
+        for _ in 0..2 {
+            staged.push(event(1), "cpu", "a", false);
+            staged.push(event(2), "", "", true);
+            staged.push(event(3), "", "key", false);
+            staged.push(event(4), "net", "", true);
+            assert_eq!(staged.len(), 4);
+            let expected = [
+                row(1, "cpu", "a", false),
+                row(2, "", "", true),
+                row(3, "", "key", false),
+                row(4, "net", "", true),
+            ];
+            assert_eq!(taken(&mut staged), expected);
+            assert_eq!((staged.len(), staged.text.len()), (0, 0));
+        }
+        staged.push(event(5), "cpu", "a", false);
+        staged.clear();
+        assert_eq!((staged.len(), staged.text.len(), taken(&mut staged)), (0, 0, Vec::new()));
+    }
+}

@@ -213,3 +213,89 @@ fn shortened(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_named_by_what_they_are() {
+        let long = "x".repeat(50);
+        let cut = format!("the string \"{}…", "x".repeat(39));
+        for (value, named) in [
+            ("\"a\"", "the string \"a\""),
+            (&format!("\"{long}\""), &cut),
+            ("{\"a\":1}", "an object"),
+            ("[1,2]", "an array"),
+            ("[\"a\"]", "the array [\"a\"]"),
+            ("true", "true"),
+            ("false", "false"),
+            ("null", "null"),
+            ("-7", "the number -7"),
+        ] {
+            assert_eq!(describe(value), named);
+        }
+        assert_eq!(shortened(&"é".repeat(40)), "é".repeat(40));
+        assert_eq!(shortened(&"é".repeat(41)), format!("{}…", "é".repeat(40)));
+    }
+
+    #[test]
+    fn expected_kinds_are_named_in_words() {
+        for (kind, words) in [
+            (FieldKind::Any, "any value"),
+            (FieldKind::String, "a string"),
+            (FieldKind::Number, "a number"),
+            (FieldKind::Percent, "a number from 0 to 100"),
+            (FieldKind::Boolean, "true or false"),
+            (FieldKind::Object, "an object"),
+            (FieldKind::Array, "an array"),
+            (FieldKind::Strings, "an array of strings"),
+            (FieldKind::OneOf(vec!["a".to_owned(), "b".to_owned()]), "one of a, b"),
+        ] {
+            assert_eq!(expected(&kind), words);
+        }
+    }
+
+    #[test]
+    fn a_line_of_pretty_printed_json_is_known() {
+        for (line, column) in [
+            ("{", 1),
+            (" }", 2),
+            ("},", 1),
+            ("[", 1),
+            ("  ]", 3),
+            ("],", 1),
+            ("{},", 1),
+            ("[],", 1),
+            ("\"a\": 1,", 1),
+            (" \"a\" : {", 2),
+            ("12,", 1),
+            ("  12", 3),
+            ("\t\"x\"", 2),
+            ("null,", 1),
+        ] {
+            let found = pretty_printed(line).map(|rejection| (rejection.code, rejection.column));
+            assert_eq!(found, Some((RejectionCode::PrettyPrinted, column)), "{line:?}");
+        }
+        for line in
+            ["", "{}", "[]", "12", " 12", "\"a\"", "\"a\" 1", "{\"a\":1},", "  {\"a\":1}", "x,", "  [1]"]
+        {
+            assert_eq!(pretty_printed(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_hint_for_an_unrouted_type_is_a_room_that_takes_it() {
+        let hint = |event_type: &str| {
+            let line = format!("{{\"type\":{}}}", serde_json::Value::from(event_type));
+            let rejection = unrouted(&line, &["type".to_owned()], event_type);
+            assert_eq!((rejection.column, rejection.path.as_deref()), (9, Some("type")));
+            rejection.hint.unwrap()
+        };
+        assert_eq!(hint("a-b_C9"), "[rooms.a-b_C9]\ntypes = [\"a-b_C9\"]");
+        assert_eq!(hint("a.b é\""), "[rooms.a_b___]\ntypes = [\"a.b é\\\"\"]");
+        let any = "[rooms.other]\ntypes = [\"*\"]";
+        assert_eq!((hint("a*").as_str(), hint(&"x".repeat(101)).as_str()), (any, any));
+        assert!(hint(&"x".repeat(100)).contains("[rooms.xxx"));
+    }
+}

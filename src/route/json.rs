@@ -238,6 +238,119 @@ mod tests {
     }
 
     #[test]
+    fn a_value_ends_where_its_text_does() {
+        for (text, column, value) in [
+            (r#"{"a":[[1],{"b":"]"}],"c":2}"#, 6, r#"[[1],{"b":"]"}]"#),
+            (r#"{"a":"x\"y,}","c":2}"#, 6, r#""x\"y,}""#),
+            (r#"{"a":-1.5e3 }"#, 6, "-1.5e3"),
+            ("{\"a\":true\n}", 6, "true"),
+            ("{\"a\":true\t}", 6, "true"),
+            ("{\"a\":true\r}", 6, "true"),
+            (r#"{"a":1,"b":2}"#, 6, "1"),
+            ("[[1],2]", 2, "[1]"),
+            ("[1]", 2, "1"),
+            (r#"{"a":[1"#, 6, "[1"),
+            (r#"{"a":"x"#, 6, "\"x"),
+            (r#"{"a":"x\"#, 6, "\"x\\"),
+            (r#"{"a":1}"#, 1, r#"{"a":1}"#),
+            (r#"{"a":1}"#, 99, ""),
+        ] {
+            assert_eq!(value_at(text, column), value, "{text}");
+        }
+        assert_eq!(
+            [string_end(br#""ab"c"#, 0), string_end(br#""a\"b"c"#, 0), string_end(b"x\"\"", 1)],
+            [4, 6, 3]
+        );
+    }
+
+    #[test]
+    fn members_are_those_of_one_object() {
+        let text = r#" {"a" : {"x":1} ,"b":[{"y":2}], "c\"":"}" }"#;
+        assert_eq!(names_at(text, 2), ["a", "b", "c\""]);
+        assert_eq!(names_at(text, 9), ["x"]);
+        assert_eq!(names_at("[1]", 1), [""; 0]);
+        assert_eq!(names_at("{}", 1), [""; 0]);
+        assert_eq!(names_at(r#"{"a":1,"b"#, 1), ["a"]);
+        let twice = r#"{"a":1,"b":{"a":2},"a":3}"#;
+        assert_eq!(column_of_double(twice, &["a".into()]), 24);
+        assert_eq!(column_of_double(twice, &["b".into(), "a".into()]), 12, "there is no second: its object");
+        assert_eq!(column_of_double(twice, &[]), 1);
+    }
+
+    #[test]
+    fn the_parsers_place_becomes_a_column_of_the_whole_text() {
+        let place = |text: &str| {
+            let error = serde_json::from_str::<serde_json::Value>(text).unwrap_err();
+            (error_column(text, &error), error_message(&error))
+        };
+        assert_eq!(place("{\"a\":x}"), (6, "expected value".to_owned()));
+        assert_eq!(place("{\n\"a\":1,\n\"b\":x}"), (14, "expected value".to_owned()));
+        let (column, message) = place("");
+        assert_eq!((column, message.as_str()), (1, "EOF while parsing a value"));
+        assert_eq!(place("{\n").0, 2, "never behind the text");
+    }
+
+    /// Lengths around those of the pieces that are looked at together.
+    fn lengths() -> impl Iterator<Item = usize> {
+        (1..4).chain(63..67).chain(127..131).chain(191..195).chain(256..259)
+    }
+
+    #[test]
+    fn a_look_finds_possible_flaws_at_every_place() {
+        for length in lengths() {
+            let calm = "x".repeat(length);
+            assert!(!look(&calm).may_be_flawed, "{length}");
+            for at in 0..length {
+                let with = |pair: &str| {
+                    let mut text = calm.clone();
+                    text.replace_range(at..length.min(at + 2), &pair[..2.min(length - at)]);
+                    look(&text).may_be_flawed
+                };
+                // The parser finds what ends with the line.
+                for pair in ["\\u", "1e", "9E", "0e"] {
+                    assert!(with(pair) || at + 1 == length, "{pair} at {at} of {length}");
+                }
+                for pair in ["\\n", "\"u", "xe", "u1", "e1", "/e", ":E", "[u", "1f", "5%"] {
+                    assert!(!with(pair), "{pair} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_finds_very_many_digits() {
+        for before in 0..130 {
+            let digits = format!("{}{}", "x".repeat(before), "7".repeat(309));
+            assert!(look(&digits).may_be_flawed, "behind {before}");
+        }
+        for few in
+            ["7".repeat(60), format!("7{}", "x".repeat(300)), format!("{}7", "x".repeat(127)).repeat(3)]
+        {
+            assert!(!look(&few).may_be_flawed, "{few}");
+        }
+    }
+
+    #[test]
+    fn a_look_counts_brackets_at_every_place() {
+        for bracket in ["{", "["] {
+            for before in 0..260 {
+                let deep = format!("{}{}", "x".repeat(before), bracket.repeat(MAX_DEPTH + 1));
+                assert!(look(&deep).may_be_deep, "{bracket} behind {before}");
+                let deep = format!("{}{}", bracket.repeat(MAX_DEPTH + 1), "x".repeat(before));
+                assert!(look(&deep).may_be_deep, "{bracket} before {before}");
+            }
+        }
+        // Few brackets are not counted one by one, whatever else the line is made of.
+        for length in lengths() {
+            for calm in ["x", ";", "}", "]", "z", "\u{e9}"] {
+                let line = calm.repeat(length);
+                assert!(!look(&line).may_be_deep, "{length} times {calm}");
+                assert!(!look(&format!("{}{line}", "[{".repeat(15))).may_be_deep, "{length} times {calm}");
+            }
+        }
+    }
+
+    #[test]
     fn depth_is_counted_outside_strings() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let too_deep = |line: &str| look(line).too_deep(line);

@@ -9,6 +9,9 @@ mod encode;
 mod kept;
 mod reduced;
 
+#[cfg(test)]
+mod tests;
+
 pub use chunk::{Chunk, Frame, Split};
 pub use emit::Emit;
 pub use encode::Encoder;

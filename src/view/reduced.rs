@@ -140,6 +140,21 @@ mod tests {
         assert_eq!((reduced.bytes(), reduced.has_keys()), (0, false));
     }
 
+    #[test]
+    fn places_of_replaced_events_are_swept_once_they_are_more_than_half() {
+        let mut reduced = Reduced::default();
+        (1..=100).for_each(|key| reduced.push(key.into(), entry(key.into(), key)));
+        for replaced in 1..=164 {
+            assert_eq!(reduced.items.len() as u64, 99 + replaced, "not yet");
+            let key = (replaced % 100) as u32 + 1;
+            reduced.push(200 + replaced, entry(200 + replaced, key));
+        }
+        assert_eq!((reduced.items.len(), reduced.len()), (264, 100));
+        reduced.push(400, entry(400, 1));
+        assert_eq!((reduced.items.len(), reduced.len()), (100, 100));
+        assert!(taken(&mut reduced).is_sorted());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]

@@ -182,6 +182,62 @@ fn a_query_says_it_of_all_its_rooms() {
 }
 
 #[test]
+fn a_query_has_its_condition_as_text_or_as_json() {
+    let read = |text| {
+        let fields = QueryFields { condition: Some(text), ..QueryFields::default() };
+        let room = parse_query_room("a", From::Start, fields).map_err(|error| error.code)?;
+        assert_eq!((room.room.as_str(), &room.from), ("a", &From::Start));
+        Ok(room.condition.map(|condition| condition.source().to_owned()))
+    };
+    let source = Ok(Some("severity == \"error\"".to_owned()));
+    assert_eq!(read("severity == \"error\""), source);
+    assert_eq!(read(" {\"severity\":\"error\"}"), source);
+    assert_eq!(read("severity = 1"), Err(ErrorCode::BadWhere));
+    for name in ["", &"x".repeat(MAX_ROOM_BYTES + 1)] {
+        assert!(parse_query_room(name, From::Now, QueryFields::default()).is_err());
+    }
+    assert!(parse_query_room(&"x".repeat(MAX_ROOM_BYTES), From::Now, QueryFields::default()).is_ok());
+}
+
+#[test]
+fn the_word_that_was_meant_is_guessed_by_a_third_of_its_letters() {
+    let known = ["subscribe", "ping"];
+    for (word, meant) in [
+        ("subscribe", Some("subscribe")),
+        ("SUBSCRIBE", Some("subscribe")),
+        ("subxxxibe", Some("subscribe")),
+        ("subxxxxbe", None),
+        ("pi", Some("ping")),
+        ("p", None),
+        ("", None),
+    ] {
+        let expected = meant.map(|meant| format!("did you mean `{meant}`?"));
+        assert_eq!(did_you_mean(word, &known), expected, "{word}");
+    }
+    let long = "x".repeat(32);
+    assert!(did_you_mean(&long, &[&long]).is_some(), "as long as a word may be");
+    assert!(did_you_mean(&"x".repeat(33), &[&"x".repeat(33)]).is_none());
+    assert_eq!(quote(&"é".repeat(40)), format!("`{}`", "é".repeat(40)));
+    assert_eq!(quote(&"é".repeat(41)), format!("`{}…`", "é".repeat(40)));
+}
+
+#[test]
+fn a_condition_that_is_wrong_says_where() {
+    let refused = |condition: &str| {
+        let text = format!(r#"{{"type":"subscribe","rooms":[{{"room":"x","where":{condition}}}]}}"#);
+        let Ok(ClientMessage::Subscribe { rooms, .. }) = parse_message(&text) else { panic!("{text}") };
+        rooms[0].as_ref().unwrap_err().message.clone()
+    };
+    assert!(
+        refused(r#""a == 1 && b = 2""#).ends_with(" (column 13, at `=`)"),
+        "{}",
+        refused(r#""a == 1 && b = 2""#)
+    );
+    assert!(refused(r#""a ==""#).ends_with(" (column 5)"), "{}", refused(r#""a ==""#));
+    assert!(!refused(r#"{"a":{}}"#).contains("column"));
+}
+
+#[test]
 fn depth_costs_no_stack() {
     let deep = format!(r#"{{"type":"ping","x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(parse_message(&deep), Ok(ClientMessage::Ping { id: None }));

@@ -343,3 +343,35 @@ impl AsyncRead for Pipe {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_frame_leaves_no_buffer_of_its_size_behind() {
+        let mut reader = FrameReader::new();
+        let kept = |reader: &FrameReader| reader.pipe.0.lock().unwrap().bytes.capacity();
+        for (len, leaves) in
+            [(1000, true), (KEPT_BYTES - 14, true), (KEPT_BYTES, false), (5 * KEPT_BYTES, false)]
+        {
+            let len_bytes = (len as u64).to_be_bytes();
+            let length = if len > 0xffff {
+                [&[0xff], &len_bytes[..]].concat()
+            } else {
+                [&[0xfe], &len_bytes[6..]].concat()
+            };
+            // A mask of zeros changes nothing.
+            let frame = [&[0x82], &length[..], &[0; 4], &vec![b'x'; len]].concat();
+            let mut read = 0;
+            reader
+                .feed(&mut None, &frame, usize::MAX >> 1, |incoming| {
+                    assert!(matches!(incoming, Incoming::Binary(bytes) if bytes.len() == len));
+                    read += 1;
+                    true
+                })
+                .unwrap();
+            assert_eq!((read, kept(&reader) >= frame.len()), (1, leaves), "{len}");
+        }
+    }
+}

@@ -203,10 +203,24 @@ fn nothing_is_held_between_messages_and_nothing_is_reserved_ahead() {
     let long = frame(TEXT, &[b'x'; MAX]);
     let (_, _, partial) = feed(&mut reader, [&long[..10]]);
     assert!(partial.expect("a pending frame").bytes() <= 20, "10 bytes have arrived");
+    let rest = frame(LAST, &[b'x'; MAX - 300]);
+    let (_, _, partial) = feed(&mut reader, [&frame(TEXT_BEGIN, &[b'x'; 300])[..], &rest[..8]]);
+    assert!((308..2 * 308 + 14).contains(&partial.expect("both are pending").bytes()));
     let (seen, _, partial) = feed(&mut reader, long.chunks(7));
     assert_eq!((seen.len(), partial.is_none()), (1, true));
     let (_, _, partial) = feed(&mut reader, [&frame(TEXT_BEGIN, b"")[..]]);
     assert!(partial.is_some(), "an empty first fragment is pending all the same");
+}
+
+#[test]
+fn a_frame_that_comes_byte_by_byte_is_seldom_moved() {
+    let (mut reader, mut partial, mut sizes) = (FrameReader::new(), None, std::collections::BTreeSet::new());
+    let stream = [frame(TEXT_BEGIN, &[b'x'; 500]), frame(LAST, &[b'x'; 500])].concat();
+    for piece in stream.chunks(1) {
+        reader.feed(&mut partial, piece, MAX, |_| true).unwrap();
+        sizes.extend(partial.as_ref().map(|partial| partial.bytes()));
+    }
+    assert!(sizes.len() < 40, "{sizes:?}");
 }
 
 #[test]

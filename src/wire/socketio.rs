@@ -141,4 +141,31 @@ mod tests {
             assert_eq!(payload(&composed), format!("42[\"x\",{data},\"b:1,c:2,a:3\"]"));
         }
     }
+
+    #[test]
+    fn frames_of_every_length_say_where_the_other_positions_are() {
+        for filling in [1, 90, 96, 97, 98, 99, 110, 120, 65_500, 65_507, 65_510, 65_520, 70_000] {
+            let data = format!("\"{}\"", "x".repeat(filling));
+            let position = Some(Position { epoch: Epoch(0xa), offset: 3 });
+            let wire = SocketIo::new(Namespace::main(), true);
+            let (mut frame, mut out, mut expected) = (Vec::new(), b"before".to_vec(), b"before".to_vec());
+            wire.push(&mut frame, b"\"x\"", position, 0, |out| out.extend_from_slice(data.as_bytes()));
+            let told_at = push_with_others(&mut out, &frame, b"b:1,c:2,").unwrap();
+            let text = format!("42[\"x\",{data},\"b:1,c:2,a:3\"]");
+            push_text(&mut expected, 0, |out| out.extend_from_slice(text.as_bytes()));
+            assert!(out == expected, "{filling}");
+            assert!(out[told_at..].starts_with(b"b:1,c:2,a:3"), "{filling}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_tells_no_position_stays_as_it_is() {
+        let wire = SocketIo::new(Namespace::main(), false);
+        for filling in [1, 200, 70_000] {
+            let (mut frame, mut out) = (Vec::new(), b"before".to_vec());
+            wire.push(&mut frame, b"\"x\"", None, 0, |out| out.extend(vec![b'1'; filling]));
+            assert_eq!(push_with_others(&mut out, &frame, b"b:1,"), None);
+            assert!(out.strip_prefix(b"before") == Some(&frame[..]));
+        }
+    }
 }

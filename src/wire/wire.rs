@@ -298,8 +298,8 @@ fn push_line(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     write(out);
     let mut from = start;
     while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[from..]) {
-        out[from + at] = b' ';
-        from += at + 1;
+        from += at;
+        out[from] = b' ';
     }
     out.push(b'\n');
 }

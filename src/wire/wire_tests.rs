@@ -224,3 +224,45 @@ fn transports_are_in_their_order() {
         ["websocket", "sse", "sse", "lines", "lines"]
     );
 }
+
+#[test]
+fn every_wire_says_what_its_clients_can_do() {
+    let chunked_lines = Wire::Lines { bare: false, transfer: Transfer::Chunked };
+    let chunked_sse = Wire::Sse(Sse { bare: true, naming: Naming::None, transfer: Transfer::Chunked });
+    let namespace = Namespace::named("/admin").unwrap();
+    let [told, untold] = [true, false].map(|tells| Wire::SocketIo(SocketIo::new(namespace, tells)));
+    // Two ways, bare, batches, positions as ids, positions of all rooms.
+    for (wire, abilities) in [
+        (Wire::WebSocket, [true, false, true, false, false]),
+        (SSE, [false, false, true, true, true]),
+        (chunked_sse, [false, true, false, true, true]),
+        (chunked_lines, [false, false, true, false, false]),
+        (BARE_LINES, [false, true, false, false, false]),
+        (told, [true, false, false, false, true]),
+        (untold, [true, false, false, false, false]),
+    ] {
+        let found = [
+            wire.is_two_way(),
+            wire.is_bare(),
+            wire.has_batches(),
+            wire.has_ids(),
+            wire.tells_all_positions(),
+        ];
+        assert_eq!(found, abilities, "{wire:?}");
+        let is_chunked = wire == chunked_lines || wire == chunked_sse;
+        assert_eq!(wire.transfer() == Transfer::Chunked, is_chunked, "{wire:?}");
+        let is_socketio = wire == told || wire == untold;
+        assert_eq!(wire.namespace(), is_socketio.then_some(namespace), "{wire:?}");
+        assert_eq!(wire.transport() == Transport::SocketIo, is_socketio, "{wire:?}");
+        assert_eq!(wire.without_positions(), if wire == told { untold } else { wire });
+    }
+    assert_eq!(Transport::SocketIo.as_str(), "socketio");
+}
+
+#[test]
+fn a_block_takes_the_positions_of_other_rooms_before_its_own() {
+    let mut out = b"before".to_vec();
+    let told_at = SSE.push_with_others(&mut out, b"id: a:1\ndata: {}\n\n", b"b:2,c:3,");
+    assert_eq!(String::from_utf8_lossy(&out), "beforeid: b:2,c:3,a:1\ndata: {}\n\n");
+    assert_eq!(told_at, Some(10));
+}

@@ -214,3 +214,84 @@ fn a_request_split_anywhere_is_still_http() {
         }
     });
 }
+
+#[test]
+fn a_body_that_is_not_what_http_says_is_told_apart_and_ends_the_connection() {
+    run(TCP, async |bench| {
+        let head = "POST /events HTTP/1.1\r\nHost: localhost\r\n";
+        let event = "{\"type\":\"e\"}\n";
+        let short = format!("{head}Content-Length: 50\r\n\r\n{event}");
+        let counts = "\"accepted\":1,\"rejected\":0";
+        let closes = "connection: close";
+        check(&bench, short, 400, &[counts, "\"code\":\"incomplete_body\"", "send the rest again", closes])
+            .await;
+        let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+        let bad = format!("{chunked}d\r\n{event}\r\nxyz\r\n");
+        check(&bench, bad, 400, &[counts, "\"code\":\"bad_chunk\"", "size in hexadecimal", closes]).await;
+        let none = format!("{head}\r\n{event}");
+        check(&bench, none, 411, &["\"code\":\"length_required\"", "send a Content-Length", closes]).await;
+        let form = post("/events", "Content-Type: multipart/form-data; boundary=x\r\n", "x");
+        check(&bench, form, 415, &["forms are not read", "--data-binary"]).await;
+    });
+}
+
+#[test]
+fn a_page_of_another_origin_may_not_read_the_refusal() {
+    run(TCP, async |bench| {
+        let evil = post("/events", "Origin: http://evil.example\r\n", "");
+        let answer = bench.exchange(&evil).await;
+        assert!(
+            answer.contains("vary: origin") && !answer.contains("access-control-allow-origin"),
+            "{answer}"
+        );
+        let ours = post("/events", "Origin: http://localhost:3000\r\n", "").replace("POST", "OPTIONS");
+        let headers =
+            ["access-control-allow-headers: content-type", "access-control-max-age: 600", "vary: origin"];
+        check(&bench, ours, 204, &headers).await;
+        let plain = post("/events", "", "").replace("POST", "OPTIONS");
+        let answer = bench.exchange(plain).await;
+        assert!(answer.contains("allow: POST, OPTIONS") && !answer.contains("access-control"), "{answer}");
+        let answer = bench.exchange(post("/events", "", "")).await;
+        assert!(!answer.contains("vary") && !answer.contains("connection: close\r\nconnection"), "{answer}");
+    });
+}
+
+#[test]
+fn a_refusal_is_read_by_a_client_that_is_still_sending() {
+    run(TCP, async |bench| {
+        let mut stream = bench.tcp().await;
+        let head = "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // More than the buffers on the way: it arrives only if it is read.
+        let chunk = vec![b'x'; 100_000];
+        for _ in 0..30 {
+            stream.write_all(&chunk).await.unwrap();
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    });
+}
+
+#[test]
+fn the_rest_of_a_request_is_refused_once_the_backlog_was_full() {
+    run(Setup { when_full: WhenFull::Shed, ..TCP }, async |bench| {
+        let mut stream = bench.tcp().await;
+        let head = "POST /events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        let event = "{\"type\":\"e\"}\n";
+        stream.write_all(format!("{head}Content-Length: 39\r\n\r\n{event}").as_bytes()).await.unwrap();
+        bench.list.reaches(1).await;
+        bench.list.set_full(true);
+        stream.write_all(event.as_bytes()).await.unwrap();
+        bench.until_metric("broadcastd_ingest_rejected_total{reason=\"backlog_full\"} 1").await;
+        bench.list.set_full(false);
+        stream.write_all(event.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(
+            answer.contains("\"accepted\":1,\"rejected\":2"),
+            "what was taken is its beginning: {answer}"
+        );
+    });
+}

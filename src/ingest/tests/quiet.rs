@@ -114,3 +114,78 @@ fn a_listener_that_sheds_refuses_long_lines_that_have_no_room() {
         assert!(answer.ends_with("{\"accepted\":1,\"rejected\":1,\"line\":2}\n"), "{answer}");
     });
 }
+
+#[test]
+fn a_producer_that_is_idle_for_too_long_has_its_total_and_is_closed() {
+    let idle_timeout = Some(Duration::from_secs(60));
+    run_for(DAY, Setup { idle_timeout, ..TCP }, async |bench| {
+        let mut stream = bench.tcp().await;
+        stream.write_all(b"{\"type\":\"e\"}\nnonsense\n").await.unwrap();
+        bench.list.reaches(1).await;
+        let mut body = bench.tcp().await;
+        let head = "POST /events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+        body.write_all(format!("{head}d\r\n{{\"type\":\"e\"}}\n\r\n").as_bytes()).await.unwrap();
+        bench.list.reaches(2).await;
+        pass(Duration::from_secs(55)).await;
+        bench.has_metric("broadcastd_producers_closed_total{reason=\"idle\"} 0");
+        pass(Duration::from_secs(10)).await;
+        bench.until_metric("broadcastd_producers_closed_total{reason=\"idle\"} 2").await;
+        let mut answer = String::new();
+        body.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"), "{answer}");
+        assert!(answer.contains("\"accepted\":1") && answer.contains("\"code\":\"idle\""), "{answer}");
+        answer.clear();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("bad_json"), "{answer}");
+        assert!(answer.ends_with("{\"accepted\":1,\"rejected\":1,\"line\":2}\n"), "{answer}");
+        // Its end is not waited for long.
+        pass(Duration::from_secs(3)).await;
+        bench.until_metric("broadcastd_producers 0").await;
+    });
+}
+
+#[test]
+fn a_quiet_request_gives_its_place_to_a_new_producer() {
+    run_for(DAY, TCP, async |bench| {
+        let mut body = bench.tcp().await;
+        let head = "POST /events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+        body.write_all(format!("{head}d\r\n{{\"type\":\"e\"}}\n\r\n").as_bytes()).await.unwrap();
+        bench.list.reaches(1).await;
+        let mut lines = Vec::new();
+        for count in 2..=CONNECTIONS {
+            let mut stream = bench.tcp().await;
+            stream.write_all(b"{\"type\":\"e\"}\n{\"ty").await.unwrap();
+            bench.list.reaches(count).await;
+            lines.push(stream);
+        }
+        pass(Duration::from_secs(5)).await;
+        assert!(bench.exchange("{\"type\":\"e\"}\n").await.starts_with("{\"accepted\":1"));
+        bench.has_metric("broadcastd_producers_closed_total{reason=\"gave_way\"} 1");
+        let mut answer = String::new();
+        body.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"accepted\":1"), "{answer}");
+        assert!(answer.contains("\"code\":\"gave_way\""), "{answer}");
+    });
+}
+
+#[test]
+fn a_line_that_grows_enough_is_no_stalled_line() {
+    let setup = Setup { max_event_size: 1 << 20, ..TCP };
+    run_for(DAY, setup, async |bench| {
+        bench.list.set_backlog(1 << 30);
+        let mut stream = bench.tcp().await;
+        stream.write_all(b"{\"type\":\"e\",\"a\":\"").await.unwrap();
+        bench.until_backlog(17).await;
+        for count in 1..=3 {
+            pass(Duration::from_secs(200)).await;
+            stream.write_all(&vec![b'x'; 64 * 1024]).await.unwrap();
+            bench.until_backlog(count * 64 * 1024 + 17).await;
+        }
+        pass(Duration::from_secs(200)).await;
+        stream.write_all(&vec![b'x'; 1024]).await.unwrap();
+        bench.until_backlog(3 * 64 * 1024 + 1024 + 17).await;
+        bench.has_metric("broadcastd_ingest_rejected_total{reason=\"cut_off\"} 0");
+        pass(Duration::from_secs(150)).await;
+        bench.until_metric("broadcastd_ingest_rejected_total{reason=\"cut_off\"} 1").await;
+    });
+}

@@ -21,6 +21,38 @@ fn stopping_half_closes_producers_and_reads_them_to_their_end() {
 }
 
 #[test]
+fn a_producer_that_reads_its_answers_has_its_total_when_the_daemon_stops() {
+    let total = "{\"accepted\":1,\"rejected\":0,\"line\":1}\n";
+    for (setup, expected) in [(UNIX, total), (Setup { ack: Ack::None, ..UNIX }, "")] {
+        run(setup, async |bench| {
+            let mut stream = bench.unix().await;
+            stream.write_all(b"{\"type\":\"e\"}\n").await.unwrap();
+            bench.list.reaches(1).await;
+            bench.trigger.fire();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer, expected);
+            drop(stream);
+            assert_eq!(bench.stop().await, Drained::default());
+        });
+    }
+    // Over TCP it could destroy what the producer is still sending.
+    run(TCP, async |bench| {
+        let mut stream = bench.tcp().await;
+        stream.write_all(b"{\"type\":\"e\"}\nnonsense\n").await.unwrap();
+        bench.list.reaches(1).await;
+        bench.trigger.fire();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "");
+        drop(stream);
+        let metrics = bench.metrics.clone();
+        assert_eq!(bench.stop().await, Drained::default());
+        assert!(metrics.render().contains("broadcastd_ingest_answers_dropped_total 1\n"));
+    });
+}
+
+#[test]
 fn a_request_on_a_connection_from_before_the_stop_is_carried_out() {
     run(TCP, async |bench| {
         let mut streams = [bench.tcp().await, bench.tcp().await, bench.tcp().await];

@@ -1,5 +1,6 @@
 //! Sweeps: what is too old goes in time, and a room that a sweep passes over had nothing to do.
 
+use super::super::fixture;
 use super::super::generation::Generation;
 use super::super::staged::Staged;
 use super::*;
@@ -12,6 +13,7 @@ use crate::time::Moment;
 use crate::wire::From;
 use proptest::prelude::*;
 use std::sync::LazyLock;
+use std::sync::mpsc::sync_channel;
 
 /// Making them takes longer than anything else here.
 static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new()));
@@ -61,11 +63,14 @@ fn reconfigure(rooms: &Rooms, generation: Generation, at_ms: u64) {
     }
 }
 
+fn everything() -> ReadLimit {
+    ReadLimit { events: 1000, bytes: 1 << 20, overhead: 0, at_least_one: true }
+}
+
 /// Events of its log, and keys.
 fn held(room: &Room) -> (usize, usize) {
     let mut out = Vec::new();
-    let everything = ReadLimit { events: 1000, bytes: 1 << 20, overhead: 0, at_least_one: true };
-    room.read(0, everything, &mut out);
+    room.read(0, everything(), &mut out);
     (out.len(), room.figures().keys)
 }
 
@@ -152,9 +157,8 @@ fn since_follows_the_wall_clock_at_the_time_of_asking() {
 fn buffered_events_are_due_from_their_flush() {
     let rooms = rooms(&generation(10, 600, 600));
     let (room, _, _) = rooms.register("waits:a", 0, 0).unwrap();
-    let everything = ReadLimit { events: 1000, bytes: 1 << 20, overhead: 0, at_least_one: true };
     let take = |after| {
-        let (first, flushed_ms, head) = room.take(0, after, everything, &mut Vec::new(), &mut 0);
+        let (first, flushed_ms, head) = room.take(0, after, everything(), &mut Vec::new(), &mut 0);
         (first, flushed_ms.saturating_sub(BEGIN_MS), head)
     };
     for (at_ms, flushed_ms) in [(0, 900), (950, 1000), (1100, 2000)] {
@@ -167,7 +171,112 @@ fn buffered_events_are_due_from_their_flush() {
     assert_eq!((take(1).1, take(2).1), (0, 2000), "nobody needs the times of what is passed");
     let (plain, _, _) = rooms.register("log:a", 0, 1).unwrap();
     publish(&rooms, "log:a", "", BEGIN_MS);
-    assert_eq!(plain.take(0, 0, everything, &mut Vec::new(), &mut 0), (1, 0, 1));
+    assert_eq!(plain.take(0, 0, everything(), &mut Vec::new(), &mut 0), (1, 0, 1));
+}
+
+#[test]
+fn the_clock_flushes_a_buffer_when_its_interval_has_passed() {
+    let (tx, rx) = sync_channel(8);
+    let bell = Arc::new(Bell::new(move || {
+        let _ = tx.send(());
+    }));
+    let flush_interval = Duration::from_millis(50);
+    let waits = fixture::room("waits", |room| {
+        room.buffer = Some(BufferConfig { events: None, flush_interval, group_by: None, keep_newest: false });
+    });
+    let config = Arc::clone(&fixture::generation(vec![waits]).config);
+    let rooms = Rooms::new(&config, vec![Arc::clone(&bell)], Arc::new(Metrics::new())).unwrap();
+    let (room, _, _) = rooms.register("waits", 0, 3).unwrap();
+    rooms.register("waits:else", 0, 4);
+    let clock = std::thread::spawn({
+        let rooms = Arc::clone(&rooms);
+        move || rooms.run_clock()
+    });
+    let mut publisher = crate::room::Publisher::new(Arc::clone(&rooms));
+    for head in 1..=2 {
+        assert!(bell.prepare_sleep());
+        let begun = Instant::now();
+        fixture::stage(&mut publisher, &[r#"{"type":"t"}"#]);
+        publisher.commit();
+        rx.recv_timeout(Duration::from_secs(20)).expect("the shard is woken");
+        assert!(begun.elapsed() >= flush_interval);
+        assert_eq!((room.figures().head, room.figures().buffered), (head, 0));
+        let mut tokens = Vec::new();
+        bell.take(&mut tokens);
+        assert_eq!(tokens, [3]);
+        room.take(0, head, everything(), &mut Vec::new(), &mut 0);
+    }
+    // It sweeps and reports every few milliseconds.
+    let told = |rooms: &Rooms| rooms.metrics().render().contains("broadcastd_rooms 1\n");
+    let until = Instant::now() + Duration::from_secs(20);
+    while !told(&rooms) && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    assert!(told(&rooms));
+    rooms.stop_clock();
+    clock.join().unwrap();
+}
+
+#[test]
+fn only_rooms_whose_time_has_come_are_flushed_and_the_earliest_first() {
+    let rooms = rooms(&generation(10, 600, 600));
+    let now = Instant::now();
+    let far = now + Duration::from_secs(600);
+    for (name, at) in [("log:far", far), ("log:b", now), ("log:a", now.checked_sub(SWEEP).unwrap())] {
+        rooms.clock.flush_at(at, rooms.open(name, None).unwrap());
+    }
+    let names = |due: Vec<Arc<Room>>| due.iter().map(|room| room.name().to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(rooms.wait(far).unwrap()), ["log:a", "log:b"]);
+    assert_eq!(names(rooms.wait(Instant::now()).unwrap()), [""; 0], "a sweep is due before");
+    rooms.stop_clock();
+    assert!(rooms.wait(far).is_none());
+}
+
+#[test]
+fn a_flush_that_is_due_earlier_than_the_others_wakes_the_clock() {
+    let rooms = rooms(&generation(10, 600, 600));
+    let far = Instant::now() + Duration::from_secs(600);
+    rooms.clock.flush_at(far, rooms.open("log:far", None).unwrap());
+    let (tx, rx) = sync_channel(8);
+    let waiting = std::thread::spawn({
+        let rooms = Arc::clone(&rooms);
+        move || {
+            tx.send(Instant::now()).unwrap();
+            rooms.wait(far)
+        }
+    });
+    // Whether it waits by now or is about to makes no difference to what is right.
+    let begun = rx.recv().unwrap();
+    while begun.elapsed() < Duration::from_millis(5) {
+        std::thread::yield_now();
+    }
+    rooms.clock.flush_at(Instant::now(), rooms.open("log:near", None).unwrap());
+    let due = waiting.join().unwrap().unwrap();
+    assert_eq!(due.iter().map(|room| room.name()).collect::<Vec<_>>(), ["log:near"]);
+}
+
+#[test]
+fn figures_of_all_rooms_are_reported() {
+    let generation = generation(1, 600, 600);
+    let metrics = Arc::new(Metrics::new());
+    let rooms = Rooms::new(&generation.config, vec![Arc::new(Bell::new(|| {}))], metrics).unwrap();
+    publish(&rooms, "log:a", "", BEGIN_MS);
+    publish(&rooms, "waits:a", "", BEGIN_MS);
+    for name in ["log:b", "log:c", "log:d"] {
+        rooms.register(name, 0, 0).unwrap();
+    }
+    rooms.report();
+    let (history, backlog) = (rooms.totals().history_bytes(), rooms.totals().backlog_bytes());
+    assert!(history > 0 && backlog > 0);
+    let text = rooms.metrics().render();
+    for line in [
+        "broadcastd_rooms 2".to_owned(),
+        "broadcastd_interests 3".to_owned(),
+        format!("broadcastd_history_bytes {history}"),
+        format!("broadcastd_backlog_bytes {backlog}"),
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line}");
+    }
 }
 
 const NAMES: [&str; 3] = ["log:a", "keyed:a", "waits:a"];

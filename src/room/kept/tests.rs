@@ -125,6 +125,37 @@ fn rooms_go_on_as_they_were() {
 }
 
 #[test]
+fn rooms_events_and_names_are_counted_when_written_and_when_read() {
+    let before = rooms(usual());
+    publish(&before, &[1, 2, 1]);
+    before.flush_all();
+    visit(&before, "agent:nobody");
+    let mut bytes = Vec::new();
+    let until = Instant::now() + Duration::from_secs(60);
+    let kept = before.keep(OWNER, &["x".to_owned(), "y".to_owned()], &mut bytes, until).unwrap();
+    assert_eq!(kept, Kept { rooms: 4, events: 9, remembered: 1 });
+    let going_on = |config: Config| {
+        let from = (OWNER, &bytes[..], bytes.len() as u64);
+        let bells = vec![Arc::new(Bell::new(|| {}))];
+        let (_, kept, beside) =
+            Rooms::going_on(&Arc::new(config), bells, Arc::clone(&METRICS), from).unwrap();
+        assert_eq!(beside, ["x", "y"]);
+        kept
+    };
+    assert_eq!(going_on(usual()), kept);
+    let mut config = usual();
+    config.rooms[0].history.events = 1;
+    assert_eq!(going_on(config), Kept { rooms: 4, events: 7, remembered: 1 });
+    let mut config = usual();
+    config.rooms.truncate(2);
+    assert_eq!(going_on(config), Kept { rooms: 2, events: 6, remembered: 0 }, "no room has these names");
+    let mut config = usual();
+    config.limits.rooms = 3;
+    let few = going_on(config);
+    assert_eq!((few.rooms, few.remembered), (3, 2), "one has no place");
+}
+
+#[test]
 fn rooms_share_an_event_as_before() {
     let before = rooms(usual());
     publish(&before, &[1]);

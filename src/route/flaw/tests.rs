@@ -65,6 +65,47 @@ fn ids_are_not_walked_through() {
     }
 }
 
+#[test]
+fn a_line_is_walked_through_only_where_a_flaw_is_likely() {
+    let digits = |count| "1".repeat(count);
+    for (likely, texts) in [
+        (
+            true,
+            [
+                r#""\ud83d""#.to_owned(),
+                r#""\uD83d""#.to_owned(),
+                "1e100".to_owned(),
+                "[1E+400]".to_owned(),
+                "{\"a\":-2.5e999}".to_owned(),
+                "1,2e100".to_owned(),
+                "1 2e100".to_owned(),
+                format!("{}e9", digits(210)),
+                format!("[{}.5e9", digits(208)),
+                format!("x{}", digits(309 + 127)),
+            ],
+        ),
+        (
+            false,
+            [
+                r#""\u00e9""#.to_owned(),
+                r#""\ucd83""#.to_owned(),
+                "1e99".to_owned(),
+                "1e-999".to_owned(),
+                "e999".to_owned(),
+                "a1e999".to_owned(),
+                "1-2e999".to_owned(),
+                format!("[{}e9", digits(209)),
+                format!("a{}e9", digits(250)),
+                format!("x{}", digits(128)),
+            ],
+        ),
+    ] {
+        for text in texts {
+            assert_eq!(is_likely(text.as_bytes()), likely, "{text}");
+        }
+    }
+}
+
 /// Texts made of what matters here.
 fn text() -> impl Strategy<Value = String> {
     let pieces = vec![

@@ -92,12 +92,36 @@ fn a_room_has_an_event_once() {
 }
 
 #[test]
+fn a_static_room_beside_a_template_decides_itself_wherever_it_is_in_the_order() {
+    let names = ["a", "b", "b:", "b:x", "b:y:z", "ba", "c"];
+    for template in ["b:{v}", "b{v}", "{v}"] {
+        let statics = names.iter().map(|name| room(name, &["other"]));
+        let mut reader = Reader::new(config(statics.chain([room(template, &["t"])]).collect()));
+        let made = |value: &str| template.replace("{v}", value);
+        for value in ["x", "free", "a", "c", "w"] {
+            let name = made(value);
+            let line = format!(r#"{{"type":"t","v":"{value}"}}"#);
+            if names.contains(&name.as_str()) {
+                reader.refuses(&line, RejectionCode::Unrouted, 9, "no room");
+            } else {
+                reader.goes_to(&line, &[&name]);
+            }
+        }
+    }
+}
+
+#[test]
 fn long_names_are_counted() {
     let mut reader = Reader::new(agents());
     let long = "x".repeat(195);
     let line = format!(r#"{{"type":"RUN_A","agentId":"{long}"}}"#);
     assert!(matches!(reader.read(&line), Ok(Outcome::NameTooLong)));
     assert_eq!(reader.scratch.names_too_long, 1);
+    reader.goes_to(&format!(r#"{{"type":"RUN_A","agentId":"{long}","runId":"r"}}"#), &["run:r"]);
+    let longest = &long[1..];
+    let room = format!("agent:{longest}");
+    assert_eq!(room.len(), crate::pattern::MAX_NAME_BYTES);
+    reader.goes_to(&format!(r#"{{"type":"RUN_A","agentId":"{longest}"}}"#), &[&room]);
     reader.goes_to(&format!(r#"{{"type":"RUN_A","agentId":"{long}","runId":"r"}}"#), &["run:r"]);
     assert_eq!(reader.scratch.names_too_long, 1);
     reader.goes_to(r#"{"type":"RUN_A","runId":"r"}"#, &["run:r"]);
@@ -307,8 +331,13 @@ fn an_unrouted_event_is_told_what_to_add() {
 #[test]
 fn unrouted_and_invalid_events_may_go_elsewhere() {
     let with = |unrouted: Unrouted, invalid: Invalid| {
-        let mut config =
-            config(vec![room("other", &[]), room("bad:{x}", &[]), room("alerts", &["system_alert"])]);
+        let mut config = config(vec![
+            room("first", &[]),
+            room("no:{x}", &[]),
+            room("other", &[]),
+            room("bad:{x}", &[]),
+            room("alerts", &["system_alert"]),
+        ]);
         config.ingest.unrouted = unrouted;
         config.ingest.invalid = invalid;
         Reader::new(config)
