@@ -1,5 +1,6 @@
 //! `broadcastd status`: how a running daemon is, in a few lines.
 
+use super::bench::grouped;
 use super::find::{Door, find};
 use super::settings::Settings;
 use super::{api, out};
@@ -8,6 +9,7 @@ use crate::escape;
 use clap::Args;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,8 +91,11 @@ fn show(status: &Value, colour: bool) -> String {
     let buffers = &status["bufferStatus"];
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let bytes = |name: &str| size(number(&buffers[name]));
-    let _ = writeln!(text, "clients  {}", number(&status["connectedClients"]));
+    let _ = writeln!(text, "clients  {}", clients(status));
     text.push_str(&lowered(&status["clientLimit"], &status["configuredClientLimit"]));
+    if let Some(events) = events(&status["events"]) {
+        let _ = writeln!(text, "events   {events}");
+    }
     let rooms = status["rooms"].as_array().map_or(&[][..], Vec::as_slice);
     let named: Vec<String> = rooms.iter().take(ROOMS).filter_map(room).collect();
     let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
@@ -113,6 +118,29 @@ fn lowered(limit: &Value, configured: &Value) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Clients, and how many of them use each transport.
+pub(super) fn clients(status: &Value) -> String {
+    let clients = status["connectedClients"].as_u64().unwrap_or(0);
+    let transports = status["transports"].as_object().into_iter().flatten();
+    let mut used: Vec<(u64, &str)> = transports
+        .filter_map(|(name, count)| Some((count.as_u64().filter(|count| *count > 0)?, &**name)))
+        .collect();
+    used.sort_by_key(|(count, _)| Reverse(*count));
+    let used: Vec<String> =
+        used.iter().map(|(count, name)| format!("{count} {}", escape::text(name))).collect();
+    if used.is_empty() { clients.to_string() } else { format!("{clients} ({})", used.join(", ")) }
+}
+
+/// Events since the start. None of a daemon that does not tell them.
+fn events(events: &Value) -> Option<String> {
+    let count = |name: &str| events[name].as_u64().map(grouped);
+    let [accepted, delivered, rejected, own] = ["accepted", "delivered", "rejected", "own"].map(count);
+    Some(format!(
+        "{} in, {} sent, {} refused; {} of the daemon's own",
+        accepted?, delivered?, rejected?, own?
+    ))
 }
 
 fn room(room: &Value) -> Option<String> {
@@ -162,13 +190,16 @@ mod tests {
     fn a_status_in_a_few_lines() {
         let status = json!({
             "status": "degraded", "reasons": ["the backlog is full"], "connectedClients": 7, "activeRooms": 3, "interests": 2,
+            "transports": { "websocket": 4, "sse": 0, "polling": 3 },
+            "events": { "accepted": 12_345, "own": 8, "delivered": 99, "rejected": 1 },
             "bufferStatus": { "bufferedEvents": 2, "backlogBytes": 5, "backlogLimit": 1024, "historyBytes": 0, "historyLimit": 2048 },
             "rooms": [{ "name": "all", "subscribers": 6 }, { "name": "b", "subscribers": 0 }],
             "uptimeSeconds": 90, "version": "1.2.3"
         });
         assert_eq!(
             show(&status, false),
-            "degraded: broadcastd 1.2.3, up 1 min 30 s\n  the backlog is full\nclients  7\nrooms    3, 2 only subscribed to: all (6)\n\
+            "degraded: broadcastd 1.2.3, up 1 min 30 s\n  the backlog is full\nclients  7 (4 websocket, 3 polling)\n\
+             events   12,345 in, 99 sent, 1 refused; 8 of the daemon's own\nrooms    3, 2 only subscribed to: all (6)\n\
              backlog  5 B of 1.0 KiB\nhistory  0 B of 2.0 KiB\nbuffers  2 events\n"
         );
         assert!(show(&status, true).starts_with("\x1b[33mdegraded\x1b[0m: "));

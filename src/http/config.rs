@@ -1,16 +1,16 @@
 //! The configuration over HTTP: what is in force, and reloading it.
 
-use super::{Answer, json_answer as answer, problem};
-use crate::config::Config;
+use super::{Answer, State, json_answer as answer, problem};
 use crate::reload::{Diff, Fault, Handle, Outcome, Recent, Refusal, Reload, show_hash};
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-/// The effective value of every key, and the hash of the configuration as it was read.
-pub(super) fn effective(config: &Config, hash: u64) -> Answer {
-    let lines = config.effective().into_iter().map(|(key, value)| (key, Value::String(value)));
-    let keys: serde_json::Map<String, Value> = lines.collect();
-    answer(StatusCode::OK, &json!({ "hash": show_hash(hash), "keys": keys }))
+/// The effective value of every key, the hash of the configuration as it was read, and where the daemon listens.
+pub(super) fn effective(state: &State) -> Answer {
+    let lines = state.rooms.generation().config.effective().into_iter();
+    let keys: serde_json::Map<String, Value> = lines.map(|(key, value)| (key, value.into())).collect();
+    let hash = show_hash(state.metrics.configuration());
+    answer(StatusCode::OK, &json!({ "hash": hash, "keys": keys, "addresses": **state.addresses.load() }))
 }
 
 /// Reloads, or says with `?dry_run=true` what a reload would do.

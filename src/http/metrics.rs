@@ -20,8 +20,11 @@ pub(super) async fn answer(metrics: &Metrics, rooms: &Rooms) -> Answer {
 /// A family of series by room.
 type Family = (&'static str, &'static str, &'static str, fn(&RoomFigures) -> u64);
 
-const FAMILIES: [Family; 8] = [
+const FAMILIES: [Family; 9] = [
     ("broadcastd_room_published_total", "counter", "Events that got an offset.", |room| room.head),
+    ("broadcastd_room_own_total", "counter", "Events of those that the daemon published itself.", |room| {
+        room.own
+    }),
     ("broadcastd_room_delivered_total", "counter", "Events sent, once for each client.", |room| {
         room.delivered
     }),

@@ -19,6 +19,7 @@ mod slices;
 mod snapshot;
 mod status;
 mod test;
+mod trend;
 
 use crate::addresses::Addresses;
 use crate::config::{Config, Expose};
@@ -162,12 +163,13 @@ enum Path {
     Reload,
     Reloads,
     Rejected,
+    Trend,
     OpenApi,
     Metrics,
 }
 
 impl Path {
-    const ALL: [Path; 21] = [
+    const ALL: [Path; 22] = [
         Path::Page,
         Path::PageScript,
         Path::PageStyle,
@@ -187,6 +189,7 @@ impl Path {
         Path::Reload,
         Path::Reloads,
         Path::Rejected,
+        Path::Trend,
         Path::OpenApi,
         Path::Metrics,
     ];
@@ -212,6 +215,7 @@ impl Path {
             Path::Reload => "/api/v1/config/reload",
             Path::Reloads => "/api/v1/config/reloads",
             Path::Rejected => "/api/v1/rejected",
+            Path::Trend => "/api/v1/trend",
             Path::OpenApi => "/openapi.json",
             Path::Metrics => "/metrics",
         }
@@ -372,12 +376,11 @@ impl Pages {
             Path::RoomSnapshot => snapshot::answer(&state.rooms, query, patience),
             Path::Clients => clients::list(&state.shards, query).await,
             Path::Client => clients::end(&state.shards, parts.uri.path()).await,
-            Path::Config => {
-                config::effective(&state.rooms.generation().config, state.metrics.configuration())
-            }
+            Path::Config => config::effective(state),
             Path::Reload => config::reload(&state.reload, query).await,
             Path::Reloads => config::recent(state.reload.recent()),
             Path::Rejected => rejected::list(&state.rejected),
+            Path::Trend => trend::answer(&state.metrics, query),
             Path::OpenApi => text("application/json", include_str!("openapi.json")),
             Path::Metrics => metrics::answer(&state.metrics, &state.rooms).await,
         }

@@ -135,6 +135,7 @@ fn show(room: &Room) -> Value {
         "made_by": policy.name.source(),
         "epoch": figures.epoch.to_string(),
         "head": figures.head,
+        "own": figures.own,
         "history": { "first": figures.first, "events": figures.head + 1 - figures.first, "bytes": figures.history_bytes },
         "keys": figures.keys,
         "buffered": figures.buffered,

@@ -51,10 +51,19 @@ async fn look(state: &State, for_whom: For) -> Value {
             "active": seen.is_active(),
             "subscribers": seen.figures.subscribers,
             "published": seen.figures.head,
+            "own": seen.figures.own,
             "buffered": seen.figures.buffered,
         })
     };
     status["bufferStatus"]["bufferedEvents"] = buffered.into();
+    let totals = state.metrics.totals();
+    status["producers"] = state.metrics.producers.now().into();
+    status["events"] = json!({
+        "accepted": totals.accepted,
+        "own": totals.own,
+        "delivered": totals.delivered,
+        "rejected": totals.rejected,
+    });
     status["transports"] = transports.into();
     status["rooms"] = rooms.iter().map(room).collect();
     status["uptimeSeconds"] = state.started.elapsed().as_secs().into();

@@ -26,7 +26,7 @@ pub(super) fn answer(state: &State, for_whom: For) -> Answer {
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         return answer;
     }
-    let reached = sources::publish_test(&state.rooms);
+    let reached = sources::publish_test(&state.rooms, &state.metrics);
     let receivers: u64 = reached.iter().map(|(_, subscribers)| u64::from(*subscribers)).sum();
     let generation = state.rooms.generation();
     let is_static = |room: &str| generation.policy(room).is_some_and(|policy| policy.name.is_static());

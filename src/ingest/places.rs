@@ -61,7 +61,7 @@ impl Places {
         });
         list.push(place.clone());
         load.fetch_add(1, Ordering::Relaxed);
-        self.metrics.producers.increment(1.0);
+        self.metrics.producers.add(1);
         Some(Permit { places: self.clone(), place, load: load.clone() })
     }
 
@@ -121,7 +121,7 @@ impl Drop for Permit {
         }
         drop(list);
         self.load.fetch_sub(1, Ordering::Relaxed);
-        self.places.metrics.producers.decrement(1.0);
+        self.places.metrics.producers.add(-1);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What each series means, for `# HELP`.
 
 /// Series of the recorder, with a sentence each.
-pub(super) const HELP: [(&str, &str); 45] = [
+pub(super) const HELP: [(&str, &str); 43] = [
     ("broadcastd_build_info", "Always 1; its labels are the version and what it was built for."),
     ("broadcastd_ingest_events_total", "Events accepted."),
     ("broadcastd_ingest_bytes_total", "Bytes read from producers."),
@@ -29,7 +29,10 @@ pub(super) const HELP: [(&str, &str); 45] = [
     ("broadcastd_interests", "Rooms that are only subscribed to."),
     ("broadcastd_history_bytes", "Bytes of history."),
     ("broadcastd_backlog_bytes", "Bytes kept because a shard has not passed them, and of unfinished lines."),
-    ("broadcastd_clients", "Clients connected, by transport: websocket, sse, lines."),
+    (
+        "broadcastd_clients",
+        "Clients connected, by transport: websocket, sse, lines, socketio (over WebSocket), polling (Socket.IO).",
+    ),
     ("broadcastd_clients_limit", "limits.clients in force: lowered to what descriptors allow."),
     ("broadcastd_clients_opened_total", "Clients that have connected."),
     ("broadcastd_clients_blocked", "Clients whose socket is full."),
@@ -44,7 +47,6 @@ pub(super) const HELP: [(&str, &str); 45] = [
         "broadcastd_socketio_ignored_emits_total",
         "Events that Socket.IO clients emitted and nobody knows (socketio.unknown_emit = \"ignore\").",
     ),
-    ("broadcastd_deliveries_total", "Events sent, counted once per client."),
     ("broadcastd_sends_total", "Sends that the kernel took, whole or in part."),
     ("broadcastd_short_sends_total", "Sends that the kernel did not take whole."),
     ("broadcastd_passes_total", "Passes finished."),
@@ -76,8 +78,4 @@ pub(super) const HELP: [(&str, &str); 45] = [
     ),
     ("broadcastd_own_unrouted_total", "Events of its own that no room took."),
     ("broadcastd_alerts_suppressed_total", "Alerts that were not published because they came too fast."),
-    (
-        "broadcastd_event_age_seconds",
-        "Age of the oldest event of a pass when the last client has been sent it, from acceptance or the flush of its buffer.",
-    ),
 ];

@@ -3,20 +3,25 @@
 //! Series are fixed and of low cardinality. Hot paths add up in plain integers of their own and add those here once a
 //! read or a slice. Every instance has a recorder of its own, so that several daemons fit in one process.
 
+mod age;
 mod exposition;
 mod help;
 mod process;
+mod trend;
 
+pub use age::Ages;
 pub use exposition::Exposition;
+pub use trend::{COLUMNS, RoomLevels, Sampler, Trend};
 
 use crate::liveness::{Liveness, Sign};
 use crate::log;
 use crate::route::RejectionCode;
+use crate::time;
 use crate::wire::{GapReason, Transport};
-use metrics::{Counter, Gauge, Histogram, counter, describe_counter, gauge, histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics::{Counter, Gauge, counter, describe_counter, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Why a handshake was refused; label of `broadcastd_handshakes_refused_total`.
@@ -69,6 +74,42 @@ impl Watched {
     }
 }
 
+/// A gauge that the daemon looks at itself.
+pub struct Level {
+    gauge: Gauge,
+    now: AtomicI64,
+}
+
+impl Level {
+    fn new(gauge: Gauge) -> Level {
+        Level { gauge, now: AtomicI64::new(0) }
+    }
+
+    /// Raises or lowers it.
+    pub fn add(&self, change: i64) {
+        self.gauge.increment(change as f64);
+        self.now.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// Where it is.
+    pub fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed).max(0) as u64
+    }
+}
+
+/// Sums since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Events accepted of producers.
+    pub accepted: u64,
+    /// Events that the daemon published itself.
+    pub own: u64,
+    /// Events sent, once for each client.
+    pub delivered: u64,
+    /// Lines refused.
+    pub rejected: u64,
+}
+
 /// Handles of every series.
 pub struct Metrics {
     handle: PrometheusHandle,
@@ -76,6 +117,8 @@ pub struct Metrics {
     pub liveness: Liveness,
     log: OnceLock<log::Handle>,
     started: Instant,
+    started_at_ms: u64,
+    trend: Mutex<Trend>,
     /// `broadcastd_config_hash`, to be looked at.
     hash: AtomicU64,
     /// Events accepted.
@@ -93,7 +136,7 @@ pub struct Metrics {
     /// Error lines that were not sent to a producer, which had too many pending.
     pub ingest_answers_dropped: Counter,
     /// Producers connected.
-    pub producers: Gauge,
+    pub producers: Level,
     /// Producers refused at `ingest.connections`.
     pub producers_refused: Watched,
     /// Producers that the daemon closed, in the order of [`ProducerEnd`].
@@ -119,11 +162,9 @@ pub struct Metrics {
     /// Clients that have connected.
     pub clients_opened: Counter,
     /// Clients whose socket is full.
-    pub clients_blocked: Gauge,
-    /// The same, to be looked at.
-    pub blocked_now: AtomicI64,
+    pub clients_blocked: Level,
     /// Clients connected, by transport, in the order of [`Transport::ALL`].
-    clients: [(Gauge, AtomicI64); Transport::ALL.len()],
+    clients: [Level; Transport::ALL.len()],
     /// Subscriptions behind their view's cursor.
     pub subscriptions_catching_up: Gauge,
     /// Bytes kept for blocked clients: the rests of cut frames, and answers.
@@ -135,8 +176,8 @@ pub struct Metrics {
     pub rate_limited: Counter,
     /// Events that clients of Socket.IO emitted and nobody knows, where they are ignored.
     pub ignored_emits: Counter,
-    /// Events sent, counted once per client.
-    pub deliveries: Counter,
+    /// `broadcastd_deliveries_total`: events sent, counted once per client. Shards add to it once a turn.
+    pub deliveries: AtomicU64,
     /// Sends that the kernel took, whole or in part.
     pub sends: Counter,
     /// Sends that the kernel did not take whole.
@@ -146,7 +187,7 @@ pub struct Metrics {
     /// Passes put off because a client that goes on reading still needed the oldest chunk.
     pub holds: Counter,
     /// `broadcastd_event_age_seconds`: from acceptance, or the flush, to the end of a pass; one sample for each pass.
-    pub event_age: Histogram,
+    pub event_age: Ages,
     /// What shards note of themselves, by their index.
     shards: Mutex<Vec<Arc<ShardFigures>>>,
     /// What ingest listeners note of themselves, by their slots.
@@ -157,7 +198,7 @@ pub struct Metrics {
     closed_other: Counter,
     refused: [Watched; 6],
     /// Events that the daemon published itself: alerts, metrics of the machine.
-    pub own_events: Counter,
+    pub own_events: Watched,
     /// Events of its own that no room took.
     pub own_unrouted: Counter,
     /// Alerts that were not published because they came too fast.
@@ -219,9 +260,6 @@ impl ListenerFigures {
     }
 }
 
-/// Upper bounds of the event age's buckets, in seconds.
-const AGE_BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
 /// Close codes that have a series of their own.
 const CLOSE_CODES: [u16; 11] = [1000, 1001, 1002, 1005, 1006, 1007, 1008, 1009, 4000, 4001, 4002];
 
@@ -239,11 +277,7 @@ fn build_info() -> Gauge {
 impl Metrics {
     /// Makes a recorder and every series in it.
     pub fn new() -> Metrics {
-        let age = Matcher::Full("broadcastd_event_age_seconds".to_owned());
-        let recorder = PrometheusBuilder::new()
-            .set_buckets_for_metric(age, &AGE_BUCKETS)
-            .expect("there are buckets")
-            .build_recorder();
+        let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || Metrics::register(handle))
     }
@@ -262,6 +296,8 @@ impl Metrics {
             liveness: Liveness::default(),
             log: OnceLock::new(),
             started: Instant::now(),
+            started_at_ms: time::now_ms(),
+            trend: Mutex::default(),
             hash: AtomicU64::new(0),
             ingest_events: counter!("broadcastd_ingest_events_total"),
             ingest_bytes: counter!("broadcastd_ingest_bytes_total"),
@@ -273,7 +309,7 @@ impl Metrics {
             ingest_unrouted: counter!("broadcastd_ingest_unrouted_total"),
             ingest_names_too_long: counter!("broadcastd_ingest_names_too_long_total"),
             ingest_answers_dropped: counter!("broadcastd_ingest_answers_dropped_total"),
-            producers: gauge!("broadcastd_producers"),
+            producers: Level::new(gauge!("broadcastd_producers")),
             producers_refused: Watched::new(counter!("broadcastd_producers_refused_total")),
             producers_closed: ["idle", "gave_way"]
                 .map(|name| reason("broadcastd_producers_closed_total", name)),
@@ -287,22 +323,20 @@ impl Metrics {
             backlog_bytes: gauge!("broadcastd_backlog_bytes"),
             clients_limit: gauge!("broadcastd_clients_limit"),
             clients_opened: counter!("broadcastd_clients_opened_total"),
-            clients_blocked: gauge!("broadcastd_clients_blocked"),
-            blocked_now: AtomicI64::new(0),
-            clients: Transport::ALL.map(|transport| {
-                (gauge!("broadcastd_clients", "transport" => transport.as_str()), AtomicI64::new(0))
-            }),
+            clients_blocked: Level::new(gauge!("broadcastd_clients_blocked")),
+            clients: Transport::ALL
+                .map(|transport| Level::new(gauge!("broadcastd_clients", "transport" => transport.as_str()))),
             subscriptions_catching_up: gauge!("broadcastd_subscriptions_catching_up"),
             pinned_bytes: gauge!("broadcastd_pinned_bytes"),
             chunk_bytes: gauge!("broadcastd_chunk_bytes"),
             rate_limited: counter!("broadcastd_clients_rate_limited_total"),
             ignored_emits: counter!("broadcastd_socketio_ignored_emits_total"),
-            deliveries: counter!("broadcastd_deliveries_total"),
+            deliveries: AtomicU64::new(0),
             sends: counter!("broadcastd_sends_total"),
             short_sends: counter!("broadcastd_short_sends_total"),
             passes: counter!("broadcastd_passes_total"),
             holds: counter!("broadcastd_holds_total"),
-            event_age: histogram!("broadcastd_event_age_seconds"),
+            event_age: Ages::default(),
             shards: Mutex::default(),
             listeners: Mutex::default(),
             gaps: gap_reasons.map(|name| reason("broadcastd_gaps_total", name)),
@@ -313,7 +347,7 @@ impl Metrics {
                 .collect(),
             closed_other: counter!("broadcastd_clients_closed_total", "code" => "other"),
             refused: refusals.map(|name| Watched::new(reason("broadcastd_handshakes_refused_total", name))),
-            own_events: counter!("broadcastd_own_events_total"),
+            own_events: Watched::new(counter!("broadcastd_own_events_total")),
             own_unrouted: counter!("broadcastd_own_unrouted_total"),
             alerts_suppressed: counter!("broadcastd_alerts_suppressed_total"),
             reloads: ["applied", "unchanged", "refused"]
@@ -326,8 +360,11 @@ impl Metrics {
 
     /// The Prometheus text of every series but those of rooms. Not for a shard's thread.
     pub fn render(&self) -> String {
-        self.handle.run_upkeep();
         let mut out = Exposition::default();
+        let delivered = self.deliveries.load(Ordering::Relaxed);
+        let help = "Events sent, counted once per client.";
+        out.single("broadcastd_deliveries_total", "counter", help, delivered);
+        self.event_age.render(&mut out);
         self.render_shards(&mut out);
         self.render_listeners(&mut out);
         let dropped = self.log.get().map_or(0, log::Handle::dropped);
@@ -359,6 +396,27 @@ impl Metrics {
     /// When these figures were made.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The same in milliseconds since 1970.
+    pub fn started_at_ms(&self) -> u64 {
+        self.started_at_ms
+    }
+
+    /// The last ten minutes.
+    pub fn trend(&self) -> MutexGuard<'_, Trend> {
+        self.trend.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sums since the start.
+    pub fn totals(&self) -> Totals {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        Totals {
+            accepted: listeners.iter().map(|listener| listener.events.load(Ordering::Relaxed)).sum(),
+            own: self.own_events.total(),
+            delivered: self.deliveries.load(Ordering::Relaxed),
+            rejected: self.ingest_rejected.iter().map(Watched::total).sum(),
+        }
     }
 
     /// Where a listener notes what comes through it. One at the same place goes on with the figures that it has.
@@ -473,14 +531,12 @@ impl Metrics {
 
     /// Notes that so many more clients, or fewer, are connected over a transport.
     pub fn add_clients(&self, transport: Transport, change: i64) {
-        let (gauge, level) = &self.clients[transport as usize];
-        gauge.increment(change as f64);
-        level.fetch_add(change, Ordering::Relaxed);
+        self.clients[transport as usize].add(change);
     }
 
     /// Clients connected over a transport.
     pub fn clients_over(&self, transport: Transport) -> u64 {
-        self.clients[transport as usize].1.load(Ordering::Relaxed).max(0) as u64
+        self.clients[transport as usize].now()
     }
 
     /// Clients connected.

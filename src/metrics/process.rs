@@ -8,24 +8,47 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Adds the process's figures, as far as `/proc` tells them.
-pub(super) fn render(out: &mut Exposition) {
+/// What the process uses. Zero where `/proc` does not tell it.
+pub(super) struct Usage {
+    /// User and system time.
+    pub(super) cpu: Duration,
+    /// Resident memory.
+    pub(super) resident_bytes: u64,
+    threads: u64,
+    virtual_bytes: u64,
+    /// Seconds from the system's boot to the start of the process.
+    started_seconds: f64,
+}
+
+/// Reads what the process uses.
+pub(super) fn usage() -> Usage {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name, in parentheses, may hold anything (proc(5)).
     let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |parts| parts.1).split_whitespace().collect();
-    let number = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    let system = |name, otherwise: f64| sysconf(name).ok().flatten().map_or(otherwise, |value| value as f64);
-    let ticks = system(SysconfVar::CLK_TCK, 100.0);
-    let cpu = (number(11) + number(12)) / ticks;
+    let number = |index: usize| fields.get(index).and_then(|field| field.parse().ok()).unwrap_or(0_u64);
+    let system = |name, otherwise: u64| sysconf(name).ok().flatten().map_or(otherwise, |value| value as u64);
+    let ticks = system(SysconfVar::CLK_TCK, 100) as f64;
+    Usage {
+        cpu: Duration::from_secs_f64((number(11) + number(12)) as f64 / ticks),
+        resident_bytes: number(21) * system(SysconfVar::PAGE_SIZE, 4096),
+        threads: number(17),
+        virtual_bytes: number(20),
+        started_seconds: number(19) as f64 / ticks,
+    }
+}
+
+/// Adds the process's figures, as far as `/proc` tells them.
+pub(super) fn render(out: &mut Exposition) {
+    let usage = usage();
+    let cpu = usage.cpu.as_secs_f64();
     out.single("process_cpu_seconds_total", "counter", "CPU time, user and system.", cpu);
-    out.single("process_threads", "gauge", "Threads.", number(17));
-    out.single("process_virtual_memory_bytes", "gauge", "Virtual memory.", number(20));
-    let resident = number(21) * system(SysconfVar::PAGE_SIZE, 4096.0);
-    out.single("process_resident_memory_bytes", "gauge", "Resident memory.", resident);
+    out.single("process_threads", "gauge", "Threads.", usage.threads);
+    out.single("process_virtual_memory_bytes", "gauge", "Virtual memory.", usage.virtual_bytes);
+    out.single("process_resident_memory_bytes", "gauge", "Resident memory.", usage.resident_bytes);
     let booted = fs::read_to_string("/proc/stat").unwrap_or_default();
     let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
     if let Some(booted) = booted {
-        let started = booted + number(19) / ticks;
+        let started = booted + usage.started_seconds;
         out.single("process_start_time_seconds", "gauge", "When it was started, since 1970.", started);
     }
     out.single("process_open_fds", "gauge", "Open descriptors.", open_descriptors());

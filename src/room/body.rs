@@ -21,6 +21,9 @@ pub(super) struct Body {
     pub(super) on_clock: bool,
     /// Batches flushed.
     pub(super) batches: u64,
+    /// Events of the daemon's own in the log, and in the buffer.
+    own: u64,
+    own_buffered: u64,
     /// When what the buffer held came into the log.
     pub(super) flushes: Flushes,
 }
@@ -32,7 +35,7 @@ impl Body {
         let has_key = !config.key.is_empty();
         let keys = has_key.then(|| Box::new(Keys::new(keys, log.first())));
         let (buffer, flushes) = (Buffer::default(), Flushes::default());
-        Body { log, buffer, keys, on_clock: false, batches: 0, flushes }
+        Body { log, buffer, keys, on_clock: false, batches: 0, own: 0, own_buffered: 0, flushes }
     }
 
     /// Appends an event to the log, and notes it as the newest of its key.
@@ -54,7 +57,8 @@ impl Body {
 
     /// Appends what the buffer holds.
     pub(super) fn flush(&mut self, now_ms: u64) {
-        let Body { log, buffer, keys, batches, flushes, .. } = self;
+        let Body { log, buffer, keys, batches, own, own_buffered, flushes, .. } = self;
+        *own += std::mem::take(own_buffered);
         if buffer.opened_at().is_some() {
             flushes.note(log.head() + 1, now_ms);
         }
@@ -62,6 +66,18 @@ impl Body {
             *batches += u64::from(batch == Batch::Last);
             append(log, keys, event, key, batch);
         });
+    }
+
+    /// Counts events of the daemon's own, which were published just now: those that wait in the buffer count once it is flushed.
+    pub(super) fn count_own(&mut self, events: u64) {
+        let waiting = events.min(self.buffer.len() as u64);
+        self.own += events - waiting;
+        self.own_buffered += waiting;
+    }
+
+    /// Events of the daemon's own that got an offset.
+    pub(super) fn own(&self) -> u64 {
+        self.own
     }
 
     /// Lets go of what is over the limits of history, and of backlog up to the offset `passed`.

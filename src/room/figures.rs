@@ -28,6 +28,8 @@ pub struct RoomFigures {
     pub epoch: Epoch,
     /// Offset of the newest event: how many got one.
     pub head: u64,
+    /// How many of those the daemon published itself, since it started.
+    pub own: u64,
     /// Offset of the oldest event of history, or of the next one.
     pub first: u64,
     /// Bytes of history, and of what keys hold.
@@ -64,6 +66,7 @@ impl RoomFigures {
         RoomFigures {
             epoch: tail.epoch,
             head: tail.head,
+            own: body.map_or(0, Body::own),
             first: tail.first,
             history_bytes: body.map_or(0, |body| body.held().history),
             keys: body.and_then(|body| body.keys.as_ref()).map_or(0, |keys| keys.len()),

@@ -65,7 +65,7 @@ impl Publisher {
         self.begin_with(|generation| &generation.routes[listener])
     }
 
-    /// The same for what the daemon publishes itself.
+    /// The same for what the daemon publishes itself. Call [`commit_own`](Self::commit_own) then.
     pub fn begin_own(&mut self) -> Arc<Routes> {
         self.begin_with(|generation| &generation.own_routes)
     }
@@ -124,6 +124,16 @@ impl Publisher {
         self.rooms.metrics.room_events.increment(events);
         self.rooms.relieve(now_ms);
         self.rooms.ring(&mut self.tokens);
+    }
+
+    /// The same for what the daemon publishes itself: rooms count it apart.
+    pub fn commit_own(&mut self) {
+        let reached = self.slots[..self.used].iter();
+        let own: Vec<_> = reached.map(|slot| (slot.room.clone(), slot.staged.len() as u64)).collect();
+        self.commit();
+        for (room, events) in own {
+            room.expect("a slot in use has a room").count_own(events);
+        }
     }
 
     /// Whether the backlog is at its bound: `when_full` decides what the listener does before its next read.

@@ -213,6 +213,13 @@ impl Room {
         Ok(published)
     }
 
+    /// Counts events of the daemon's own that were published just now.
+    pub(super) fn count_own(&self, events: u64) {
+        if let Some(body) = &mut self.lock().body {
+            body.count_own(events);
+        }
+    }
+
     /// Follows another generation: a buffer that is not what it was is flushed, and history is trimmed at once.
     pub(super) fn reconfigure(&self, policy: Policy, now_ms: u64, totals: &Totals, tokens: &mut Tokens) {
         let mut guard = self.lock();

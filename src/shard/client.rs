@@ -6,7 +6,7 @@ use super::socket::Socket;
 use super::socketio::SocketIoClient;
 use crate::config::ClientLimits;
 use crate::limits::{Bucket, ClientPermit};
-use crate::wire::{Partial, Wire};
+use crate::wire::{Partial, Transport, Wire};
 use smallvec::SmallVec;
 use std::net::IpAddr;
 
@@ -180,10 +180,19 @@ impl Client {
         noted.is_some_and(|noted| self.socket.acknowledged().is_some_and(|bytes| bytes > noted))
     }
 
+    fn is_polling(&self) -> bool {
+        let socketio = self.extra.as_ref().and_then(|extra| extra.socketio.as_deref());
+        socketio.is_some_and(|socketio| socketio.session.is_some())
+    }
+
+    /// Transport that operators see.
+    pub(super) fn transport(&self) -> Transport {
+        if self.is_polling() { Transport::Polling } else { self.wire.transport() }
+    }
+
     /// True if it is served by polling, and its polls have taken all that it was sent, its last heartbeat included.
-    pub(super) fn polls_all(&mut self) -> bool {
-        let is_polling = self.socketio_mut().is_some_and(|socketio| socketio.session.is_some());
-        is_polling && self.pinned_bytes() == 0 && self.socket.is_all_read()
+    pub(super) fn polls_all(&self) -> bool {
+        self.is_polling() && self.pinned_bytes() == 0 && self.socket.is_all_read()
     }
 
     /// Bytes that are kept for it.

@@ -52,7 +52,6 @@ impl Shard {
             self.elapsed_ms(),
         ));
         self.count_clients();
-        self.stats.levels.clients[wire.transport() as usize] += 1;
         self.parts.metrics.clients_opened.increment(1);
         // A client that reads its welcome is counted.
         self.stats.publish(&self.parts.metrics);
@@ -66,6 +65,7 @@ impl Shard {
             wire.push_retry(&mut out, retry_after_ms(number));
             push_welcome(wire, &mut out, &format!("{number:x}"), self.heartbeat.as_millis() as u64);
         }
+        self.stats.levels.clients[self.clients[key].transport() as usize] += 1;
         if !rooms.is_empty() {
             self.resume(&mut rooms, &positions);
             self.subscribe(client, None, rooms.into_iter().map(Ok).collect(), &mut out);
@@ -441,7 +441,7 @@ impl Shard {
         let (number, close_code) = (state.number, (!state.closing).then_some(code));
         self.stats.levels.pinned_bytes -= state.pinned_bytes() as i64;
         self.stats.levels.blocked -= i64::from(state.blocked);
-        self.stats.levels.clients[state.wire.transport() as usize] -= 1;
+        self.stats.levels.clients[state.transport() as usize] -= 1;
         // Its place is free before anybody can read that it is gone.
         drop(state);
         self.count_clients();

@@ -61,7 +61,7 @@ impl Shard {
             let forwarded = client.extra.as_ref().and_then(|extra| extra.forwarded);
             list.push(ClientFigures {
                 number: client.number,
-                transport: client.wire.transport(),
+                transport: client.transport(),
                 address: forwarded.or_else(|| client.socket.peer()),
                 age: Duration::from_millis(elapsed_ms.saturating_sub(u64::from(client.since_s) * 1000)),
                 rooms: names.into_iter().map(str::to_owned).collect(),

@@ -315,7 +315,7 @@ impl Shard {
             let room = &self.seats[state.seat as usize].room;
             room.tally().delivered.fetch_add(pass.delivered, Ordering::Relaxed);
             if let Some(due_ms) = pass.due_ms {
-                self.parts.metrics.event_age.record(awake_ms_since(due_ms) as f64 / 1000.0);
+                self.parts.metrics.event_age.record(awake_ms_since(due_ms));
             }
         }
         self.stats.passes += 1;

@@ -58,7 +58,7 @@ impl Stats {
             || self.ignored_emits > 0
             || self.holds > 0
         {
-            metrics.deliveries.increment(std::mem::take(&mut self.deliveries));
+            metrics.deliveries.fetch_add(std::mem::take(&mut self.deliveries), Ordering::Relaxed);
             metrics.sends.increment(std::mem::take(&mut self.sends));
             metrics.short_sends.increment(std::mem::take(&mut self.short_sends));
             metrics.passes.increment(std::mem::take(&mut self.passes));
@@ -74,8 +74,7 @@ impl Stats {
                     metrics.add_clients(transport, change);
                 }
             }
-            metrics.clients_blocked.increment((now.blocked - told.blocked) as f64);
-            metrics.blocked_now.fetch_add(now.blocked - told.blocked, Ordering::Relaxed);
+            metrics.clients_blocked.add(now.blocked - told.blocked);
             metrics.subscriptions_catching_up.increment((now.behind - told.behind) as f64);
             metrics.pinned_bytes.increment((now.pinned_bytes - told.pinned_bytes) as f64);
             metrics.chunk_bytes.increment((now.chunk_bytes - told.chunk_bytes) as f64);

@@ -36,6 +36,9 @@ impl Shard {
         // Ends with the error that says that there is no more.
         let _ = polled.take(LEFT_BYTES).read_to_end(&mut first);
         state.socket = socket;
+        let clients = &mut self.stats.levels.clients;
+        clients[state.transport() as usize] -= 1;
+        clients[state.wire.transport() as usize] += 1;
         self.stats.levels.pinned_bytes -= state.pinned_bytes() as i64;
         if let Some(extra) = &mut state.extra {
             first.extend_from_slice(&std::mem::take(&mut extra.unsent)[extra.unsent_start..]);

@@ -7,7 +7,6 @@ use crate::room::Rooms;
 use crate::route::RejectionCode;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Lines refused within a window that make a burst.
@@ -89,7 +88,7 @@ impl Load {
     /// The load now.
     pub(crate) fn at(metrics: &Metrics, rooms: &Rooms, config: &Config) -> Load {
         Load {
-            blocked: metrics.blocked_now.load(Ordering::Relaxed).max(0) as u64,
+            blocked: metrics.clients_blocked.now(),
             clients: metrics.clients_now(),
             backlog: rooms.totals().backlog_bytes(),
             backlog_limit: config.ingest.backlog,

@@ -1,6 +1,6 @@
 //! The daemon as a producer: what it says of itself, and metrics of the machine.
 //!
-//! One thread, never a shard's. Its events go the way of every event, through routes of their own: what no room takes is
+//! One thread, never a shard's. It also adds a row a second to the figures of the last ten minutes. Its events go the way of every event, through routes of their own: what no room takes is
 //! counted. Nothing that is counted here makes an alert, so that alerts cannot feed on themselves.
 
 mod judge;
@@ -10,7 +10,7 @@ mod system;
 use crate::alert::{Alert, Alerts, Said, Severity};
 use crate::config::Rate;
 use crate::limits::Bucket;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RoomLevels, Sampler};
 use crate::room::{Publisher, Rooms};
 use crate::route::{Beside, Outcome, Scratch};
 use crate::time::Moment;
@@ -38,6 +38,7 @@ struct Sources {
     publisher: Publisher,
     scratch: Scratch,
     judge: Judge,
+    sampler: Sampler,
     system: Option<System>,
     alerts: Bucket,
     clients: Bucket,
@@ -50,6 +51,7 @@ pub fn spawn(rooms: Arc<Rooms>, metrics: Arc<Metrics>, said: Receiver<Said>) -> 
         let sources = Sources {
             publisher: Publisher::new(Arc::clone(&rooms)),
             rooms,
+            sampler: Sampler::new(&metrics, Instant::now()),
             metrics,
             scratch: Scratch::default(),
             judge: Judge::default(),
@@ -71,7 +73,7 @@ pub fn alerts(metrics: &Metrics) -> (Alerts, Receiver<Said>) {
 pub type Reached = (String, u32);
 
 /// Publishes an alert that says it is a test. Returns the rooms that took it.
-pub fn publish_test(rooms: &Arc<Rooms>) -> Vec<Reached> {
+pub fn publish_test(rooms: &Arc<Rooms>, metrics: &Metrics) -> Vec<Reached> {
     let alert = Alert {
         code: "test",
         severity: Severity::Info,
@@ -88,9 +90,10 @@ pub fn publish_test(rooms: &Arc<Rooms>) -> Vec<Reached> {
     if let Ok(Outcome::Event(event)) = outcome
         && publisher.stage(&event, &scratch)
     {
+        metrics.own_events.increment(1);
         reached = publisher.reached();
     }
-    publisher.commit();
+    publisher.commit_own();
     reached
 }
 
@@ -118,6 +121,9 @@ impl Sources {
     }
 
     fn look(&mut self, now: Instant) {
+        let totals = self.rooms.totals();
+        let levels = RoomLevels { rooms: totals.rooms(), backlog_bytes: totals.backlog_bytes() };
+        self.sampler.sample(&self.metrics, now, levels);
         let generation = self.rooms.generation();
         let look = Look::at(&self.metrics, &self.rooms, &generation.config);
         let repeat = generation.config.sources.alerts.repeat;
@@ -177,7 +183,7 @@ impl Sources {
                 Ok(_) | Err(_) => self.metrics.own_unrouted.increment(1),
             }
         }
-        self.publisher.commit();
+        self.publisher.commit_own();
     }
 }
 

@@ -35,14 +35,16 @@ pub enum Transport {
     Sse,
     /// Lines of JSON.
     Lines,
-    /// Socket.IO, over WebSocket or polling.
+    /// Socket.IO over WebSocket.
     SocketIo,
+    /// Socket.IO over HTTP long polling.
+    Polling,
 }
 
 impl Transport {
     /// All of them, in their order.
-    pub const ALL: [Transport; 4] =
-        [Transport::WebSocket, Transport::Sse, Transport::Lines, Transport::SocketIo];
+    pub const ALL: [Transport; 5] =
+        [Transport::WebSocket, Transport::Sse, Transport::Lines, Transport::SocketIo, Transport::Polling];
 
     /// The word that figures and the API have for it.
     pub fn as_str(self) -> &'static str {
@@ -51,6 +53,7 @@ impl Transport {
             Transport::Sse => "sse",
             Transport::Lines => "lines",
             Transport::SocketIo => "socketio",
+            Transport::Polling => "polling",
         }
     }
 }
@@ -96,7 +99,7 @@ pub(super) struct Label<'a> {
 pub const ID: &[u8] = b"id: ";
 
 impl Wire {
-    /// What operators call it.
+    /// What operators call it. A Socket.IO client that is served by polling has the same wire.
     pub fn transport(self) -> Transport {
         match self {
             Wire::WebSocket => Transport::WebSocket,

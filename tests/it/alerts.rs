@@ -1,7 +1,8 @@
 //! What the daemon publishes itself: alerts, and metrics of the machine.
 
-use crate::harness::{Client, Producer, Server};
+use crate::harness::{Client, DEADLINE, Producer, Server, http};
 use serde_json::{Value, json};
+use std::time::Instant;
 
 const ALERTS: &str = "[rooms.system_alerts]\ntypes = [\"system_alert\"]\n[rooms.all]\ntypes = [\"t\"]\n";
 
@@ -144,4 +145,44 @@ async fn the_machine_and_chosen_processes_are_metrics() {
     };
     assert!(found["value"].as_f64().unwrap() > 1e6, "{found}");
     server.reconfigure(&metrics("").replace("\"1s\"", "\"off\""));
+}
+
+#[tokio::test]
+async fn own_events_are_counted_apart_from_those_of_producers() {
+    let server = Server::start(&config(
+        "[rooms.buffered]\ntypes = [\"system_alert\"]\nbuffer = { flush_interval = \"10m\" }\n",
+    ));
+    let mut client = listening(&server, "system_alerts").await;
+    let alert_of_a_producer = r#"{"type":"system_alert","severity":"info","component":"db","message":"up"}"#;
+    assert_eq!(server.post(&format!("{alert_of_a_producer}\n{alert_of_a_producer}\n")).0, 200);
+    for _ in 0..3 {
+        let test =
+            "POST /api/v1/websocket/broadcast/test HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        assert_eq!(http(&server.admin[0], test.as_bytes()).0, 200);
+    }
+    client.events(5).await;
+    let ask = |path: &str| -> Value { serde_json::from_str(&Server::get(&server.admin[0], path).1).unwrap() };
+    let counts = |room: &str| {
+        let room = ask(&format!("/api/v1/room?room={room}"));
+        (room["head"].clone(), room["own"].clone(), room["buffered"].clone())
+    };
+    // Counted right after they were published.
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let end = Instant::now() + DEADLINE;
+        while !holds() {
+            assert!(Instant::now() < end, "{what}: {:?}, {:?}", counts("system_alerts"), counts("buffered"));
+        }
+    };
+    until("3 of 5 are its own", &|| counts("system_alerts") == (json!(5), json!(3), json!(0)));
+    assert_eq!(counts("buffered"), (json!(0), json!(0), json!(5)), "what waits has not been published yet");
+    // Flushed, since it has no buffer any more. The reload is told of by an event of the daemon's own.
+    server.reconfigure(&config("[rooms.buffered]\ntypes = [\"system_alert\"]\n"));
+    client.events(1).await;
+    until("all but 2 are its own", &|| counts("buffered") == (json!(6), json!(4), json!(0)));
+    let status = ask("/api/v1/websocket/status");
+    assert_eq!((&status["events"]["accepted"], &status["events"]["own"]), (&json!(2), &json!(4)), "{status}");
+    let room =
+        status["rooms"].as_array().unwrap().iter().find(|room| room["name"] == "system_alerts").unwrap();
+    assert_eq!((&room["published"], &room["own"]), (&json!(6), &json!(4)), "{room}");
+    assert_eq!(server.metric("broadcastd_room_own_total{room=\"system_alerts\"}"), 4.0);
 }

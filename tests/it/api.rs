@@ -92,7 +92,11 @@ async fn every_answer_is_as_the_document_says() {
     check(one, "DELETE", "/api/v1/clients/ffff", "", 404);
     check(one, "DELETE", &format!("/api/v1/clients/{}", only["id"].as_str().unwrap()), evil, 403);
     check(one, "DELETE", &format!("/api/v1/clients/{}", only["id"].as_str().unwrap()), "", 204);
-    check("/api/v1/config", "GET", "/api/v1/config", "", 200);
+    let told = check("/api/v1/config", "GET", "/api/v1/config", "", 200);
+    assert_eq!(
+        told["addresses"],
+        json!({ "clients": server.clients, "admin": server.admin, "ingest": server.ingest })
+    );
     check("/api/v1/config", "GET", "/api/v1/config", evil, 403);
     let reload = "/api/v1/config/reload";
     check(reload, "POST", reload, "", 200);
@@ -112,6 +116,10 @@ async fn every_answer_is_as_the_document_says() {
     let rejected = check("/api/v1/rejected", "GET", "/api/v1/rejected", "", 200);
     assert_eq!(rejected["rejected"][0]["code"], "bad_json", "{rejected}");
     check("/api/v1/rejected", "GET", "/api/v1/rejected", evil, 403);
+    let trend = "/api/v1/trend";
+    check(trend, "GET", trend, "", 200);
+    check(trend, "GET", "/api/v1/trend?after=x", "", 400);
+    check(trend, "GET", trend, evil, 403);
     for query in ["room=system_alerts", "room=system_alerts&frames=1", "room=system_alerts&from=after:1:1"] {
         let lines = crate::history::get(&server, query).lines;
         seen.extend(lines.into_iter().map(
@@ -228,7 +236,7 @@ fn clients_see_what_is_exposed_and_pages_what_is_allowed() {
 fn both(server: &Server) -> (u16, Value, Value) {
     let (code, _, health) = ask(&server.admin[0], "GET", "/api/v1/health", "");
     let (_, _, mut status) = ask(&server.admin[0], "GET", "/api/v1/websocket/status", "");
-    for own in ["transports", "rooms", "uptimeSeconds", "version"] {
+    for own in ["producers", "events", "transports", "rooms", "uptimeSeconds", "version"] {
         status.as_object_mut().unwrap().remove(own).unwrap();
     }
     status["bufferStatus"].as_object_mut().unwrap().remove("bufferedEvents").unwrap();

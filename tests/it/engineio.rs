@@ -155,6 +155,29 @@ fn a_client_that_is_closed_while_it_goes_over_to_its_socket_is_told_so() {
 }
 
 #[test]
+fn polling_clients_are_told_apart_until_they_upgrade() {
+    let server = Server::start(ROOMS);
+    let sid = polling(&server);
+    let shown = || {
+        let ask =
+            |path: &str| -> Value { serde_json::from_str(&Server::get(&server.admin[0], path).1).unwrap() };
+        let (clients, status) = (ask("/api/v1/clients"), ask("/api/v1/websocket/status"));
+        let of = |name: &str| status["transports"][name].as_u64();
+        (clients["clients"][0]["transport"].as_str().map(str::to_owned), of("polling"), of("socketio"))
+    };
+    let series = |transport: &str| format!("broadcastd_clients{{transport=\"{transport}\"}}");
+    server.until_metric(&series("polling"), |clients| clients == 1.0);
+    assert_eq!(shown(), (Some("polling".to_owned()), Some(1), Some(0)));
+    let mut io = probe(&server, &sid);
+    io.0.send(&frame(0x81, b"5"));
+    server.until_metric(&series("socketio"), |clients| clients == 1.0);
+    assert_eq!(shown(), (Some("socketio".to_owned()), Some(0), Some(1)));
+    drop(io);
+    server.until_metric(&series("socketio"), |clients| clients == 0.0);
+    assert_eq!(server.metric(&series("polling")), 0.0);
+}
+
+#[test]
 fn a_daemon_that_stops_lets_a_client_go_over_to_its_socket_and_tells_it() {
     let mut server = Server::start(ROOMS);
     let sid = polling(&server);

@@ -1,7 +1,8 @@
-//! What operators are told afterwards: the lines that were refused last, and the reloads.
+//! What operators are told afterwards: the lines that were refused last, the reloads, and the figures of the last minutes.
 
-use crate::harness::{Producer, Server};
+use crate::harness::{DEADLINE, Producer, Server};
 use serde_json::{Value, json};
+use std::time::Instant;
 
 const ROOMS: &str = "[rooms.all]\ntypes = [\"t\", \"agent_state\"]\n";
 
@@ -76,4 +77,39 @@ fn reloads_are_told_with_what_they_changed_or_why_not() {
     assert_eq!(list[1]["changes"], json!([change]));
     assert!(list[1]["at"].as_u64() <= list[0]["at"].as_u64(), "the newest first");
     assert_eq!(Server::get(&server.clients[0], "/api/v1/config/reloads").0, 404, "for operators alone");
+}
+
+#[tokio::test]
+async fn the_last_minutes_are_kept_second_by_second() {
+    let server = Server::start(&format!("[sources.system]\nevery = \"off\"\n{ROOMS}"));
+    let mut client = crate::harness::Client::connect(&server).await;
+    client.subscribe("all").await;
+    server.post(&"{\"type\":\"t\"}\n".repeat(40));
+    server.post("nonsense");
+    client.events(40).await;
+    // What happened is in one row, or in two; each tells rates over about a second.
+    let mut rows = 0;
+    let (mut sums, mut after, end) = ([0.0; 3], 0, Instant::now() + DEADLINE);
+    let mut memory = 0.0;
+    while sums[0] < 20.0 || sums[1] < 20.0 || sums[2] == 0.0 {
+        assert!(Instant::now() < end, "{sums:?}");
+        let told = ask(&server, &format!("/api/v1/trend?after={after}"));
+        let column = |name: &str| -> Vec<Option<f64>> {
+            told[name].as_array().unwrap().iter().map(Value::as_f64).collect()
+        };
+        let times = column("at");
+        for (sum, name) in sums.iter_mut().zip(["in", "sent", "rejected"]) {
+            assert_eq!(column(name).len(), times.len(), "{told}");
+            *sum += column(name).into_iter().flatten().sum::<f64>();
+        }
+        assert!(times.is_sorted(), "{told}");
+        memory = column("memory_bytes").last().copied().flatten().unwrap_or(memory);
+        rows += times.len() as u64;
+        after = told["next"].as_u64().unwrap();
+        assert_eq!(after, rows, "no row comes twice, none is missing");
+    }
+    assert!(memory > 1e6);
+    // The number of another process is no reason to tell nothing.
+    let again = ask(&server, &format!("/api/v1/trend?after={}", u64::MAX));
+    assert!(again["at"].as_array().unwrap().len() as u64 >= rows);
 }

@@ -359,7 +359,10 @@ async fn operators_see_how_clients_are_connected() {
     }
     let (_, status) = Server::get(&server.admin[0], "/api/v1/websocket/status");
     let status: Value = serde_json::from_str(&status).unwrap();
-    assert_eq!(status["transports"], json!({ "websocket": 1, "sse": 1, "lines": 1, "socketio": 0 }));
+    assert_eq!(
+        status["transports"],
+        json!({ "websocket": 1, "sse": 1, "lines": 1, "socketio": 0, "polling": 0 })
+    );
     let (_, list) = Server::get(&server.admin[0], "/api/v1/clients");
     let list: Value = serde_json::from_str(&list).unwrap();
     let transports: Vec<&str> = list["clients"]

@@ -1,6 +1,6 @@
 //! `broadcastd status`, and how it ends.
 
-use crate::harness::{DEADLINE, ROOMS, Server};
+use crate::harness::{Client, DEADLINE, ROOMS, Server};
 use crate::tool::Tool;
 use serde_json::Value;
 use std::time::Instant;
@@ -15,6 +15,7 @@ fn a_healthy_daemon_in_a_few_lines_and_as_json() {
     assert_eq!((ended.code, &*ended.err), (0, ""));
     assert!(ended.out.starts_with("healthy: broadcastd "), "{}", ended.out);
     assert!(ended.out.contains("\nclients  0\n") && ended.out.contains("\nrooms    2\n"), "{}", ended.out);
+    assert!(ended.out.contains("\nevents   3 in, 0 sent, 0 refused; "), "{}", ended.out);
     let ended = status(&["--json"]);
     let json: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(
@@ -87,4 +88,13 @@ fn its_exit_code_says_how_the_daemon_is() {
         assert_eq!((ended.code, &*ended.out), (code, ""), "{arguments:?}: {}", ended.err);
         assert!(ended.err.contains(says), "{arguments:?}: {}", ended.err);
     }
+}
+
+#[tokio::test]
+async fn transports_are_counted_in_the_status() {
+    let server = Server::start(ROOMS);
+    let _client = Client::connect(&server).await;
+    server.until_metric("broadcastd_clients", |clients| clients == 1.0);
+    let ended = Tool::run(&server, &["status", "--admin", &server.admin[0]]);
+    assert!(ended.out.contains("\nclients  1 (1 websocket)\n"), "{}", ended.out);
 }

@@ -65,10 +65,11 @@ fn rooms_and_clients_are_shown_and_keys_work() {
     let top = ["top", "--admin", &server.admin[0], "--every", "50ms"];
     for width in [100, 30] {
         // The clients' table, then the rooms that the filter lets pass, then the end.
-        let steps = "agent:42=>\t;CLIENT=>\t;SUBS=>/42\r;filter: 42=>q";
+        let steps = "agent:42=>;/s, own =>\t;CLIENT=>\t;SUBS=>/42\r;filter: 42=>q";
         let (code, seen) = terminal(width, steps, &top);
         assert_eq!(code, 0, "{seen}");
         assert!(seen.contains("healthy"), "{seen}");
+        assert_eq!(seen.contains("OWN/S") && seen.contains("TRANSPORT"), width == 100, "{seen}");
         assert_eq!(seen.contains("BUFFERED"), width == 100, "columns that do not fit are left out: {seen}");
         assert!(seen.trim_end().ends_with("\u{1b}[?1049l"), "the terminal is as it was: {seen:?}");
     }

@@ -23,6 +23,9 @@ pub(super) struct Sample {
 pub(super) struct RoomSample {
     room: String,
     head: u64,
+    /// Events of those that the daemon published itself.
+    #[serde(default)]
+    own: u64,
     delivered: u64,
     subscribers: u64,
     buffered: u64,
@@ -39,6 +42,8 @@ struct History {
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct ClientSample {
     id: String,
+    #[serde(default)]
+    transport: String,
     address: Option<String>,
     age_seconds: u64,
     subscriptions: u64,
@@ -58,18 +63,26 @@ pub(super) enum View {
 /// A column: its name, and how wide it is. The first takes what the others leave.
 pub(super) type Column = (&'static str, u16);
 
-const ROOMS: [Column; 8] = [
+const ROOMS: [Column; 9] = [
     ("ROOM", 16),
     ("SUBS", 6),
     ("SENT/S", 9),
     ("IN/S", 8),
+    ("OWN/S", 7),
     ("GAPS", 7),
     ("HEAD", 12),
     ("HISTORY", 10),
     ("BUFFERED", 9),
 ];
-const CLIENTS: [Column; 6] =
-    [("CLIENT", 12), ("BEHIND", 9), ("UNSENT", 10), ("ROOMS", 6), ("AGE", 11), ("ADDRESS", 22)];
+const CLIENTS: [Column; 7] = [
+    ("CLIENT", 12),
+    ("BEHIND", 9),
+    ("TRANSPORT", 10),
+    ("UNSENT", 10),
+    ("ROOMS", 6),
+    ("AGE", 11),
+    ("ADDRESS", 22),
+];
 
 /// A place in the table: what is shown, and what it is sorted by.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,11 +118,33 @@ pub(super) struct Model {
     /// Why there is nothing newer.
     pub trouble: Option<String>,
     pub newest: Option<Sample>,
-    /// Heads and deliveries of the sample before, and when that was.
-    before: HashMap<String, (u64, u64)>,
-    before_at: Duration,
+    /// The sample before.
+    before: Before,
     /// The column that each view is sorted by, and whether the other way round.
     sort: [(usize, bool); 2],
+}
+
+/// Sums of an earlier sample.
+#[derive(Debug, Default)]
+struct Before {
+    at: Duration,
+    rooms: HashMap<String, Counts>,
+    events: Value,
+}
+
+/// Sums of a room.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    /// Events of producers.
+    taken: u64,
+    own: u64,
+    delivered: u64,
+}
+
+impl RoomSample {
+    fn counts(&self) -> Counts {
+        Counts { taken: self.head.saturating_sub(self.own), own: self.own, delivered: self.delivered }
+    }
 }
 
 impl Model {
@@ -121,9 +156,8 @@ impl Model {
     /// Takes a sample.
     pub(super) fn take(&mut self, sample: Sample) {
         if let Some(old) = self.newest.replace(sample) {
-            self.before =
-                old.rooms.into_iter().map(|room| (room.room, (room.head, room.delivered))).collect();
-            self.before_at = old.at;
+            let rooms = old.rooms.into_iter().map(|room| (room.room.clone(), room.counts())).collect();
+            self.before = Before { at: old.at, rooms, events: old.status["events"].clone() };
         }
         self.trouble = None;
     }
@@ -196,25 +230,45 @@ impl Model {
     }
 
     fn room(&self, room: &RoomSample, at: Duration) -> Vec<Cell> {
-        let seconds = at.saturating_sub(self.before_at).as_secs_f64();
-        let rate = |now: u64, before: Option<u64>| match before {
-            // A room that was not there before has no rate yet, and one that began anew counts from there.
-            Some(before) if seconds > 0.0 => now.saturating_sub(before) as f64 / seconds,
-            _ => 0.0,
-        };
-        let before = self.before.get(&room.room);
+        let now = room.counts();
+        let before = self.before.rooms.get(&room.room);
+        // A room that was not there before has no rate yet, and one that began anew counts from there.
+        let rate = |of: fn(&Counts) -> u64| self.rate(at, of(&now), before.map(of));
         let whole = |value: f64| Cell::Number(value, grouped(value.round() as u64));
+        let own = rate(|counts| counts.own);
         vec![
             Cell::Text(room.room.clone()),
             whole(room.subscribers as f64),
-            whole(rate(room.delivered, before.map(|before| before.1))),
-            whole(rate(room.head, before.map(|before| before.0))),
+            whole(rate(|counts| counts.delivered)),
+            whole(rate(|counts| counts.taken)),
+            Cell::Number(own, per_second(own)),
             whole(room.gaps as f64),
             whole(room.head as f64),
             Cell::Number(room.history.bytes as f64, size(room.history.bytes)),
             whole(room.buffered as f64),
         ]
     }
+
+    /// Rate of a sum of the newest sample; 0 without an earlier one.
+    fn rate(&self, at: Duration, now: u64, before: Option<u64>) -> f64 {
+        let seconds = at.saturating_sub(self.before.at).as_secs_f64();
+        before.filter(|_| seconds > 0.0).map_or(0.0, |before| now.saturating_sub(before) as f64 / seconds)
+    }
+
+    /// Events per second over all rooms: of producers, the daemon's own, and sent. None before there are two samples.
+    pub(super) fn rates(&self) -> Option<String> {
+        let sample = self.newest.as_ref()?;
+        let rate = |name: &str| {
+            let now = sample.status["events"][name].as_u64()?;
+            Some(per_second(self.rate(sample.at, now, Some(self.before.events[name].as_u64()?))))
+        };
+        Some(format!("in {}/s, own {}/s, sent {}/s", rate("accepted")?, rate("own")?, rate("delivered")?))
+    }
+}
+
+/// A rate: whole, but for small ones.
+fn per_second(rate: f64) -> String {
+    if rate > 0.0 && rate < 9.95 { format!("{rate:.1}") } else { grouped(rate.round() as u64) }
 }
 
 fn client(client: &ClientSample) -> Vec<Cell> {
@@ -223,6 +277,7 @@ fn client(client: &ClientSample) -> Vec<Cell> {
     vec![
         Cell::Text(format!("{}{blocked}", client.id)),
         number(client.lag_events),
+        Cell::Text(client.transport.clone()),
         Cell::Number(client.unsent_bytes as f64, size(client.unsent_bytes)),
         number(client.subscriptions),
         Cell::Number(client.age_seconds as f64, in_words(client.age_seconds)),
@@ -261,10 +316,16 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_differences() {
+    fn rates_are_differences_and_own_events_are_no_producers() {
         let rows = model().rows();
         assert_eq!((rows[0][0].text(), rows[0][2].text(), rows[0][3].text()), ("all", "2,000", "1,000"));
         assert_eq!((rows[1][0].text(), rows[1][2].text()), ("agent:42", "2"));
+        assert_eq!(
+            (rows[1][3].text(), rows[1][4].text()),
+            ("1", "3.5"),
+            "8 more, of which the daemon published 7"
+        );
+        assert_eq!(model().rates().as_deref(), Some("in 1,000/s, own 3.5/s, sent 2,000/s"));
         assert_eq!((rows[2][0].text(), rows[2][2].text()), ("quiet", "0"));
     }
 

@@ -1,7 +1,7 @@
 //! What `top` shows, drawn into a frame of any size. Pure.
 
 use super::model::{Cell, Column, Model, View};
-use crate::cli::status::{in_words, size};
+use crate::cli::status::{clients, in_words, size};
 use crate::escape;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
@@ -133,10 +133,11 @@ fn reasons(model: &Model, width: usize) -> Vec<Line<'static>> {
 fn figures(model: &Model) -> String {
     let status = model.newest.as_ref().map_or(&Value::Null, |sample| &sample.status);
     let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let (clients, rooms) = (number(&status["connectedClients"]), number(&status["activeRooms"]));
+    let (clients, rooms) = (clients(status), number(&status["activeRooms"]));
+    let rates = model.rates().map_or(String::new(), |rates| format!("{rates}, "));
     let backlog = &status["bufferStatus"];
     let (bytes, limit) = (size(number(&backlog["backlogBytes"])), size(number(&backlog["backlogLimit"])));
-    format!("{clients} clients, {rooms} rooms, backlog {bytes} of {limit}")
+    format!("{rates}clients {clients}, {rooms} rooms, backlog {bytes} of {limit}")
 }
 
 /// The keys, as many as there is room for.
