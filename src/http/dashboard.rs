@@ -14,7 +14,7 @@ macro_rules! files {
 static FILES: &[(&str, &str)] = files![
     "main.js" "style.css" "panels.css"
     "alerts.js" "api.js" "chart.js" "confirm.js" "dom.js" "feed.js" "figures.js" "format.js" "frame.js" "json.js" "keys.js"
-    "rooms.js" "source.js" "table.js" "theme.js" "virtual.js"
+    "rates.js" "rooms.js" "samples.js" "seen.js" "source.js" "steps.js" "table.js" "theme.js" "transports.js" "virtual.js"
     "panels/agents.js" "panels/alerts.js" "panels/clients.js" "panels/events.js" "panels/memory.js" "panels/metrics.js"
     "panels/overview.js" "panels/rejected.js" "panels/reloads.js" "panels/rooms.js" "panels/workflows.js"
     "vendor/uPlot.esm.js" "vendor/uPlot.min.css" "vendor/uPlot.LICENSE"

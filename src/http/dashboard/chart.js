@@ -1,8 +1,8 @@
 // A line chart over time (uPlot), in the colours of the page.
 
 import uPlot from "./vendor/uPlot.esm.js";
-import { el } from "./dom.js";
-import { clock } from "./format.js";
+import { el, reconcile, setText } from "./dom.js";
+import { clock, span } from "./format.js";
 import { colour, onTheme } from "./theme.js";
 
 /** Colours of series: --c1 and so on; after that they begin anew. */
@@ -11,29 +11,27 @@ const COLOURS = 8;
 const BINARY = Array.from({ length: 52 }, (_, power) => 2 ** power);
 /** An axis of time shows so many seconds at least. */
 const LEAST_SPAN = 120;
-/** What a legend takes of the height. */
-const LEGEND = 24;
 /** Points of a `spark` line. */
 const SPARK = 60;
 
 export class Chart {
   /**
-   * @param {{ title: string, unit?: string, height?: number, format: (value: number) => string, series: string[], top?: number, isBinary?: boolean }} options
-   *   `top`: the scale goes up to it at least; `height`: with the legend, if there is more than one line
+   * @param {{ title: string, unit?: string, height?: number, format: (value: number) => string, series: string[], top?: number, isBinary?: boolean, spans?: boolean }} options
+   *   `top`: the scale goes up to it at least; `spans`: a line goes on over times without a value
    */
-  constructor({ title, unit = "", height = 150, format, series, top = 0, isBinary = false }) {
-    Object.assign(this, { height, format, series, top, isBinary });
+  constructor({ title, unit = "", height = 150, format, series, top = 0, isBinary = false, spans = true }) {
+    Object.assign(this, { height, format, series, top, isBinary, spans });
     this.data = [[], ...series.map(() => [])];
     this.box = el("div", { class: "plot" });
     this.title = el("h2", { text: title }, unit ? el("span", { class: "unit", text: unit }) : null);
-    this.last = el("span", { class: "last" });
-    this.node = el("section", { class: "chart card", role: "img", "aria-label": title }, el("div", { class: "charthead" }, this.title, this.last), this.box);
+    this.legend = el("ul", { class: "legend" });
+    this.node = el("section", { class: "chart card", role: "img", "aria-label": title }, el("div", { class: "charthead" }, this.title, this.legend), this.box);
     this.plot = null;
     this.endTheme = onTheme(() => this.#make());
     this.sized = new ResizeObserver(() => {
       const width = Math.floor(this.box.clientWidth);
       if (!width) return;
-      if (this.plot) this.plot.setSize({ width, height: this.#plotHeight() });
+      if (this.plot) this.plot.setSize({ width, height: this.height });
       else this.#make();
     });
     this.sized.observe(this.box);
@@ -45,19 +43,19 @@ export class Chart {
     this.series = series;
     this.plot?.destroy();
     this.plot = null;
+    this.legend.replaceChildren();
+    this.legend.keyed?.clear();
   }
 
   /** Seconds since 1970, and the values of each series, null where there is none. */
   set(data) {
     this.data = data;
     const newest = data.slice(1).map((values) => values.findLast((value) => value !== null && Number.isFinite(value)));
-    const told = newest.filter((value) => value !== undefined);
-    this.last.textContent = this.series.length === 1 && told.length ? this.format(told[0]) : "";
-    this.node.setAttribute("aria-label", `${this.title.firstChild.textContent}: ${this.series.map((name, n) => `${name} ${newest[n] === undefined ? "unknown" : this.format(newest[n])}`).slice(0, 8).join(", ")}`);
-    if (this.plot) {
-      this.plot.setData(data);
-      this.#legend();
-    } else this.#make();
+    const [from, to] = [data[0][0], data[0].at(-1)];
+    this.node.setAttribute("aria-label", `${this.title.firstChild.textContent}${to > from ? `, last ${span(to - from)}` : ""}: ${this.series.map((name, n) => `${name} ${newest[n] === undefined ? "unknown" : this.format(newest[n])}`).slice(0, 8).join(", ")}`);
+    if (this.plot) this.plot.setData(data);
+    else this.#make();
+    this.#drawLegend();
   }
 
   /** From the oldest to the newest, and no less than is worth an axis: uPlot would give a single point a whole day. */
@@ -67,14 +65,23 @@ export class Chart {
     return [Math.min(times[0] ?? end, end - LEAST_SPAN), end];
   }
 
-  #plotHeight() {
-    return this.height - (this.series.length > 1 ? LEGEND : 0);
+  /** The legend tells each line's newest value, or the values of the moment that somebody points at. */
+  #drawLegend() {
+    const at = this.plot?.cursor.idx ?? null;
+    const isOne = this.series.length === 1;
+    reconcile(this.legend, this.series.map((label, n) => ({ label, n })), ({ label }) => label, () => el("li", {}, el("i"), el("span"), el("b")), (item, { label, n }) => {
+      const value = at === null ? this.data[n + 1]?.findLast((one) => one !== null && Number.isFinite(one)) : this.data[n + 1]?.[at];
+      item.className = isOne ? "" : `line c${(n % COLOURS) + 1}`;
+      setText(item.children[1], isOne ? "" : label);
+      setText(item.children[2], value === null || value === undefined ? "–" : this.format(value));
+    });
   }
 
-  /** The legend tells the newest values, unless somebody points at others. */
-  #legend() {
-    if (this.series.length < 2 || this.plot.cursor.left >= 0) return;
-    this.plot.setLegend({ idxs: this.data.map((values, n) => (n ? values.findLastIndex((value) => value !== null) : values.length - 1)) }, false);
+  /** The scale of values: from 0, and never so narrow that nothing would stand on it. */
+  #scale(low, high) {
+    const bottom = Math.min(0, low ?? 0) * 1.1;
+    const top = Math.max(this.top, (high ?? 0) * 1.1);
+    return [bottom, top > 0 || bottom < 0 ? Math.max(top, 0) : 1];
   }
 
   #make() {
@@ -82,32 +89,32 @@ export class Chart {
     if (!width) return;
     this.plot?.destroy();
     const axis = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
-    const { format, top, isBinary } = this;
+    const { format, isBinary } = this;
     this.plot = new uPlot({
       width,
-      height: this.#plotHeight(),
-      padding: [8, 18, 0, 0],
+      height: this.height,
+      padding: [8, 26, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
-      legend: { show: this.series.length > 1, live: true, markers: { width: 2 } },
-      scales: { x: { time: true, range: () => this.#window() }, y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(top, (high ?? 0) * 1.1, 1e-9)] } },
+      legend: { show: false },
+      hooks: { setCursor: [() => this.#drawLegend()] },
+      scales: { x: { time: true, range: () => this.#window() }, y: { range: (_, low, high) => this.#scale(low, high) } },
       axes: [
         { ...axis, space: 52, size: 24, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, ticks.length > 1 && ticks[1] - ticks[0] < 60 ? 8 : 5)) },
         { ...axis, size: isBinary ? 64 : 54, space: 26, ...(isBinary ? { incrs: BINARY } : {}), values: (_, ticks) => ticks.map((tick) => format(tick)) },
       ],
       series: [
-        { value: (_, at) => (Number.isFinite(at) ? clock(at * 1000) : "–") },
+        {},
         ...this.series.map((label, n) => ({
           label,
           stroke: colour(`c${(n % COLOURS) + 1}`),
           fill: this.series.length === 1 ? `color-mix(in srgb, ${colour("c1")} 12%, transparent)` : undefined,
           width: 1.5,
-          spanGaps: true,
-          points: { show: false },
-          value: (_, value) => (value === null || value === undefined ? "–" : format(value)),
+          spanGaps: this.spans,
+          // A single value has no line.
+          points: { show: () => this.data[n + 1].filter((value) => value !== null).length === 1, size: 5 },
         })),
       ],
     }, this.data, this.box);
-    this.#legend();
   }
 
   destroy() {

@@ -1,101 +1,103 @@
-// The daemon's figures: /metrics, read every other second, and what has changed between two looks.
+// The daemon's figures: its status, and the last ten minutes, which it keeps second by second.
 
-import { getText, poll } from "./api.js";
+import { getJson, poll } from "./api.js";
 
 const PAUSE = 2000;
-/** Looks that are kept for charts: ten minutes. */
-const KEPT = 300;
-/** Series by room are many, and the rooms' panel has them from the API. */
-const isWanted = (line) => line.startsWith("broadcastd_") ? !line.startsWith("broadcastd_room_") || line.startsWith("broadcastd_room_events") : line.startsWith("process_");
+/** Seconds that are kept for charts. */
+const KEPT = 600;
+/** Seconds that a rate is the mean of. */
+const STEADY = 5;
 
-/** Sums by name, and the buckets of the event age. */
-export function parse(text) {
-  const sums = new Map();
-  const buckets = new Map();
-  for (const line of text.split("\n")) {
-    if (!isWanted(line)) continue;
-    const space = line.lastIndexOf(" ");
-    const value = Number(line.slice(space + 1));
-    const brace = line.indexOf("{");
-    const name = line.slice(0, brace < 0 ? space : brace);
-    if (name === "broadcastd_event_age_seconds_bucket") {
-      const bound = /le="([^"]+)"/.exec(line)?.[1];
-      buckets.set(bound === "+Inf" ? Infinity : Number(bound), value);
-    } else sums.set(name, (sums.get(name) ?? 0) + value);
-  }
-  return { sums, buckets };
+/** @typedef {{ at: number } & Record<string, number | null>} Row a second: when it ended (seconds since 1970), and what it had */
+
+/** An answer of `/api/v1/trend` as rows. */
+export function rowsOf({ started: _started, next: _next, at, ...columns }) {
+  return at.map((ms, n) => ({ at: ms / 1000, ...Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[n]])) }));
 }
 
-/** The bound under which `share` of what came between two looks lies; NaN if nothing came. */
-export function quantile(before, after, share) {
-  const bounds = [...after.keys()].sort((a, b) => a - b);
-  const since = (bound) => after.get(bound) - (before.get(bound) ?? 0);
-  const total = bounds.length ? since(bounds.at(-1)) : 0;
-  if (!(total > 0)) return NaN;
-  let low = 0;
-  let under = 0;
-  for (const bound of bounds) {
-    const here = since(bound);
-    if (here >= share * total) {
-      if (bound === Infinity) return low;
-      return low + (bound - low) * ((share * total - under) / Math.max(1, here - under));
-    }
-    [low, under] = [bound, here];
-  }
-  return low;
+/** The rows of ten minutes, with the newer ones added. Between two processes stands a row without values, where lines end. */
+export function extend(rows, newer, isOther) {
+  const seam = isOther && rows.length && newer.length ? [Object.fromEntries(Object.keys(newer[0]).map((name) => [name, name === "at" ? rows.at(-1).at + 0.5 : null]))] : [];
+  const last = isOther ? (rows.at(-1)?.at ?? 0) : -Infinity;
+  const all = [...rows, ...seam, ...newer.filter(({ at }) => at > last)];
+  const first = (all.at(-1)?.at ?? 0) - KEPT - 1;
+  return all.filter(({ at }) => at >= first);
 }
+
+const mean = (rows, name) => {
+  const values = rows.map((row) => row[name]).filter((value) => value !== null);
+  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN;
+};
 
 export class Figures {
+  #next = 0;
+  #watchers = new Set();
+
   constructor() {
-    /** @type {{ at: number, in: number, out: number, rejected: number, p99: number, cpu: number, memory: number, clients: number }[]} */
+    /** @type {Row[]} the last ten minutes */
     this.history = [];
+    /** Figures of this moment; null until the daemon has answered. */
     this.now = null;
-    this.watchers = new Set();
-    this.before = null;
+    /** The daemon's status, as its API tells it. */
+    this.status = null;
+    /** When its process started, in milliseconds since 1970. */
+    this.started = null;
+    /** Why there is nothing newer, and when the last answer came; null while the daemon answers. */
+    this.trouble = null;
+    this.answered = Date.now();
   }
 
-  /** @param {(error: Error | null) => void} state */
-  start(state) {
-    poll((signal) => getText("metrics", signal), PAUSE, (text) => {
-      this.take(parse(text), Date.now());
-      state(null);
-    }, state);
+  start() {
+    poll((signal) => this.#look(signal), PAUSE, (told) => this.#take(told), (error) => {
+      this.trouble = { error, since: this.answered };
+      this.#tell();
+    });
   }
 
-  take(look, at) {
-    const { before } = this;
-    this.before = { ...look, at };
-    const value = (name) => look.sums.get(name) ?? 0;
-    const seconds = before ? (at - before.at) / 1000 : NaN;
-    const isSame = before && value("process_start_time_seconds") === (before.sums.get("process_start_time_seconds") ?? 0);
-    const speed = (name) => (isSame ? Math.max(0, value(name) - (before.sums.get(name) ?? 0)) / seconds : NaN);
+  async #look(signal) {
+    const trend = (after) => getJson(`api/v1/trend?after=${after}`, signal);
+    const [status, part] = await Promise.all([getJson("api/v1/websocket/status", signal), trend(this.#next)]);
+    // Another process numbers its seconds anew.
+    return { status, trend: this.#next && part.started !== this.started ? await trend(0) : part };
+  }
+
+  #take({ status, trend }) {
+    const isOther = this.started !== null && this.started !== trend.started;
+    this.history = extend(this.history, rowsOf(trend), isOther);
+    [this.started, this.#next, this.status] = [trend.started, trend.next, status];
+    [this.trouble, this.answered] = [null, Date.now()];
+    const rows = this.history.slice(-STEADY);
+    const newest = (name) => this.history.at(-1)?.[name] ?? NaN;
+    const told = (name) => rows.findLast((row) => row[name] !== null)?.[name] ?? NaN;
     this.now = {
-      at,
-      in: speed("broadcastd_ingest_events_total"),
-      out: speed("broadcastd_deliveries_total"),
-      rejected: speed("broadcastd_ingest_rejected_total"),
-      rejectedTotal: value("broadcastd_ingest_rejected_total"),
-      gaps: value("broadcastd_gaps_total"),
-      p50: isSame ? quantile(before.buckets, look.buckets, 0.5) : NaN,
-      p99: isSame ? quantile(before.buckets, look.buckets, 0.99) : NaN,
-      cpu: speed("process_cpu_seconds_total") * 100,
-      memory: value("process_resident_memory_bytes"),
-      clients: value("broadcastd_clients"),
-      blocked: value("broadcastd_clients_blocked"),
-      producers: value("broadcastd_producers"),
-      rooms: value("broadcastd_rooms"),
-      backlog: value("broadcastd_backlog_bytes"),
-      history: value("broadcastd_history_bytes"),
+      in: mean(rows, "in"),
+      own: mean(rows, "own"),
+      out: mean(rows, "sent"),
+      rejected: mean(rows, "rejected"),
+      rejectedTotal: status.events.rejected,
+      p50: told("age_p50_seconds"),
+      p99: told("age_p99_seconds"),
+      cpu: mean(rows, "cpu_percent"),
+      memory: newest("memory_bytes"),
+      clients: status.connectedClients,
+      transports: status.transports,
+      blocked: newest("blocked"),
+      producers: status.producers,
+      rooms: status.activeRooms,
+      backlog: status.bufferStatus.backlogBytes,
+      history: status.bufferStatus.historyBytes,
     };
-    if (isSame) this.history.push(this.now);
-    if (this.history.length > KEPT) this.history.shift();
-    for (const watcher of this.watchers) watcher(this.now);
+    this.#tell();
   }
 
-  /** Calls with every look. Returns what ends it. */
+  #tell() {
+    for (const watcher of this.#watchers) watcher(this);
+  }
+
+  /** Calls with every answer, and when none comes. Returns what ends it. */
   watch(watcher) {
-    this.watchers.add(watcher);
-    if (this.now) watcher(this.now);
-    return () => this.watchers.delete(watcher);
+    this.#watchers.add(watcher);
+    if (this.now) watcher(this);
+    return () => this.#watchers.delete(watcher);
   }
 }

@@ -47,12 +47,13 @@ export function jsonToggle(value) {
   return { button, box };
 }
 
-/** A button that copies a text; it says so for a moment. */
-export function copyButton(text) {
+/** A button that copies a text; it says so for a moment, and `announce` says it to those who do not see it. */
+export function copyButton(text, label = "Copy", announce = () => {}) {
   const button = el("button", {
     type: "button",
-    class: "small",
+    class: "small copy",
     text: "Copy",
+    "aria-label": label,
     onclick: async () => {
       try {
         await navigator.clipboard.writeText(text());
@@ -60,6 +61,7 @@ export function copyButton(text) {
       } catch {
         button.textContent = "Not allowed";
       }
+      announce(button.textContent);
       setTimeout(() => (button.textContent = "Copy"), 1500);
     },
   });

@@ -1,11 +1,11 @@
 // The page around the panels: the menu, the head, which panel is open, and what all of them share.
 
 import { Alerts } from "./alerts.js";
-import { getJson, poll } from "./api.js";
-import { el, setText } from "./dom.js";
+import { Refused } from "./api.js";
+import { el, setAttribute, setText } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Figures } from "./figures.js";
-import { bytes, count, rate } from "./format.js";
+import { bytes, count, moment, rate } from "./format.js";
 import { listenToKeys, shortcut, showHelp } from "./keys.js";
 import * as agents from "./panels/agents.js";
 import * as alertsPanel from "./panels/alerts.js";
@@ -18,6 +18,7 @@ import * as rejected from "./panels/rejected.js";
 import * as reloads from "./panels/reloads.js";
 import * as rooms from "./panels/rooms.js";
 import * as workflows from "./panels/workflows.js";
+import { countSeen, lastSeen, markCount, markSeen } from "./seen.js";
 import { switchTheme, theme } from "./theme.js";
 
 /** Panels: their names in the address, titles, and keys. */
@@ -69,6 +70,7 @@ function show() {
     else link.removeAttribute("aria-current");
   }
   toggleMenu(false);
+  showBadges();
 }
 
 function toggleMenu(isOpen) {
@@ -85,20 +87,52 @@ function showLink({ state, reason, hint, retryIn }) {
 }
 
 function showTicker(now) {
-  const shown = [["in", `${rate(now.in)}/s`], ["sent", `${rate(now.out)}/s`], ["clients", count(now.clients)], ["blocked", count(now.blocked)], ["backlog", bytes(now.backlog)]];
+  const shown = [["in", `${rate(now.in)}/s`], ["own", `${rate(now.own)}/s`], ["sent", `${rate(now.out)}/s`], ["clients", count(now.clients)], ["blocked", count(now.blocked)], ["backlog", bytes(now.backlog)]];
   const ticker = byId("ticker");
   if (!ticker.firstChild) for (const [label] of shown) ticker.append(el("div", { class: label }, el("dt", { text: label }), el("dd")));
   shown.forEach(([, value], n) => setText(ticker.children[n].lastChild, value));
   ticker.querySelector(".blocked").classList.toggle("warn", now.blocked > 0);
-  badge("rooms", now.rooms);
-  badge("clients", now.clients, now.blocked > 0);
-  badge("rejected", now.rejectedTotal || null, now.rejected > 0);
+  ticker.querySelector(".own").title = "Published by the daemon itself: alerts, and metrics of the machine";
 }
 
-function badge(id, number, isGrave = false) {
+/** Badges count what is new since the panel was looked at. */
+function showBadges() {
+  badge("alerts", alerts.unread(), true);
+  if (figures.started !== null) {
+    const { started, now: { rejectedTotal: total } } = figures;
+    if (open.id === "rejected") markCount("rejected", started, total);
+    badge("rejected", total - countSeen("rejected", started), true);
+  }
+  if (open.id === "reloads") markSeen("reloads", Date.now());
+  const { count: reloads, isGrave } = alerts.reloadsSince(lastSeen("reloads", 0));
+  badge("reloads", reloads, isGrave);
+}
+
+function badge(id, number, isGrave) {
   const node = byId(`badge-${id}`);
-  setText(node, number === null ? "" : count(number));
+  setText(node, number > 0 ? count(number) : "");
   node.classList.toggle("grave", isGrave);
+  setAttribute(node.parentNode, "aria-label", number > 0 ? `${node.parentNode.firstChild.textContent}: ${count(number)} new` : null);
+}
+
+/** Says since when the daemon does not answer, and dims what is from before. */
+function showTrouble() {
+  const { trouble } = figures;
+  const bar = byId("gone");
+  if (!trouble && !bar.hidden) announce("The daemon answers again.");
+  document.body.classList.toggle("gone", trouble !== null);
+  bar.hidden = trouble === null;
+  if (!trouble) return;
+  const what = trouble.error instanceof Refused ? `The daemon refuses to answer (${trouble.error.message})` : "The daemon does not answer";
+  setText(bar, `${what}. You see the state of ${moment(trouble.since)}. Retrying every 2 s.`);
+}
+
+function showHealth() {
+  const { trouble, status } = figures;
+  const pill = byId("health");
+  setText(pill, trouble ? "no answer" : status.status);
+  pill.className = `pill ${trouble ? "bad" : (HEALTH[status.status] ?? "plain")}`;
+  pill.title = trouble ? "" : status.reasons.join("\n");
 }
 
 function build() {
@@ -135,15 +169,11 @@ build();
 listenToKeys();
 addEventListener("hashchange", show);
 show();
-figures.start((error) => byId("ticker").classList.toggle("stale", error !== null));
-figures.watch(showTicker);
-alerts.watch(() => badge("alerts", alerts.unread() || null, true));
-poll((signal) => getJson("api/v1/websocket/status", signal), 5000, ({ status, reasons }) => {
-  const pill = byId("health");
-  setText(pill, status);
-  pill.className = `pill ${HEALTH[status] ?? "plain"}`;
-  pill.title = reasons.join("\n");
-}, () => {
-  setText(byId("health"), "no answer");
-  byId("health").className = "pill bad";
+figures.start();
+figures.watch(() => {
+  showTrouble();
+  showHealth();
+  if (figures.now) showTicker(figures.now);
+  showBadges();
 });
+alerts.watch(showBadges);

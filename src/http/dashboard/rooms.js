@@ -11,16 +11,20 @@ function strings(toml) {
   }
 }
 
-/** @returns {Promise<{ name: string, types: string[] }[]>} every room and template, in the order of their names */
-export async function configuredRooms() {
-  const { keys } = await getJson("api/v1/config");
+/**
+ * Every room and template of a configuration's effective keys, in the order of their names.
+ * @returns {{ name: string, types: string[], hasWhere: boolean }[]}
+ */
+export function roomsIn(keys) {
   const rooms = [];
   for (const [key, value] of Object.entries(keys)) {
-    const found = /^rooms\.(?:"(.*)"|'(.*)'|([^."']+))\.types$/.exec(key);
-    if (found) rooms.push({ name: found[1] ?? found[2] ?? found[3], types: strings(value) });
+    const found = /^(rooms\.(?:"(.*)"|'(.*)'|([^."']+)))\.types$/.exec(key);
+    if (found) rooms.push({ name: found[2] ?? found[3] ?? found[4], types: strings(value), hasWhere: `${found[1]}.where` in keys });
   }
   return rooms.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
+
+export const configuredRooms = async () => roomsIn((await getJson("api/v1/config")).keys);
 
 /**
  * Rooms that a panel for one type may show, the fittest first: those of that type alone, then those that take it among others,

@@ -3,6 +3,7 @@
 import { el, empty, head, reconcile, setText } from "../dom.js";
 import { ago, count, line, name, plural, timeOf } from "../format.js";
 import { drawing, ticking } from "../frame.js";
+import { SAMPLES } from "../samples.js";
 import { Source } from "../source.js";
 
 /** Agents that are remembered; the one that was silent longest gives way. */
@@ -20,7 +21,7 @@ export function create({ feed }) {
   const chips = el("div", { class: "chips", role: "group", "aria-label": "Filter by status" });
   const board = el("div", { class: "board", role: "list", "aria-label": "Agents" });
   const figures = el("span", { class: "quiet figures" });
-  const none = empty("No agent has told its state yet.", '{"type":"agent_state","agentId":"42","status":"busy","resourceUsage":{"cpu":12.5,"memory":40,"activeConnections":3}}');
+  const none = empty("No agent has told its state yet.", SAMPLES.agent_state);
 
   function take(events, meta) {
     for (const event of events) {

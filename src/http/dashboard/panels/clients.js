@@ -2,19 +2,22 @@
 
 import { getJson, poll, remove } from "../api.js";
 import { confirm } from "../confirm.js";
-import { el, head, setText } from "../dom.js";
+import { el, head, reconcile, setText } from "../dom.js";
 import { bytes, count, plural, span } from "../format.js";
 import { drawing } from "../frame.js";
 import { Table } from "../table.js";
+import { inUse, transportName } from "../transports.js";
 
 const PAUSE = 2000;
 const MOST = 1000;
 
-export function create({ ownIds, announce }) {
+export function create({ figures, ownIds, announce }) {
   let clients = [];
-  const filter = el("input", { type: "search", placeholder: "filter by id, address, room", "aria-label": "Filter clients by id, address or room", oninput: () => draw() });
+  const filter = el("input", { type: "search", placeholder: "filter by id, transport, address, room", "aria-label": "Filter clients by id, transport, address or room", oninput: () => draw() });
   const onlyBlocked = el("input", { type: "checkbox", onchange: () => draw() });
-  const figures = el("span", { class: "quiet figures" });
+  let transport = null;
+  const chips = el("div", { class: "chips", role: "group", "aria-label": "Filter by transport" });
+  const summary = el("span", { class: "quiet figures" });
   const notice = el("p", { class: "notice", role: "alert", hidden: true });
   const table = new Table({
     label: "Clients",
@@ -22,6 +25,7 @@ export function create({ ownIds, announce }) {
     sort: { id: "lag", down: true },
     columns: [
       { id: "id", label: "client", class: "main", value: (client) => client.id.padStart(16, "0"), cell: idCell },
+      { id: "transport", label: "transport", value: (client) => client.transport, text: (client) => transportName(client.transport) },
       { id: "address", label: "address", value: (client) => client.address ?? "", text: (client) => client.address ?? "unix" },
       { id: "state", label: "state", value: (client) => Number(client.blocked) * 1e12 + client.lag_events, cell: stateCell },
       { id: "lag", label: "events behind", number: true, value: (client) => client.lag_events + Number(client.blocked) / 2, cell: (cell, client) => {
@@ -76,17 +80,32 @@ export function create({ ownIds, announce }) {
     polled?.now();
   }
 
+  /** Clients by transport, of all that are connected. */
+  function drawChips() {
+    const { clients: all = 0, transports = {} } = figures.now ?? {};
+    const used = inUse(transports);
+    if (transport !== null && !transports[transport]) transport = null;
+    reconcile(chips, [[null, all], ...used], ([name]) => name, ([name]) => el("button", { type: "button", class: "chip", onclick: () => {
+      transport = name;
+      draw();
+    } }, el("span", { text: name === null ? "all" : transportName(name) }), el("b")), (chip, [name, number]) => {
+      setText(chip.lastChild, count(number));
+      chip.setAttribute("aria-pressed", String(transport === name));
+    });
+  }
+
   const draw = drawing(() => {
     const wanted = filter.value.toLowerCase();
-    const has = (client) => [client.id, client.address ?? "unix", ...client.rooms].some((text) => text.toLowerCase().includes(wanted));
-    table.show(clients.filter((client) => (!onlyBlocked.checked || client.blocked) && has(client)));
+    const has = (client) => [client.id, client.address ?? "unix", transportName(client.transport), ...client.rooms].some((text) => text.toLowerCase().includes(wanted));
+    drawChips();
+    table.show(clients.filter((client) => (transport === null || client.transport === transport) && (!onlyBlocked.checked || client.blocked) && has(client)));
     const blocked = clients.filter((client) => client.blocked).length;
-    setText(figures, `${clients.length === MOST ? "the first " : ""}${plural(clients.length, "client")} · ${count(blocked)} blocked · ${count(clients.filter((client) => client.lag_events > 0).length)} behind`);
+    setText(summary, `${clients.length === MOST ? "the first " : ""}${plural(clients.length, "client")} · ${count(blocked)} blocked · ${count(clients.filter((client) => client.lag_events > 0).length)} behind`);
   });
 
   let polled = null;
   return {
-    node: el("div", { class: "panel" }, head("Clients", figures, el("span", { class: "grow" }), el("label", { class: "check" }, onlyBlocked, "blocked only"), filter), notice, table.node),
+    node: el("div", { class: "panel" }, head("Clients", summary, el("span", { class: "grow" }), el("label", { class: "check" }, onlyBlocked, "blocked only"), filter), notice, chips, table.node),
     open() {
       polled = poll((signal) => getJson(`api/v1/clients?limit=${MOST}`, signal), PAUSE, (answer) => {
         clients = answer.clients;

@@ -3,12 +3,17 @@
 import { el, empty, head, reconcile, setText } from "../dom.js";
 import { clock, count, line, moment, name, timeOf } from "../format.js";
 import { drawing, ticking } from "../frame.js";
+import { SAMPLES } from "../samples.js";
 import { Source } from "../source.js";
 import { colour, onTheme } from "../theme.js";
 
 const MOST = 2000;
 const SHOWN = 200;
 const WINDOW_MS = 600_000;
+/** What the labels of importance take of the width. */
+const LABELS = 30;
+/** Columns of the list. */
+const COLUMNS = ["time", "action", "memory", "content", "tags", "importance", "agent"];
 const ACTIONS = { created: ["+", "good"], updated: ["~", "accent"], accessed: ["·", "plain"], deleted: ["−", "bad"] };
 const COLOURS = { created: "good", updated: "accent", accessed: "quiet", deleted: "bad" };
 
@@ -21,7 +26,7 @@ export function create({ feed }) {
   const canvas = el("canvas", { class: "dots", role: "img", "aria-label": "Memories of the last ten minutes by importance" });
   const list = el("ol", { class: "timeline", "aria-label": "Memories, the newest first" });
   const figures = el("span", { class: "quiet figures" });
-  const none = empty("No memory has been told of yet.", '{"type":"memory_timeline","memoryId":"m1","action":"created","importance":0.7,"tags":["plan"],"content":"…"}');
+  const none = empty("No memory has been told of yet.", SAMPLES.memory_timeline);
 
   for (const [action, [glyph, kind]] of Object.entries(ACTIONS)) {
     const chip = el("button", { type: "button", class: "chip toggle", "aria-pressed": "true", onclick: () => {
@@ -58,25 +63,34 @@ export function create({ feed }) {
     context.scale(ratio, ratio);
     context.font = "11px system-ui, sans-serif";
     const now = Date.now();
-    const x = (at) => 8 + (width - 16) * (1 - (now - at) / WINDOW_MS);
+    const [left, right] = [LABELS, 16];
+    const x = (at) => left + (width - left - right) * (1 - (now - at) / WINDOW_MS);
+    const y = (share) => height - 24 - share * (height - 34);
     context.fillStyle = colour("quiet");
     context.strokeStyle = colour("line");
+    for (const share of [0, 0.5, 1]) {
+      context.fillText(count(share * scale), 2, y(share) + 4);
+      context.beginPath();
+      context.moveTo(left, Math.round(y(share)) + 0.5);
+      context.lineTo(width - right, Math.round(y(share)) + 0.5);
+      context.stroke();
+    }
     for (let minute = Math.ceil((now - WINDOW_MS) / 60_000); minute * 60_000 < now; minute += width < 500 ? 4 : 2) {
       const at = x(minute * 60_000);
       context.beginPath();
       context.moveTo(Math.round(at) + 0.5, 4);
       context.lineTo(Math.round(at) + 0.5, height - 18);
       context.stroke();
-      context.fillText(clock(minute * 60_000).slice(0, 5), Math.min(Math.max(2, at - 14), width - 32), height - 4);
+      context.fillText(clock(minute * 60_000).slice(0, 5), Math.min(Math.max(left - 14, at - 14), width - 32), height - 4);
     }
-    context.globalAlpha = 0.65;
+    context.globalAlpha = 0.75;
     for (const [action, token] of Object.entries(COLOURS)) {
       context.fillStyle = colour(token);
       for (const { at, event } of shown) {
         if (event.action !== action || at < now - WINDOW_MS) continue;
         const share = Math.min(1, Math.max(0, (Number(event.importance) || 0) / scale));
         context.beginPath();
-        context.arc(x(at), height - 24 - share * (height - 34), 1.6 + share * 1.8, 0, 7);
+        context.arc(x(at), y(share), 2 + share * 2, 0, 7);
         context.fill();
       }
     }
@@ -86,11 +100,11 @@ export function create({ feed }) {
     const [glyph, kind] = ACTIONS[event.action] ?? ["?", "plain"];
     const tags = Array.isArray(event.tags) ? event.tags.slice(0, 8) : [];
     return el("li", { class: "memory" },
-      el("time", { text: moment(at) }), el("span", { class: `glyph ${kind}`, text: glyph, title: line(event.action, 40) }),
-      el("div", { class: "memorybody" },
-        el("p", { class: "memoryhead" }, el("span", { class: "action", text: name(event.action) }), el("code", { text: name(event.memoryId) }),
-          el("span", { class: "importance", title: `importance ${line(event.importance, 20)}` }, el("i")), ...tags.map((tag) => el("span", { class: "tag", text: name(tag) })), event.agentId === undefined ? null : el("span", { class: "quiet", text: name(event.agentId) })),
-        event.content === undefined ? null : el("p", { class: "content", text: line(event.content, 300) })));
+      el("time", { text: moment(at) }), el("span", { class: "action" }, el("span", { class: `glyph ${kind}`, text: glyph, "aria-hidden": "true" }), name(event.action)),
+      el("code", { text: name(event.memoryId), title: line(event.memoryId, 300) }), el("p", { class: "content", text: line(event.content, 300) }),
+      el("p", { class: "tags" }, ...tags.map((tag) => el("span", { class: "tag", text: name(tag) }))),
+      el("span", { class: "weight", title: `importance ${line(event.importance, 20)}` }, el("span", { class: "importance", "aria-hidden": "true" }, el("i")), el("span", { text: typeof event.importance === "number" ? count(event.importance) : "–" })),
+      el("span", { class: "agent-of", text: event.agentId === undefined ? "" : name(event.agentId) }));
   }
 
   const draw = drawing(() => {
@@ -104,7 +118,7 @@ export function create({ feed }) {
       item.querySelector(".importance i").style.transform = `scaleX(${Math.min(1, Math.max(0, (Number(event.importance) || 0) / scale))})`;
     });
     none.hidden = memories.length > 0;
-    setText(figures, `${count(memories.length)}${memories.length >= MOST ? "+" : ""} memories told of${shown.length > SHOWN ? ` · the newest ${SHOWN} are listed` : ""}`);
+    setText(figures, `${memories.length === 1 ? "1 event" : `${count(memories.length)}${memories.length >= MOST ? "+" : ""} events`}${shown.length > SHOWN ? ` · the newest ${SHOWN} are listed` : ""}`);
   }, 400);
 
   const source = new Source({ feed, type: "memory_timeline", preferred: ["memory_timeline"], wish: { every: "250ms", from: "start" }, ears: {
@@ -117,7 +131,7 @@ export function create({ feed }) {
   onTheme(() => draw());
   let end = () => {};
   return {
-    node: el("div", { class: "panel" }, head("Memory", source.picker, figures, el("span", { class: "grow" }), filter), source.notice, chips, el("div", { class: "card dotbox" }, canvas), none, list),
+    node: el("div", { class: "panel" }, head("Memory", source.picker, figures, el("span", { class: "grow" }), filter), source.notice, chips, el("div", { class: "card dotbox" }, el("h2", { text: "Importance, last ten minutes" }), canvas), none, el("div", { class: "timebox" }, el("div", { class: "memoryhead", "aria-hidden": "true" }, ...COLUMNS.map((text) => el("span", { text }))), list)),
     open() {
       source.open();
       end = ticking(draw, 2000);

@@ -4,6 +4,7 @@ import { Chart } from "../chart.js";
 import { el, empty, head, select, setText } from "../dom.js";
 import { bytes, count, line, name, plural, timeOf } from "../format.js";
 import { drawing, ticking } from "../frame.js";
+import { SAMPLES } from "../samples.js";
 import { Source } from "../source.js";
 
 /** Charts, and lines of one; what comes beyond is counted. */
@@ -55,7 +56,7 @@ export function create({ feed }) {
   const step = () => window / POINTS;
   const grid = el("div", { class: "charts" });
   const figures = el("span", { class: "quiet figures" });
-  const none = empty("No metric has come yet.", '{"type":"performance_metric","metricName":"queue.depth","value":12,"unit":"jobs","category":"system"}');
+  const none = empty("No metric has come yet.", SAMPLES.performance_metric);
   const filter = el("input", { type: "search", placeholder: "filter by name", "aria-label": "Filter metrics by name", oninput: () => draw() });
   const windows = select("Time", [["300000", "5 min"], ["900000", "15 min"], ["60000", "1 min"]], "300000", (value) => {
     window = Number(value);

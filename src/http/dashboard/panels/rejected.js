@@ -3,6 +3,7 @@
 import { getJson, poll } from "../api.js";
 import { el, empty, head, reconcile, setText } from "../dom.js";
 import { ago, count, moment, plural } from "../format.js";
+import { markCount } from "../seen.js";
 
 const PAUSE = 2000;
 
@@ -13,7 +14,7 @@ export function excerptOf({ excerpt, mark }) {
   return [letters.slice(0, at).join(""), el("mark", { text: letters[at] ?? "␤" }), letters.slice(at + 1).join("")];
 }
 
-export function create() {
+export function create({ figures: daemon }) {
   let answer = { total: 0, rejected: [] };
   const filter = el("input", { type: "search", placeholder: "filter by code, listener, message", "aria-label": "Filter refused lines", oninput: () => draw() });
   const figures = el("span", { class: "quiet figures" });
@@ -58,6 +59,7 @@ export function create() {
     open() {
       polled = poll((signal) => getJson("api/v1/rejected", signal), PAUSE, (told) => {
         answer = told;
+        if (daemon.started !== null) markCount("rejected", daemon.started, told.total);
         notice.hidden = true;
         draw();
       }, (error) => {

@@ -5,32 +5,12 @@ import { spark } from "../chart.js";
 import { el, head, setText } from "../dom.js";
 import { bytes, count, plural, rate } from "../format.js";
 import { drawing } from "../frame.js";
+import { Rates } from "../rates.js";
 import { Table } from "../table.js";
 
 const PAUSE = 2000;
 /** Rooms of one look. */
 const MOST = 1000;
-const SPARK = 60;
-
-/** Remembers of each room what it was at the last look. */
-class Rates {
-  #seen = new Map();
-
-  take(rooms, at) {
-    const seen = new Map();
-    for (const room of rooms) {
-      const before = this.#seen.get(room.room);
-      const isSame = before?.epoch === room.epoch;
-      const seconds = isSame ? (at - before.at) / 1000 : NaN;
-      room.in = isSame ? (room.head - before.head) / seconds : NaN;
-      room.out = isSame ? (room.delivered - before.delivered) / seconds : NaN;
-      room.line = isSame ? [...before.line, room.in].slice(-SPARK) : [];
-      seen.set(room.room, { at, epoch: room.epoch, head: room.head, delivered: room.delivered, line: room.line });
-    }
-    this.#seen = seen;
-    return rooms;
-  }
-}
 
 export function create({ go }) {
   const rates = new Rates();
@@ -53,6 +33,11 @@ export function create({ go }) {
       { id: "room", label: "room", class: "main", value: (room) => room.room, cell: nameCell },
       { id: "line", label: "last 2 min", class: "sparkcell", cell: sparkCell },
       { id: "in", label: "in/s", number: true, value: (room) => room.in || 0, text: (room) => rate(room.in) },
+      { id: "own", label: "own/s", number: true, value: (room) => room.ownRate || 0, cell: (cell, room) => {
+        setText(cell, rate(room.ownRate));
+        cell.classList.toggle("quiet", !(room.ownRate > 0));
+        cell.title = "Published by the daemon itself";
+      } },
       { id: "out", label: "sent/s", number: true, value: (room) => room.out || 0, text: (room) => rate(room.out) },
       { id: "subscribers", label: "subscribers", number: true, value: (room) => room.subscribers, text: (room) => count(room.subscribers) },
       { id: "history", label: "history", number: true, value: (room) => room.history.bytes, text: (room) => `${count(room.history.events)} · ${bytes(room.history.bytes)}` },
@@ -82,7 +67,7 @@ export function create({ go }) {
     for (const canvas of table.node.querySelectorAll("canvas")) spark(canvas, canvas.values);
     const sum = (of) => rooms.reduce((total, room) => total + (of(room) || 0), 0);
     const interests = sum(({ active }) => !active);
-    setText(figures, `${isMany ? "more than are shown: the filter takes the beginning of a name · " : ""}${plural(rooms.length - interests, "active room")}${interests ? ` · ${count(interests)} only subscribed to` : ""} · ${rate(sum((room) => room.in))} in/s · ${count(sum((room) => room.subscribers))} subscribed`);
+    setText(figures, `${isMany ? "more than are shown: the filter takes the beginning of a name · " : ""}${plural(rooms.length - interests, "active room")}${interests ? ` · ${count(interests)} only subscribed to` : ""} · ${rate(sum((room) => room.in))} in/s · ${rate(sum((room) => room.ownRate))} own/s · ${count(sum((room) => room.subscribers))} subscribed`);
   });
 
   return {

@@ -4,6 +4,7 @@ import { el, empty, head, reconcile, select, setText } from "../dom.js";
 import { ago, count, line, moment, name, span, timeOf } from "../format.js";
 import { drawing, ticking } from "../frame.js";
 import { jsonToggle } from "../json.js";
+import { SAMPLES } from "../samples.js";
 import { Source } from "../source.js";
 
 const MOST = 500;
@@ -11,7 +12,10 @@ const SHOWN = 150;
 /** Stages that are remembered of one execution. */
 const STAGES = 30;
 const KINDS = { pending: "plain", running: "accent", completed: "good", failed: "bad", cancelled: "off" };
-const ORDER = { running: 0, pending: 1, failed: 2 };
+/** Groups from top to bottom; any other status belongs to the last one. */
+const GROUPS = [["running", "Running"], ["pending", "Pending"], ["failed", "Failed"], ["over", "Finished"]];
+const groupOf = ({ event }) => (GROUPS.some(([id]) => id === event.status) ? event.status : "over");
+const isOver = ({ event }) => !["running", "pending"].includes(event.status);
 
 export function create({ feed }) {
   const executions = new Map();
@@ -21,9 +25,12 @@ export function create({ feed }) {
     status = value;
     draw();
   });
-  const list = el("div", { class: "flows", role: "list", "aria-label": "Executions" });
+  const groups = GROUPS.map(([id, title]) => {
+    const [number, list] = [el("b"), el("div", { class: "flows", role: "list", "aria-label": `${title} executions` })];
+    return { id, number, list, node: el("section", { class: "flowgroup", hidden: true }, el("h2", {}, title, number), list) };
+  });
   const figures = el("span", { class: "quiet figures" });
-  const none = empty("No workflow has run yet.", '{"type":"workflow_execution","workflowId":"import","executionId":"e1","stage":"read","status":"running","progress":20}');
+  const none = empty("No workflow has run yet.", SAMPLES.workflow_execution);
 
   function take(events) {
     for (const event of events) {
@@ -42,31 +49,34 @@ export function create({ feed }) {
 
   function make() {
     const { button, box } = jsonToggle(() => card.event);
-    const card = el("article", { class: "flow card", role: "listitem" },
-      el("div", { class: "flowhead" }, el("b"), el("code", { class: "quiet" }), el("span", { class: "grow" }), el("span", { class: "pill" }), button),
-      el("div", { class: "progress", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, el("i")),
-      el("div", { class: "flowfoot" }, el("span", { class: "stage" }), el("span", { class: "quiet" })),
+    const card = el("article", { class: "flow", role: "listitem" },
+      el("span", { class: "pill" }), el("div", { class: "flowname" }, el("b"), el("code", { class: "quiet" })),
+      el("div", { class: "share" }, el("div", { class: "progress", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" }, el("i")), el("span")),
+      el("span", { class: "stage" }), el("span", { class: "agent-of" }), el("p", { class: "times quiet" }, el("span"), el("span")), button,
       el("p", { class: "error" }), box);
     return card;
   }
 
   function update(card, it) {
     const { event } = it;
-    const [top, progress, foot, error] = card.children;
+    const [pill, titles, { children: [progress, percent] }, stages, agent, times, , error] = card.children;
     card.event = event;
-    setText(top.children[0], name(event.workflowId));
-    setText(top.children[1], name(event.executionId));
-    setText(top.children[3], name(event.status));
-    top.children[3].className = `pill ${KINDS[event.status] ?? "plain"}`;
+    setText(titles.children[0], name(event.workflowId));
+    setText(titles.children[1], name(event.executionId));
+    setText(pill, name(event.status));
+    pill.className = `pill ${KINDS[event.status] ?? "plain"}`;
     const share = Math.min(100, Math.max(0, it.progress ?? 0));
     progress.className = `progress ${KINDS[event.status] ?? "plain"}`;
     progress.firstChild.style.transform = `scaleX(${share / 100})`;
     progress.setAttribute("aria-valuenow", Math.round(share));
     progress.setAttribute("aria-label", `Progress of ${name(event.executionId)}`);
-    setText(foot.children[0], `${Math.round(share)}% · ${it.stages.slice(-5).map((stage) => name(stage.name)).join(" → ")}`);
-    const isOver = !(event.status in ORDER) || event.status === "failed";
-    const took = span(((isOver ? it.at : Date.now()) - it.began) / 1000);
-    setText(foot.children[1], `${event.agentId === undefined ? "" : `${name(event.agentId)} · `}${moment(it.began)} · ${took}${isOver ? "" : ` · heard ${ago(it.at)}`}`);
+    setText(percent, `${Math.round(share)}%`);
+    setText(stages, it.stages.slice(-5).map((stage) => name(stage.name)).join(" → "));
+    setText(agent, event.agentId === undefined ? "" : name(event.agentId));
+    // Of an execution that only its end was seen of, nobody knows how long it took.
+    const took = isOver(it) && it.at === it.began ? "" : ` · ${span(((isOver(it) ? it.at : Date.now()) - it.began) / 1000)}`;
+    setText(times.children[0], `${moment(it.began)}${took}`);
+    setText(times.children[1], isOver(it) ? "" : `updated ${ago(it.at)}`);
     setText(error, line(event.error, 300));
   }
 
@@ -74,8 +84,14 @@ export function create({ feed }) {
     const wanted = filter.value.toLowerCase();
     const all = [...executions.values()];
     const shown = all.filter(({ event }) => (!status || event.status === status) && `${line(event.workflowId)} ${line(event.executionId)}`.toLowerCase().includes(wanted));
-    shown.sort((a, b) => (ORDER[a.event.status] ?? 3) - (ORDER[b.event.status] ?? 3) || b.at - a.at);
-    reconcile(list, shown.slice(0, SHOWN), ({ key }) => key, make, update);
+    let left = SHOWN;
+    for (const { id, number, list, node } of groups) {
+      const members = shown.filter((it) => groupOf(it) === id).sort((a, b) => b.at - a.at);
+      reconcile(list, members.slice(0, left), ({ key }) => key, make, update);
+      left -= list.childElementCount;
+      setText(number, count(members.length));
+      node.hidden = !list.childElementCount;
+    }
     none.hidden = all.length > 0;
     const of = (kind) => all.filter(({ event }) => event.status === kind).length;
     setText(figures, `${count(of("running"))} running · ${count(of("failed"))} failed · ${count(of("completed"))} completed${shown.length > SHOWN ? ` · the first ${SHOWN} are shown` : ""}`);
@@ -90,7 +106,7 @@ export function create({ feed }) {
   } });
   let end = () => {};
   return {
-    node: el("div", { class: "panel" }, head("Workflows", source.picker, statuses, figures, el("span", { class: "grow" }), filter), source.notice, none, list),
+    node: el("div", { class: "panel" }, head("Workflows", source.picker, statuses, figures, el("span", { class: "grow" }), filter), source.notice, none, ...groups.map((group) => group.node)),
     open() {
       source.open();
       end = ticking(draw, 1000);
