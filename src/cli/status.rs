@@ -138,7 +138,7 @@ fn events(events: &Value) -> Option<String> {
     let count = |name: &str| events[name].as_u64().map(grouped);
     let [accepted, delivered, rejected, own] = ["accepted", "delivered", "rejected", "own"].map(count);
     Some(format!(
-        "{} in, {} sent, {} refused; {} of the daemon's own",
+        "{} in, {} sent, {} rejected; {} of the daemon's own",
         accepted?, delivered?, rejected?, own?
     ))
 }
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(
             show(&status, false),
             "degraded: broadcastd 1.2.3, up 1 min 30 s\n  the backlog is full\nclients  7 (4 websocket, 3 polling)\n\
-             events   12,345 in, 99 sent, 1 refused; 8 of the daemon's own\nrooms    3, 2 only subscribed to: all (6)\n\
+             events   12,345 in, 99 sent, 1 rejected; 8 of the daemon's own\nrooms    3, 2 only subscribed to: all (6)\n\
              backlog  5 B of 1.0 KiB\nhistory  0 B of 2.0 KiB\nbuffers  2 events\n"
         );
         assert!(show(&status, true).starts_with("\x1b[33mdegraded\x1b[0m: "));

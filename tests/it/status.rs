@@ -15,7 +15,7 @@ fn a_healthy_daemon_in_a_few_lines_and_as_json() {
     assert_eq!((ended.code, &*ended.err), (0, ""));
     assert!(ended.out.starts_with("healthy: broadcastd "), "{}", ended.out);
     assert!(ended.out.contains("\nclients  0\n") && ended.out.contains("\nrooms    2\n"), "{}", ended.out);
-    assert!(ended.out.contains("\nevents   3 in, 0 sent, 0 refused; "), "{}", ended.out);
+    assert!(ended.out.contains("\nevents   3 in, 0 sent, 0 rejected; "), "{}", ended.out);
     let ended = status(&["--json"]);
     let json: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(

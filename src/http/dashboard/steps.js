@@ -27,13 +27,14 @@ export function firstEvent(rooms) {
   return { room: known.name, event: SAMPLES[type] ?? JSON.stringify({ type }) };
 }
 
+const httpAt = (address, path) => `http://${address}${path}`;
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function sendCommand(addresses, event) {
   const tcp = addresses.map(reachable).find(Boolean);
-  if (tcp) return `curl http://${tcp}/events \\\n  -d ${quoted(event)}`;
+  if (tcp) return `curl ${httpAt(tcp, "/events")} \\\n  -d ${quoted(event)}`;
   const unix = addresses.find((address) => address.startsWith("unix:"))?.slice(5);
-  return unix ? `curl --unix-socket ${quoted(unix)} \\\n  http://localhost/events -d ${quoted(event)}` : null;
+  return unix ? `curl --unix-socket ${quoted(unix)} \\\n  ${httpAt("localhost", "/events")} -d ${quoted(event)}` : null;
 }
 
 /** What each step says: its title, a sentence, what to copy. Null: the configuration does not allow it. */
@@ -43,8 +44,8 @@ export function stepsFor({ keys, addresses }) {
   const room = first && encodeURIComponent(first.room);
   return [
     ["Send an event", "From any program or shell, as JSON.", first && sendCommand(addresses.ingest, first.event)],
-    ["Subscribe", "Events show up in the terminal as they come.", first && clients && `curl -N 'http://${clients}/sse?room=${room}&from=start'`],
-    ["Connect a client", "In a web page, without installing anything.", first && clients && `import { BroadcastClient }\n  from "http://${clients}/client.js";\nnew BroadcastClient()\n  .subscribe(${JSON.stringify(first.room)}, console.log);`],
+    ["Subscribe", "Events show up in the terminal as they come.", first && clients && `curl -N '${httpAt(clients, `/sse?room=${room}&from=start`)}'`],
+    ["Connect a client", "In a web page, without installing anything.", first && clients && `import { BroadcastClient }\n  from "${httpAt(clients, "/client.js")}";\nnew BroadcastClient()\n  .subscribe(${JSON.stringify(first.room)}, console.log);`],
   ];
 }
 
