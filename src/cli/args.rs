@@ -86,7 +86,7 @@ pub enum Command {
 /// Arguments of `serve`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
     /// Take events from standard input as well
@@ -110,7 +110,7 @@ The daemon applies a changed configuration while it runs: when the file changes,
 
 SIGTERM and SIGINT stop it. It delivers accepted events within server.drain_timeout. A second signal ends it at once.")]
 pub struct Serve {
-    /// What holds without the command's name as well.
+    /// Arguments that also hold without the command's name.
     #[command(flatten)]
     pub serve: ServeArgs,
     /// The configuration file, as with --config
@@ -135,7 +135,7 @@ pub struct CheckArgs {
     /// Print the result as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
 }
@@ -158,7 +158,7 @@ pub struct ConfigArgs {
     /// Print the keys as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
 }
@@ -187,7 +187,7 @@ pub struct DoctorArgs {
     /// Print the findings as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
 }
@@ -216,7 +216,7 @@ pub struct ReloadArgs {
     /// Print the daemon's answer as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
     /// The daemon's address for operators: HOST:PORT or unix:PATH

@@ -40,7 +40,7 @@ pub struct StatusArgs {
     /// The answers of /api/v1/health and /api/v1/websocket/status, as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
     /// The daemon's address for operators: HOST:PORT, unix:PATH or http://HOST:PORT

@@ -75,7 +75,7 @@ pub struct BenchArgs {
     /// Print the figures as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
     /// The daemon's address for clients: HOST:PORT, unix:PATH or ws://HOST:PORT/PATH

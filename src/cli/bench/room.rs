@@ -1,4 +1,4 @@
-//! Whether a configuration takes the benchmark's events into their room, and what is missing if it does not.
+//! The look at a configuration before a benchmark: it takes the events into their room, or something is missing.
 
 use super::args::BenchArgs;
 use super::event::{Mark, Plan};

@@ -50,7 +50,7 @@ pub struct PublishArgs {
     /// Do not report rejected lines
     #[arg(long, short)]
     pub quiet: bool,
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
     /// The daemon's address for producers: HOST:PORT, unix:PATH or http://HOST:PORT/PATH

@@ -81,7 +81,7 @@ pub struct TailArgs {
     /// Print no notices
     #[arg(long, short)]
     pub quiet: bool,
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
     /// The daemon's address for clients: HOST:PORT, unix:PATH or ws://HOST:PORT/PATH

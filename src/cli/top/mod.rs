@@ -56,7 +56,7 @@ pub struct TopArgs {
     /// Time between two looks
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = super::tail::positive)]
     pub every: Duration,
-    /// Which configuration is meant.
+    /// The configuration that the command looks at.
     #[command(flatten)]
     pub settings: Settings,
     /// The daemon's address for operators: HOST:PORT, unix:PATH or http://HOST:PORT
