@@ -15,7 +15,7 @@ let daemon, browser;
 before(async () => {
   const shipped = await readFile(join(repository, "broadcast.toml"), "utf8");
   const quiet = shipped.replace(/^enabled = true$/m, "enabled = false").replace('every     = "5s"', 'every = "off"');
-  daemon = await Daemon.start(quiet.replace('["local", ', '["local", "http://page.example:*", '));
+  daemon = await Daemon.start(quiet.replace('["local", ', '["local", "http://page.example:*", '), { server: ["127.0.0.1:0"] });
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

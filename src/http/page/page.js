@@ -142,11 +142,11 @@ function show(room, name, offset, data) {
 function push(row) {
   waiting.push(row);
   if (waiting.length > 2 * ROWS) waiting = waiting.slice(-ROWS);
-  draw();
+  schedule();
 }
 
 // Rows are made once a frame, and only those that stay.
-function draw() {
+function schedule() {
   if (paused || isDrawing) return;
   isDrawing = true;
   requestAnimationFrame(() => {
@@ -348,7 +348,7 @@ byId("pause").addEventListener("click", () => {
   paused = !paused;
   byId("pause").textContent = paused ? "Resume" : "Pause";
   byId("pause").setAttribute("aria-pressed", String(paused));
-  if (waiting.length) draw();
+  if (waiting.length) schedule();
 });
 byId("clear").addEventListener("click", () => {
   waiting = [];
