@@ -213,7 +213,7 @@ impl Refusal {
         self.problems.iter().map(Fault::line).collect::<Vec<_>>().join("; ")
     }
 
-    /// The first message, at most [`BRIEF`] characters of it, and how many there are beside it.
+    /// The first message, at most 200 characters of it, and how many there are beside it.
     pub fn brief(&self) -> String {
         let first = self.problems.first().map(Fault::line).unwrap_or_default();
         let cut = first.char_indices().nth(BRIEF).map(|(end, _)| format!("{}…", &first[..end]));
