@@ -52,20 +52,21 @@ impl Shard {
             self.elapsed_ms(),
         ));
         self.count_clients();
+        let (client, is_socketio) = (key as u32, socketio.is_some());
+        if let Some(socketio) = socketio {
+            self.adopt_socketio(client, *socketio);
+        }
+        self.stats.levels.clients[self.clients[key].transport() as usize] += 1;
         self.parts.metrics.clients_opened.increment(1);
         // A client that reads its welcome is counted.
         self.stats.publish(&self.parts.metrics);
         self.tell_of_client("client_connected", number, None);
-        let client = key as u32;
         let (begin, mut out) = (head.len(), head);
-        if let Some(socketio) = socketio {
-            self.adopt_socketio(client, *socketio);
-        } else {
+        if !is_socketio {
             out.reserve(256);
             wire.push_retry(&mut out, retry_after_ms(number));
             push_welcome(wire, &mut out, &format!("{number:x}"), self.heartbeat.as_millis() as u64);
         }
-        self.stats.levels.clients[self.clients[key].transport() as usize] += 1;
         if !rooms.is_empty() {
             self.resume(&mut rooms, &positions);
             self.subscribe(client, None, rooms.into_iter().map(Ok).collect(), &mut out);

@@ -72,6 +72,19 @@ scene("an empty daemon shows three steps that work as they are copied, and ticks
   assert.deepEqual(page.complaints, []);
 });
 
+/** Rooms of one type each, and one for every other type. */
+const OTHERS = '[rooms.others]\ntypes = "unrouted"\n[rooms.agent_states]\ntypes = ["agent_state"]\n[rooms.system_alerts]\ntypes = ["system_alert"]\n';
+
+scene("the first steps use a room that takes any type, where there is one", OTHERS, async (daemon, later) => {
+  const page = await dashboard(browser, daemon);
+  later(() => page.context().close());
+  const send = page.getByRole("region", { name: "First steps" }).getByLabel("Send an event", { exact: true });
+  const command = await send.textContent();
+  assert.equal(JSON.parse((await shell(command)).stdout).accepted, 1);
+  const { head } = await daemon.api("/api/v1/room?room=others");
+  assert.equal(head, 1, command);
+});
+
 scene("a daemon that has events shows no steps, and charts open with what it has kept", CONFIG, async (daemon, later) => {
   await daemon.publish({ type: "t" });
   await until("it has kept some seconds", async () => (await daemon.api("/api/v1/trend")).at.length >= 4);

@@ -13,13 +13,14 @@ function strings(toml) {
 
 /**
  * Every room and template of a configuration's effective keys, in the order of their names.
- * @returns {{ name: string, types: string[], hasWhere: boolean }[]}
+ * @returns {{ name: string, types: string[], takesAny: boolean, hasWhere: boolean }[]} `takesAny`: also a type that no other room takes
  */
 export function roomsIn(keys) {
   const rooms = [];
   for (const [key, value] of Object.entries(keys)) {
     const found = /^(rooms\.(?:"(.*)"|'(.*)'|([^."']+)))\.types$/.exec(key);
-    if (found) rooms.push({ name: found[2] ?? found[3] ?? found[4], types: strings(value), hasWhere: `${found[1]}.where` in keys });
+    const takesAny = value === '"unrouted"' || strings(value).includes("*");
+    if (found) rooms.push({ name: found[2] ?? found[3] ?? found[4], types: strings(value), takesAny, hasWhere: `${found[1]}.where` in keys });
   }
   return rooms.sort((a, b) => (a.name < b.name ? -1 : 1));
 }

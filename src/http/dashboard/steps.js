@@ -19,7 +19,7 @@ function reachable(address) {
 /** A room that shows an event soon, and an event that it takes: best one that takes anything. */
 export function firstEvent(rooms) {
   const fixed = rooms.filter(({ name }) => !name.includes("{"));
-  const open = fixed.find(({ types, hasWhere }) => types.includes("*") && !hasWhere);
+  const open = fixed.find(({ takesAny, hasWhere }) => takesAny && !hasWhere);
   if (open) return { room: open.name, event: '{"type":"hello","text":"first event"}' };
   const known = fixed.find(({ types, hasWhere }) => !hasWhere && types.some((type) => type in SAMPLES)) ?? fixed.find(({ types }) => types.some((type) => !type.includes("*")));
   if (!known) return null;
