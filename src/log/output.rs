@@ -2,9 +2,11 @@
 
 use super::Handle;
 use super::journal::Socket;
+use nix::poll::{self, PollFd, PollFlags, PollTimeout};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -15,22 +17,24 @@ use tracing_subscriber::reload;
 
 /// Lines that wait to be written, at most. A line is some hundred bytes.
 const QUEUE: usize = 4096;
-/// How long the end of the process waits for the last lines. The queue's own patience of 100 ms must not run out before.
+/// How long the end of the process waits for a reader of the last lines. The queue's own patience of 100 ms must not run out before.
 const PATIENCE: Duration = Duration::from_millis(90);
 
-/// The log of the process. Writes what waits when it is dropped, for 100 ms at most.
+/// The log of the process. Writes what waits when it is dropped: for 100 ms at most if nobody reads it, and for some more than a
+/// second if the machine is busy.
 #[must_use]
 #[derive(Debug)]
 pub struct Log {
     /// The way to it.
     pub handle: Handle,
     writer: Option<WorkerGuard>,
+    to_stderr: bool,
 }
 
 impl Log {
     /// Starts the thread that writes. Returns where lines are put: that never waits.
     pub(super) fn start(output: Output) -> (Log, NonBlocking) {
-        let dropped = Dropped::default();
+        let (dropped, to_stderr) = (Dropped::default(), matches!(output, Output::Stderr));
         let writer = Writer { output, dropped: dropped.clone(), reported: 0 };
         let (lines, guard) = NonBlockingBuilder::default()
             .lossy(true)
@@ -39,12 +43,19 @@ impl Log {
             .finish(writer);
         // It is set once, here.
         let _ = dropped.queue.set(lines.error_counter());
-        (Log { handle: Handle { filter: None, dropped }, writer: Some(guard) }, lines)
+        (Log { handle: Handle { filter: None, dropped }, writer: Some(guard), to_stderr }, lines)
     }
 
     pub(super) fn with_filter(mut self, filter: Option<reload::Handle<LevelFilter, Registry>>) -> Log {
         self.handle.filter = filter;
         self
+    }
+
+    /// Whether a line could be written now: if the last lines are not written yet, their thread has had no processor.
+    fn takes_lines(&self) -> bool {
+        let stderr = io::stderr();
+        let mut poll = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+        !self.to_stderr || poll::poll(&mut poll, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 }
 
@@ -52,12 +63,12 @@ impl Drop for Log {
     fn drop(&mut self) {
         let writer = self.writer.take();
         let (written, end) = sync_channel(1);
-        // The guard waits for more than a second if nobody reads the log. The thread ends with the process.
+        // The guard waits for a second, also if nobody reads the log. The thread ends with the process.
         thread::spawn(move || {
             drop(writer);
             let _ = written.send(());
         });
-        let _ = end.recv_timeout(PATIENCE);
+        while end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) && self.takes_lines() {}
     }
 }
 

@@ -158,6 +158,25 @@ test("events: a condition, a pause, one of them as JSON, and what is wrong with 
   quiet();
 });
 
+test("a room that is typed before rooms are suggested stays", async () => {
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route("**/page.json", async (route) => {
+    await held;
+    await route.continue();
+  });
+  await open(page, "events");
+  await page.locator("#event-room").fill("system_al");
+  release();
+  await page.locator("#known-rooms option").first().waitFor({ state: "attached" });
+  await page.locator("#event-room").pressSequentially("erts");
+  await page.keyboard.press("Enter");
+  await daemon.publish(alert("info", "seen in the typed room"));
+  await page.locator("#event-list .event", { hasText: "seen in the typed room" }).waitFor();
+  assert.equal(await page.locator("#event-room").inputValue(), "system_alerts");
+  quiet();
+});
+
 test("the list of events follows, and holds still for who reads", async () => {
   await page.goto(`${daemon.url}#/events?room=all`);
   const many = (from) => Array.from({ length: 100 }, (_, n) => ({ type: "numbered", n: from + n }));

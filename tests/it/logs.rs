@@ -1,12 +1,13 @@
 //! The log: how it looks, how much it says, and its level while the daemon runs.
 
-use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, collect_lines, http};
+use crate::harness::{Client, DEADLINE, Producer, ROOMS, Server, collect_lines, http, undisturbed};
+use crate::systemd::Stopped;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn a_line_is_an_object_where_json_is_wanted() {
@@ -171,6 +172,28 @@ async fn a_journal_that_does_not_read_holds_nothing_up() {
     );
     server.signal(nix::sys::signal::Signal::SIGTERM);
     assert!(server.wait().success());
+}
+
+#[tokio::test]
+async fn last_lines_are_written_by_a_thread_that_had_to_wait() {
+    undisturbed(async || last_lines()).await;
+}
+
+/// An error if the log's thread was held for longer than the daemon waits for it.
+fn last_lines() -> Result<(), String> {
+    let mut server = Server::start(ROOMS);
+    let log = Stopped::new(&server, "log");
+    let begun = Instant::now();
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    // As a busy machine may hold a thread.
+    std::thread::sleep(Duration::from_millis(400));
+    drop(log);
+    if begun.elapsed() > Duration::from_millis(800) {
+        return Err(format!("the thread was held for {:?}", begun.elapsed()));
+    }
+    assert!(server.wait().success());
+    server.logged("stopped: everything that was accepted is delivered");
+    Ok(())
 }
 
 /// A journal of systemd's own, alone in a mount namespace with a `/run` of its own. Killed when dropped, by its process id.

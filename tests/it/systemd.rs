@@ -194,8 +194,10 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // It may have been ended in the meantime.
-        let _ = ptrace::detach(self.0, None);
+        // One that was ended meanwhile is waited for, or its process would never be gone.
+        if ptrace::detach(self.0, None).is_err() {
+            let _ = waitpid(self.0, Some(WaitPidFlag::__WALL));
+        }
     }
 }
 

@@ -212,7 +212,12 @@ export function create({ onFeed, announce }) {
       }, 1000));
       const names = suggest();
       if (query.get("room") !== null) [room.value, where.value] = [query.get("room"), query.get("where") ?? ""];
-      if (!room.value) room.value = (await names)[0] ?? "";
+      if (!room.value) {
+        const [first = ""] = await names;
+        // Somebody names a room meanwhile.
+        if (room.value || document.activeElement === room) return;
+        room.value = first;
+      }
       if (feed) apply();
     },
     close() {
