@@ -85,6 +85,8 @@ fn every_byte_is_told_from_text() {
             run[at] = byte;
             assert_eq!(is_text(&run), (0x20..0x80).contains(&byte), "{byte} at {at}");
         }
+        assert_eq!(is_printable(&[b'a', byte, b'z']), (0x20..0x80).contains(&byte), "{byte}");
+        assert_eq!(is_text(&[b'a', byte, b'z']), (0x20..0x80).contains(&byte), "{byte}");
     }
 }
 
