@@ -294,7 +294,7 @@ mod tests {
         };
         assert_eq!(hint("a-b_C9"), "[rooms.a-b_C9]\ntypes = [\"a-b_C9\"]");
         assert_eq!(hint("a.b é\""), "[rooms.a_b___]\ntypes = [\"a.b é\\\"\"]");
-        let any = "[rooms.other]\ntypes = [\"*\"]";
+        let any = "[rooms.events]\ntypes = \"unrouted\"";
         assert_eq!((hint("a*").as_str(), hint(&"x".repeat(101)).as_str()), (any, any));
         assert!(hint(&"x".repeat(100)).contains("[rooms.xxx"));
     }

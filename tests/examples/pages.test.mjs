@@ -112,7 +112,7 @@ test("nginx: WebSockets, streams and the pages below paths come through, with ad
   await page.goto(`${root}/operators/`);
   await page.locator("#link", { hasText: "live" }).waitFor();
   await page.locator("#health", { hasText: "healthy" }).waitFor();
-  await page.locator(".toplist li", { hasText: "system_alerts" }).waitFor();
+  await page.locator(".toplist tr", { hasText: "system_alerts" }).waitFor();
   const module = await (await fetch(`${root}/live/client.js`)).text();
   assert.match(module, /class BroadcastClient/);
   assert.deepEqual(complaints, []);
